@@ -1,0 +1,441 @@
+//! Bits, least significant first.
+//!
+//! A datagram is one run of bits: no field is aligned, bits of one writer can be copied into
+//! another at any offset ([`BitWriter::put_run`]), which is what lets one encoding be shared by
+//! many clients.
+
+use crate::WireError;
+
+/// Writes bits into a growing buffer. Reuse one: [`BitWriter::clear`] keeps the memory.
+#[derive(Debug, Default, Clone)]
+pub struct BitWriter {
+    bytes: Vec<u8>,
+    /// Bits not yet in `bytes`, least significant first.
+    pending: u64,
+    /// How many of them; always below 8 between calls.
+    pending_len: u32,
+}
+
+impl BitWriter {
+    /// An empty writer.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Forgets the bits, keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.pending = 0;
+        self.pending_len = 0;
+    }
+
+    /// Bits written so far.
+    #[must_use]
+    pub fn bit_len(&self) -> usize {
+        self.bytes.len() * 8 + self.pending_len as usize
+    }
+
+    /// Bytes needed for what was written so far.
+    #[must_use]
+    pub fn byte_len(&self) -> usize {
+        self.bytes.len() + usize::from(self.pending_len > 0)
+    }
+
+    /// Writes the low `count` bits of `value`. `count` is at most 56.
+    #[inline]
+    pub fn put(&mut self, value: u64, count: u32) {
+        debug_assert!(
+            count <= 56 && value >> count == 0,
+            "{value} in {count} bits"
+        );
+        self.pending |= value << self.pending_len;
+        self.pending_len += count;
+        while self.pending_len >= 8 {
+            self.bytes.push(self.pending as u8);
+            self.pending >>= 8;
+            self.pending_len -= 8;
+        }
+    }
+
+    /// Writes one bit.
+    #[inline]
+    pub fn put_bool(&mut self, value: bool) {
+        self.put(u64::from(value), 1);
+    }
+
+    /// Writes 64 bits.
+    #[inline]
+    pub fn put_u64(&mut self, value: u64) {
+        self.put(value & 0xffff_ffff, 32);
+        self.put(value >> 32, 32);
+    }
+
+    /// Writes `value` as an Exp-Golomb number of order `k`: `2 * floor(log2(v / 2^k + 1)) + 1 + k`
+    /// bits, so 1 bit for a 0 of order 0. `k` is at most 31.
+    #[inline]
+    pub fn put_golomb(&mut self, value: u64, k: u32) {
+        debug_assert!(k < 32, "order {k}");
+        // One more than the high part never overflows: it is at most 2^64 / 2^k, and only k = 0
+        // reaches the top, which saturates to the longest code.
+        let high = (value >> k).saturating_add(1);
+        let width = 63 - high.leading_zeros();
+        // `width` zeros, a one, then `width` low bits of `high`, then k low bits of the value.
+        for _ in 0..width / 32 {
+            self.put(0, 32);
+        }
+        self.put(0, width % 32);
+        self.put(1, 1);
+        let low = high & ((1 << width) - 1);
+        if width > 32 {
+            self.put(low & 0xffff_ffff, 32);
+            self.put(low >> 32, width - 32);
+        } else {
+            self.put(low, width);
+        }
+        self.put(value & ((1 << k) - 1), k);
+    }
+
+    /// Writes a signed number as Exp-Golomb of its zigzag form.
+    #[inline]
+    pub fn put_signed_golomb(&mut self, value: i64, k: u32) {
+        self.put_golomb(zigzag(value), k);
+    }
+
+    /// Writes whole bytes at the present bit offset.
+    pub fn put_bytes(&mut self, bytes: &[u8]) {
+        if self.pending_len == 0 {
+            self.bytes.extend_from_slice(bytes);
+            return;
+        }
+        for &byte in bytes {
+            self.put(u64::from(byte), 8);
+        }
+    }
+
+    /// Copies the first `bits` bits of `bytes`, which another writer made.
+    pub fn put_run(&mut self, bytes: &[u8], bits: usize) {
+        debug_assert!(
+            bits <= bytes.len() * 8,
+            "{bits} bits of {} bytes",
+            bytes.len()
+        );
+        let whole = bits / 8;
+        let mut chunks = bytes[..whole].chunks_exact(4);
+        for chunk in chunks.by_ref() {
+            let word = u32::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3]]);
+            self.put(u64::from(word), 32);
+        }
+        self.put_bytes(chunks.remainder());
+        let rest = (bits % 8) as u32;
+        if rest > 0 {
+            self.put(u64::from(bytes[whole]) & ((1 << rest) - 1), rest);
+        }
+    }
+
+    /// Ends the run: fills the last byte with zeros and gives the bytes.
+    pub fn finish(&mut self) -> &[u8] {
+        if self.pending_len > 0 {
+            self.bytes.push(self.pending as u8);
+            self.pending = 0;
+            self.pending_len = 0;
+        }
+        &self.bytes
+    }
+
+    /// A point to come back to with [`BitWriter::rewind`].
+    #[must_use]
+    pub fn mark(&self) -> BitMark {
+        BitMark {
+            bytes: self.bytes.len(),
+            pending: self.pending,
+            pending_len: self.pending_len,
+        }
+    }
+
+    /// Takes back everything written since `mark`.
+    pub fn rewind(&mut self, mark: BitMark) {
+        self.bytes.truncate(mark.bytes);
+        self.pending = mark.pending;
+        self.pending_len = mark.pending_len;
+    }
+}
+
+/// A point in a [`BitWriter`].
+#[derive(Debug, Clone, Copy)]
+pub struct BitMark {
+    bytes: usize,
+    pending: u64,
+    pending_len: u32,
+}
+
+/// Reads bits from a slice. Every read is checked; after an error the reader is of no more use.
+#[derive(Debug, Clone)]
+pub struct BitReader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> BitReader<'a> {
+    /// Reads from the first bit of `bytes`.
+    #[must_use]
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    /// Bits not yet read.
+    #[must_use]
+    pub const fn left(&self) -> usize {
+        self.bytes.len() * 8 - self.at
+    }
+
+    /// Bits read so far.
+    #[must_use]
+    pub const fn position(&self) -> usize {
+        self.at
+    }
+
+    /// Reads `count` bits, at most 56.
+    ///
+    /// # Errors
+    /// [`WireError::Truncated`] if fewer are left.
+    #[inline]
+    pub fn get(&mut self, count: u32) -> Result<u64, WireError> {
+        debug_assert!(count <= 56);
+        if (count as usize) > self.left() {
+            return Err(WireError::Truncated {
+                wanted: count,
+                left: self.left() as u32,
+            });
+        }
+        let first = self.at / 8;
+        let shift = (self.at % 8) as u32;
+        let word = if let Some(eight) = self.bytes.get(first..first + 8) {
+            u64::from_le_bytes(eight.try_into().expect("a slice of eight"))
+        } else {
+            let mut tail = [0; 8];
+            let rest = &self.bytes[first..];
+            tail[..rest.len()].copy_from_slice(rest);
+            u64::from_le_bytes(tail)
+        };
+        self.at += count as usize;
+        Ok((word >> shift) & ((1 << count) - 1))
+    }
+
+    /// Reads one bit.
+    ///
+    /// # Errors
+    /// [`WireError::Truncated`] at the end.
+    #[inline]
+    pub fn get_bool(&mut self) -> Result<bool, WireError> {
+        Ok(self.get(1)? != 0)
+    }
+
+    /// Reads 64 bits.
+    ///
+    /// # Errors
+    /// [`WireError::Truncated`] if fewer are left.
+    pub fn get_u64(&mut self) -> Result<u64, WireError> {
+        Ok(self.get(32)? | (self.get(32)? << 32))
+    }
+
+    /// Reads an Exp-Golomb number of order `k`.
+    ///
+    /// # Errors
+    /// [`WireError::Truncated`], or [`WireError::Invalid`] if the number needs more than 64 bits.
+    #[inline]
+    pub fn get_golomb(&mut self, k: u32) -> Result<u64, WireError> {
+        let mut width = 0;
+        while !self.get_bool()? {
+            width += 1;
+            if width > 63 {
+                return Err(WireError::Invalid {
+                    what: "golomb width",
+                    value: width,
+                });
+            }
+        }
+        let width = width as u32;
+        let low = if width > 32 {
+            self.get(32)? | (self.get(width - 32)? << 32)
+        } else {
+            self.get(width)?
+        };
+        let high = ((1u64 << width) | low) - 1;
+        if high.leading_zeros() < k {
+            return Err(WireError::Invalid {
+                what: "golomb number",
+                value: high,
+            });
+        }
+        Ok((high << k) | self.get(k)?)
+    }
+
+    /// Reads an Exp-Golomb number and refuses one above `max`.
+    ///
+    /// # Errors
+    /// As [`get_golomb`](Self::get_golomb), or [`WireError::OutOfBounds`] naming `what`.
+    #[inline]
+    pub fn get_bounded(&mut self, k: u32, max: u64, what: &'static str) -> Result<u64, WireError> {
+        let value = self.get_golomb(k)?;
+        if value > max {
+            return Err(WireError::OutOfBounds { what, value, max });
+        }
+        Ok(value)
+    }
+
+    /// Reads a signed Exp-Golomb number.
+    ///
+    /// # Errors
+    /// As [`get_golomb`](Self::get_golomb).
+    #[inline]
+    pub fn get_signed_golomb(&mut self, k: u32) -> Result<i64, WireError> {
+        Ok(unzigzag(self.get_golomb(k)?))
+    }
+
+    /// Appends `count` whole bytes to `out`.
+    ///
+    /// # Errors
+    /// [`WireError::Truncated`] if fewer are left; nothing is appended then.
+    pub fn get_bytes(&mut self, count: usize, out: &mut Vec<u8>) -> Result<(), WireError> {
+        if count.checked_mul(8).is_none_or(|bits| bits > self.left()) {
+            return Err(WireError::Truncated {
+                wanted: u32::try_from(count.saturating_mul(8)).unwrap_or(u32::MAX),
+                left: self.left() as u32,
+            });
+        }
+        if self.at % 8 == 0 {
+            let first = self.at / 8;
+            out.extend_from_slice(&self.bytes[first..first + count]);
+            self.at += count * 8;
+        } else {
+            out.reserve(count);
+            for _ in 0..count {
+                out.push(self.get(8)? as u8);
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that only the filling of the last byte is left.
+    ///
+    /// # Errors
+    /// [`WireError::Trailing`] if a whole byte or a set bit is left.
+    pub fn expect_end(mut self) -> Result<(), WireError> {
+        let left = self.left();
+        if left >= 8 || self.get(left as u32)? != 0 {
+            return Err(WireError::Trailing(left.div_ceil(8)));
+        }
+        Ok(())
+    }
+}
+
+/// Maps small negatives and positives to small naturals: 0, -1, 1, -2, 2 become 0, 1, 2, 3, 4.
+#[must_use]
+pub const fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)) as u64
+}
+
+/// The inverse of [`zigzag`].
+#[must_use]
+pub const fn unzigzag(value: u64) -> i64 {
+    (value >> 1) as i64 ^ -((value & 1) as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Debug, Clone)]
+    enum Op {
+        Bits(u64, u32),
+        Golomb(u64, u32),
+        Signed(i64, u32),
+        Bytes(Vec<u8>),
+        Word(u64),
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            (0u32..=56, any::<u64>()).prop_map(|(n, v)| Op::Bits(v & ((1u64 << n) - 1), n)),
+            // Saturation makes u64::MAX of order 0 the one number that does not round-trip.
+            (0u32..32, 0..u64::MAX).prop_map(|(k, v)| Op::Golomb(v, k)),
+            (0u32..32, -1000i64..1000).prop_map(|(k, v)| Op::Signed(v, k)),
+            proptest::collection::vec(any::<u8>(), 0..20).prop_map(Op::Bytes),
+            any::<u64>().prop_map(Op::Word),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(ops in proptest::collection::vec(op(), 0..40)) {
+            let mut w = BitWriter::new();
+            for op in &ops {
+                match op {
+                    Op::Bits(v, n) => w.put(*v, *n),
+                    Op::Golomb(v, k) => w.put_golomb(*v, *k),
+                    Op::Signed(v, k) => w.put_signed_golomb(*v, *k),
+                    Op::Bytes(b) => w.put_bytes(b),
+                    Op::Word(v) => w.put_u64(*v),
+                }
+            }
+            let bits = w.bit_len();
+            let bytes = w.finish().to_vec();
+            // Also through a copy at an odd offset.
+            let mut shifted = BitWriter::new();
+            shifted.put(0b101, 3);
+            shifted.put_run(&bytes, bits);
+            let shifted = shifted.finish().to_vec();
+            for (bytes, skip) in [(&bytes, 0), (&shifted, 3)] {
+                let mut r = BitReader::new(bytes);
+                r.get(skip).unwrap();
+                for op in &ops {
+                    match op {
+                        Op::Bits(v, n) => prop_assert_eq!(r.get(*n).unwrap(), *v),
+                        Op::Golomb(v, k) => prop_assert_eq!(r.get_golomb(*k).unwrap(), *v),
+                        Op::Signed(v, k) => prop_assert_eq!(r.get_signed_golomb(*k).unwrap(), *v),
+                        Op::Bytes(b) => {
+                            let mut out = vec![];
+                            r.get_bytes(b.len(), &mut out).unwrap();
+                            prop_assert_eq!(&out, b);
+                        }
+                        Op::Word(v) => prop_assert_eq!(r.get_u64().unwrap(), *v),
+                    }
+                }
+                prop_assert_eq!(r.expect_end(), Ok(()));
+            }
+        }
+
+        #[test]
+        fn junk_is_an_error_and_never_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..40), k in 0u32..32) {
+            let mut r = BitReader::new(&bytes);
+            while r.get_golomb(k).is_ok() && r.left() > 0 {}
+            let mut r = BitReader::new(&bytes);
+            let mut out = vec![];
+            let _ = r.get_bytes(usize::MAX, &mut out);
+            prop_assert!(out.is_empty());
+        }
+
+        #[test]
+        fn rewinding_takes_back_exactly_what_came_after(head in 0u64..1000, tail in any::<u64>()) {
+            let mut w = BitWriter::new();
+            w.put_golomb(head, 0);
+            let mark = w.mark();
+            let before = w.clone().finish().to_vec();
+            w.put_u64(tail);
+            w.rewind(mark);
+            prop_assert_eq!(w.finish(), &before[..]);
+        }
+    }
+
+    #[test]
+    fn a_zero_costs_one_bit() {
+        let mut w = BitWriter::new();
+        w.put_golomb(0, 0);
+        assert_eq!(w.bit_len(), 1);
+        w.put_golomb(1, 0);
+        assert_eq!(w.bit_len(), 4);
+    }
+}

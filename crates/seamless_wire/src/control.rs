@@ -1,0 +1,331 @@
+//! Control items: small, ordered, delivered once.
+//!
+//! They ride in state datagrams, so that a loss is noticed within a few ticks (a reliable channel
+//! with a fixed resend time would need 300 ms), and are numbered per link and direction. What a
+//! lost datagram carried is sent again; the receiver applies them in order.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    BitReader, BitWriter, WireError, codec,
+    epoch::{Epoch, Tenure, Term},
+    ids::{GlobalEntity, HandoverId, InputSeq, RequestId},
+    record::Version,
+    tick::Tick,
+};
+
+/// Largest encoding of one item, in bytes.
+pub const MAX_ITEM_BYTES: usize = 256;
+
+/// Most items in one datagram.
+pub const MAX_ITEMS: usize = 256;
+
+/// Number of an item on one link and in one direction; widened from 16 bits by the receiver.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub struct ControlSeq(pub u64);
+
+/// One item.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Control {
+    /// Client to host: lend me this entity.
+    AuthorityRequest {
+        /// Answered exactly once under this number.
+        request: RequestId,
+        /// Which.
+        entity: GlobalEntity,
+    },
+    /// Client to host: I give it back. Its final values are in a record of the same datagram or an
+    /// earlier one.
+    AuthorityRelease {
+        /// Which.
+        entity: GlobalEntity,
+        /// The epoch it was held under.
+        epoch: Epoch,
+        /// The last row that the holder wrote, by the version of its own stream.
+        last: Option<u32>,
+    },
+    /// Host to client: the answer to a request.
+    AuthorityAnswer {
+        /// Which request.
+        request: RequestId,
+        /// Which entity.
+        entity: GlobalEntity,
+        /// Granted or not.
+        answer: AuthorityAnswer,
+    },
+    /// Host to the former holder: it is not yours any more.
+    AuthorityLost {
+        /// Which.
+        entity: GlobalEntity,
+        /// The epoch from which it is not.
+        epoch: Epoch,
+        /// Why.
+        reason: LossReason,
+    },
+    /// Client to server: take over an entity that I spawned, and let it be lent.
+    Delegate {
+        /// Which.
+        entity: GlobalEntity,
+    },
+    /// Server to client: taken over. The one time an entity is renumbered.
+    MigrateResponse {
+        /// Which.
+        entity: GlobalEntity,
+        /// The client's slot that it had.
+        old_index: u32,
+        /// That slot's generation.
+        old_generation: u32,
+        /// The server's slot that it has now.
+        new_index: u32,
+        /// That slot's generation.
+        new_generation: u32,
+        /// Its fence from here on.
+        tenure: Tenure,
+        /// The last version of the client's stream that the server applied.
+        applied: u32,
+        /// The number the same row has in the server's stream.
+        version: u32,
+    },
+    /// Server to client: not taken over.
+    DelegateRefused {
+        /// Which.
+        entity: GlobalEntity,
+        /// Why.
+        reason: DenyReason,
+    },
+    /// Client to server: migrated as told.
+    Migrated {
+        /// Which.
+        entity: GlobalEntity,
+        /// Whether the named row was still at hand and is now the first baseline of the reverse
+        /// stream. If not, the server begins with an absolute record.
+        baseline: bool,
+    },
+    /// A row that went by the bulk channel has arrived and is kept as a baseline.
+    RowKept {
+        /// Whether the receiver of this item allocated the index.
+        yours: bool,
+        /// The slot.
+        index: u32,
+        /// Its use.
+        generation: u32,
+        /// The row's version.
+        version: u32,
+    },
+    /// Server to client: names for your own spawns.
+    Names {
+        /// The first.
+        first: GlobalEntity,
+        /// How many, counting up.
+        count: u32,
+    },
+    /// Client to server: I am running out of names.
+    MoreNames,
+    /// Client to server: tell me about these regions and scopes.
+    Subscribe(Subscription),
+    /// Client to source node: my link to the target stands.
+    Attached {
+        /// For which handover.
+        handover: HandoverId,
+    },
+    /// Client to source node: I could not reach the target.
+    AttachFailed {
+        /// For which handover.
+        handover: HandoverId,
+    },
+    /// Node to client: I am your host now.
+    Route {
+        /// The player's root.
+        root: GlobalEntity,
+        /// Under this term.
+        term: Term,
+        /// From this tick on.
+        tick: Tick,
+        /// The last input that is already in its state.
+        applied: InputSeq,
+    },
+    /// Client to node: understood.
+    RouteKept {
+        /// Under which term.
+        term: Term,
+    },
+    /// Source node to client: the handover came to nothing; keep playing here.
+    HandoverEnded {
+        /// Which.
+        handover: HandoverId,
+    },
+}
+
+impl Control {
+    /// The item's bytes.
+    ///
+    /// # Errors
+    /// [`WireError::OutOfBounds`] above [`MAX_ITEM_BYTES`]; none of ours is near.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, WireError> {
+        let bytes = codec::to_vec(self)?;
+        if bytes.len() > MAX_ITEM_BYTES {
+            return Err(WireError::OutOfBounds {
+                what: "control item",
+                value: bytes.len() as u64,
+                max: MAX_ITEM_BYTES as u64,
+            });
+        }
+        Ok(bytes)
+    }
+}
+
+/// The answer to an authority request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AuthorityAnswer {
+    /// Yours, from this epoch on.
+    Granted(Epoch),
+    /// Not yours.
+    Denied(DenyReason),
+}
+
+/// Why a request came to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum DenyReason {
+    /// Somebody else has it.
+    Held,
+    /// The game's policy says no.
+    Policy,
+    /// The requester does not see it.
+    OutOfScope,
+    /// It cannot be lent.
+    NotDelegated,
+    /// It is hosted on the far side of a border, or on its way there.
+    HostedElsewhere,
+    /// There is no such entity, or there is none any more.
+    Unknown,
+    /// Too many requests or spawns.
+    Limited,
+}
+
+/// Why a holder lost an entity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum LossReason {
+    /// The server gave it to another.
+    Given,
+    /// The server took it.
+    Taken,
+    /// The server reset it.
+    Reset,
+    /// The holder does not see it any more.
+    OutOfScope,
+    /// It cannot be lent any more.
+    Disabled,
+    /// It is gone.
+    Despawned,
+}
+
+/// What a client wants to be told about.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Subscription {
+    /// Scopes to add.
+    pub enter: Vec<u32>,
+    /// Scopes to leave.
+    pub leave: Vec<u32>,
+}
+
+/// One numbered item as it is written.
+pub struct NumberedItem<'a> {
+    /// Its number.
+    pub seq: ControlSeq,
+    /// Its bytes.
+    pub bytes: &'a [u8],
+}
+
+/// Bits that one item takes in a section at most.
+#[must_use]
+pub const fn item_bits(bytes: usize) -> usize {
+    16 + 16 + bytes * 8
+}
+
+/// Writes a section's body. Numbers must ascend; at most [`MAX_ITEMS`].
+pub fn write_section(w: &mut BitWriter, items: &[NumberedItem<'_>]) {
+    w.put_golomb(items.len() as u64, 1);
+    let mut next = None;
+    for item in items {
+        match next {
+            None => w.put(item.seq.0 & 0xffff, 16),
+            Some(next) => w.put_golomb(item.seq.0 - next, 0),
+        }
+        next = Some(item.seq.0 + 1);
+        w.put_golomb(item.bytes.len() as u64, 4);
+        w.put_bytes(item.bytes);
+    }
+}
+
+/// Reads a section's body: numbers, widened near `near`, and items.
+///
+/// # Errors
+/// [`WireError`] for bodies that [`write_section`] cannot have made and for items that do not
+/// decode.
+pub fn read_section(
+    r: &mut BitReader<'_>,
+    near: ControlSeq,
+) -> Result<Vec<(ControlSeq, Control)>, WireError> {
+    let count = r.get_bounded(1, MAX_ITEMS as u64, "number of control items")? as usize;
+    let mut items = Vec::with_capacity(count);
+    let mut next: Option<u64> = None;
+    let mut bytes = Vec::new();
+    for _ in 0..count {
+        let seq = match next {
+            None => {
+                let low = r.get(16)? as u16;
+                let ahead = low.wrapping_sub(near.0 as u16) as i16;
+                near.0
+                    .checked_add_signed(i64::from(ahead))
+                    .ok_or(WireError::Invalid {
+                        what: "control sequence",
+                        value: low.into(),
+                    })?
+            }
+            Some(next) => next + r.get_bounded(0, u64::from(u16::MAX), "control gap")?,
+        };
+        next = Some(seq + 1);
+        let len = r.get_bounded(4, MAX_ITEM_BYTES as u64, "length of a control item")? as usize;
+        bytes.clear();
+        r.get_bytes(len, &mut bytes)?;
+        items.push((ControlSeq(seq), codec::decode(&bytes)?));
+    }
+    Ok(items)
+}
+
+/// The version named in an item as the type the streams use.
+#[must_use]
+pub const fn version(number: u32) -> Version {
+    Version(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn numbered_items_survive(first in 0u64..1 << 20, gaps in proptest::collection::vec(0u64..5, 0..20)) {
+            let mut seq = first;
+            let items: Vec<(ControlSeq, Control)> = gaps.iter().map(|gap| {
+                seq += gap + 1;
+                let entity = GlobalEntity::new(7, seq | 1).unwrap();
+                (ControlSeq(seq), Control::AuthorityRequest { request: RequestId(seq as u32), entity })
+            }).collect();
+            let bytes: Vec<Vec<u8>> = items.iter().map(|(_, item)| item.to_bytes().unwrap()).collect();
+            let numbered: Vec<NumberedItem<'_>> = items.iter().zip(&bytes)
+                .map(|((seq, _), bytes)| NumberedItem { seq: *seq, bytes }).collect();
+            let mut w = BitWriter::new();
+            write_section(&mut w, &numbered);
+            let written = w.finish().to_vec();
+            prop_assert_eq!(read_section(&mut BitReader::new(&written), ControlSeq(first)), Ok(items));
+        }
+
+        #[test]
+        fn junk_is_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = read_section(&mut BitReader::new(&bytes), ControlSeq(3));
+        }
+    }
+}

@@ -1,0 +1,591 @@
+//! Entity records.
+//!
+//! A rows section is one archetype and the entities of it, in ascending order of their index. A
+//! record says the *whole row*: what its mask leaves out equals the baseline, not whatever the
+//! receiver shows at present. Values follow the head, coded by the component's own codec.
+
+use crate::{
+    BitReader, BitWriter, WireError,
+    epoch::{Epoch, Holder, Tenure, Term},
+    ids::{Allocator, GlobalEntity, PeerId, WireId},
+};
+
+/// Most components of one entity that are replicated.
+pub const MAX_COMPONENTS: usize = 64;
+
+/// Versions of a row that a sender keeps, and so the greatest age of a baseline.
+pub const MAX_BASELINE_AGE: u32 = 32;
+
+/// Number of a state of one slot's row. It rises when the row changes and is not reset when the
+/// slot gets another entity, so (slot, version) names one state for a long time.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Version(pub u32);
+
+impl Version {
+    /// The version with these low 8 bits that is nearest to `near` (at most 128 away).
+    #[must_use]
+    pub const fn widen8(near: Self, low: u8) -> Self {
+        let ahead = low.wrapping_sub(near.0 as u8) as i8;
+        Self(near.0.wrapping_add_signed(ahead as i32))
+    }
+
+    /// How many changes after `earlier`; wraps.
+    #[must_use]
+    pub const fn age_since(self, earlier: Self) -> u32 {
+        self.0.wrapping_sub(earlier.0)
+    }
+
+    /// Whether it is the later of the two, over the wrap.
+    #[must_use]
+    pub const fn is_newer_than(self, other: Self) -> bool {
+        (self.0.wrapping_sub(other.0) as i32) > 0
+    }
+
+    /// The next one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
+    }
+}
+
+/// The head of a rows section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowsHead {
+    /// Who numbered the entities, seen from whoever holds this value.
+    pub allocator: Allocator,
+    /// Their components, as indices into the agreed schema, ascending.
+    pub components: Vec<u16>,
+}
+
+impl RowsHead {
+    /// Writes the head.
+    pub fn write(w: &mut BitWriter, allocator: Allocator, components: &[u16]) {
+        w.put_bool(allocator == Allocator::Peer);
+        w.put_golomb(components.len() as u64, 1);
+        let mut next = 0;
+        for &component in components {
+            w.put_golomb(u64::from(component - next), 0);
+            next = component + 1;
+        }
+    }
+
+    /// Reads the head; the allocator is turned to the reader's point of view.
+    ///
+    /// # Errors
+    /// [`WireError`] if a component is not below `schema_len`, or the bits end.
+    pub fn read(r: &mut BitReader<'_>, schema_len: usize) -> Result<Self, WireError> {
+        let allocator = read_allocator(r)?;
+        let count = r.get_bounded(1, MAX_COMPONENTS as u64, "components of a row")? as usize;
+        let mut components = Vec::with_capacity(count);
+        let mut next = 0u64;
+        for _ in 0..count {
+            let component = next + r.get_bounded(0, schema_len as u64, "component gap")?;
+            if component >= schema_len as u64 {
+                return Err(WireError::OutOfBounds {
+                    what: "component index",
+                    value: component,
+                    max: schema_len as u64,
+                });
+            }
+            components.push(component as u16);
+            next = component + 1;
+        }
+        Ok(Self {
+            allocator,
+            components,
+        })
+    }
+}
+
+fn read_allocator(r: &mut BitReader<'_>) -> Result<Allocator, WireError> {
+    // The bit is the sender's view: its peer is us.
+    Ok(if r.get_bool()? {
+        Allocator::Local
+    } else {
+        Allocator::Peer
+    })
+}
+
+/// Head of one record, up to its values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordHead {
+    /// The entity's index with the section's allocator.
+    pub index: u32,
+    /// What the values are coded against.
+    pub form: Form,
+    /// The fence. `None`: as in the baseline.
+    pub tenure: Option<Tenure>,
+}
+
+/// Against what a record is coded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Against a version that the receiver acknowledged.
+    Delta {
+        /// Low bits of that version.
+        baseline: u8,
+        /// How many versions later this one is; 1 to [`MAX_BASELINE_AGE`].
+        age: u32,
+        /// Bit `i`: the section's component `i` follows; the others equal the baseline's.
+        mask: u64,
+    },
+    /// Against nothing.
+    Absolute {
+        /// Use of the slot.
+        generation: u32,
+        /// The version this record is.
+        version: Version,
+        /// The entity's lasting name.
+        global: GlobalEntity,
+    },
+}
+
+/// State shared by the records of one section: what each is coded against.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordCursor {
+    next_index: u32,
+    first: bool,
+    global: u64,
+    tenure: Tenure,
+}
+
+impl Default for RecordCursor {
+    fn default() -> Self {
+        Self {
+            next_index: 0,
+            first: true,
+            global: 0,
+            tenure: Tenure::default(),
+        }
+    }
+}
+
+impl RecordCursor {
+    /// Order of the Exp-Golomb code of the first index of a section.
+    const FIRST: u32 = 6;
+
+    /// Writes a record's head. Indices must ascend within a section.
+    pub fn write(&mut self, w: &mut BitWriter, components: usize, head: &RecordHead) {
+        debug_assert!(head.index >= self.next_index, "records must ascend");
+        w.put_bool(true);
+        w.put_golomb(u64::from(head.index - self.next_index), self.gap_order());
+        self.next_index = head.index + 1;
+        self.first = false;
+        match head.form {
+            Form::Delta {
+                baseline,
+                age,
+                mask,
+            } => {
+                debug_assert!((1..=MAX_BASELINE_AGE).contains(&age), "age {age}");
+                w.put_bool(false);
+                w.put(u64::from(baseline), 8);
+                w.put_golomb(u64::from(age - 1), 1);
+                w.put_bool(head.tenure.is_some());
+                if let Some(tenure) = &head.tenure {
+                    write_tenure(w, tenure);
+                }
+                let low = components.min(32) as u32;
+                w.put(mask & ((1 << low) - 1), low);
+                if components > 32 {
+                    w.put(mask >> 32, components as u32 - 32);
+                }
+            }
+            Form::Absolute {
+                generation,
+                version,
+                global,
+            } => {
+                w.put_bool(true);
+                w.put_golomb(u64::from(generation), 0);
+                w.put_golomb(u64::from(version.0), 4);
+                w.put_signed_golomb(global.to_bits().wrapping_sub(self.global) as i64, 4);
+                self.global = global.to_bits();
+                let tenure = head.tenure.unwrap_or_default();
+                w.put_bool(tenure != self.tenure);
+                if tenure != self.tenure {
+                    write_tenure(w, &tenure);
+                    self.tenure = tenure;
+                }
+            }
+        }
+    }
+
+    /// Ends the section.
+    pub fn write_end(w: &mut BitWriter) {
+        w.put_bool(false);
+    }
+
+    /// Reads the next record's head, or `None` at the section's end. An absolute head always
+    /// names its tenure.
+    ///
+    /// # Errors
+    /// [`WireError`] for heads that [`write`](Self::write) cannot have made.
+    pub fn read(
+        &mut self,
+        r: &mut BitReader<'_>,
+        components: usize,
+    ) -> Result<Option<RecordHead>, WireError> {
+        if !r.get_bool()? {
+            return Ok(None);
+        }
+        let gap = r.get_bounded(self.gap_order(), u64::from(WireId::MAX_INDEX), "index gap")?;
+        let index = u64::from(self.next_index) + gap;
+        if index >= u64::from(WireId::MAX_INDEX) {
+            return Err(WireError::OutOfBounds {
+                what: "entity index",
+                value: index,
+                max: WireId::MAX_INDEX.into(),
+            });
+        }
+        let index = index as u32;
+        self.next_index = index + 1;
+        self.first = false;
+        if r.get_bool()? {
+            let generation = r.get_bounded(0, u32::MAX.into(), "generation")? as u32;
+            let version = Version(r.get_bounded(4, u32::MAX.into(), "version")? as u32);
+            let bits = self.global.wrapping_add(r.get_signed_golomb(4)? as u64);
+            let global = GlobalEntity::from_bits(bits).ok_or(WireError::Invalid {
+                what: "entity name",
+                value: bits,
+            })?;
+            self.global = bits;
+            if r.get_bool()? {
+                self.tenure = read_tenure(r)?;
+            }
+            let form = Form::Absolute {
+                generation,
+                version,
+                global,
+            };
+            return Ok(Some(RecordHead {
+                index,
+                form,
+                tenure: Some(self.tenure),
+            }));
+        }
+        let baseline = r.get(8)? as u8;
+        let age =
+            r.get_bounded(1, u64::from(MAX_BASELINE_AGE) - 1, "age of a baseline")? as u32 + 1;
+        let tenure = if r.get_bool()? {
+            Some(read_tenure(r)?)
+        } else {
+            None
+        };
+        let mut mask = r.get(components.min(32) as u32)?;
+        if components > 32 {
+            mask |= r.get(components as u32 - 32)? << 32;
+        }
+        Ok(Some(RecordHead {
+            index,
+            form: Form::Delta {
+                baseline,
+                age,
+                mask,
+            },
+            tenure,
+        }))
+    }
+
+    const fn gap_order(&self) -> u32 {
+        if self.first { Self::FIRST } else { 0 }
+    }
+}
+
+fn write_epoch(w: &mut BitWriter, epoch: Epoch) {
+    w.put_golomb(epoch.term.0, 6);
+    w.put_golomb(u64::from(epoch.seq), 2);
+}
+
+fn read_epoch(r: &mut BitReader<'_>) -> Result<Epoch, WireError> {
+    let term = Term(r.get_golomb(6)?);
+    let seq = r.get_bounded(2, u32::MAX.into(), "holder sequence")? as u32;
+    Ok(Epoch { term, seq })
+}
+
+fn write_tenure(w: &mut BitWriter, tenure: &Tenure) {
+    write_epoch(w, tenure.epoch);
+    w.put_bool(tenure.since != tenure.epoch);
+    if tenure.since != tenure.epoch {
+        write_epoch(w, tenure.since);
+    }
+    w.put_bool(tenure.delegated);
+    match tenure.holder {
+        Holder::Nobody => w.put(0, 2),
+        Holder::Host => w.put(1, 2),
+        Holder::Peer(peer) => {
+            w.put(2, 2);
+            w.put_u64(peer.0);
+        }
+    }
+}
+
+fn read_tenure(r: &mut BitReader<'_>) -> Result<Tenure, WireError> {
+    let epoch = read_epoch(r)?;
+    let since = if r.get_bool()? { read_epoch(r)? } else { epoch };
+    if since > epoch {
+        return Err(WireError::Invalid {
+            what: "tenure that begins after now",
+            value: since.term.0,
+        });
+    }
+    let delegated = r.get_bool()?;
+    let holder = match r.get(2)? {
+        0 => Holder::Nobody,
+        1 => Holder::Host,
+        2 => Holder::Peer(PeerId(r.get_u64()?)),
+        value => {
+            return Err(WireError::Invalid {
+                what: "kind of holder",
+                value,
+            });
+        }
+    };
+    Ok(Tenure {
+        epoch,
+        since,
+        holder,
+        delegated,
+    })
+}
+
+/// Why an entity leaves a receiver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LeaveReason {
+    /// It is gone from the world.
+    Despawned,
+    /// The receiver does not see it any more.
+    OutOfSight,
+    /// Another server hosts it now: keep it until that one speaks, or for a while.
+    Moved,
+}
+
+/// One entity that leaves the receiver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leave {
+    /// Its short name, seen from whoever holds this value.
+    pub id: WireId,
+    /// Why.
+    pub reason: LeaveReason,
+}
+
+impl Leave {
+    /// Most leaves in one datagram; the reader's bound.
+    pub const MAX: usize = 1024;
+
+    /// Writes one leave of a section's list.
+    pub fn write(&self, w: &mut BitWriter) {
+        w.put_bool(true);
+        w.put_bool(self.id.allocator == Allocator::Peer);
+        w.put_golomb(u64::from(self.id.index), 6);
+        w.put_golomb(u64::from(self.id.generation), 0);
+        w.put(
+            match self.reason {
+                LeaveReason::Despawned => 0,
+                LeaveReason::OutOfSight => 1,
+                LeaveReason::Moved => 2,
+            },
+            2,
+        );
+    }
+
+    /// Ends the section's list.
+    pub fn write_end(w: &mut BitWriter) {
+        w.put_bool(false);
+    }
+
+    /// Reads a section's list.
+    ///
+    /// # Errors
+    /// [`WireError`] for lists that [`write`](Self::write) cannot have made.
+    pub fn read_all(r: &mut BitReader<'_>) -> Result<Vec<Self>, WireError> {
+        let mut leaves = Vec::new();
+        while r.get_bool()? {
+            if leaves.len() == Self::MAX {
+                let max = Self::MAX as u64;
+                return Err(WireError::OutOfBounds {
+                    what: "leaves",
+                    value: max + 1,
+                    max,
+                });
+            }
+            let allocator = read_allocator(r)?;
+            let max = u64::from(WireId::MAX_INDEX) - 1;
+            let index = r.get_bounded(6, max, "entity index")? as u32;
+            let generation = r.get_bounded(0, u32::MAX.into(), "generation")? as u32;
+            let reason = match r.get(2)? {
+                0 => LeaveReason::Despawned,
+                1 => LeaveReason::OutOfSight,
+                2 => LeaveReason::Moved,
+                value => {
+                    return Err(WireError::Invalid {
+                        what: "reason to leave",
+                        value,
+                    });
+                }
+            };
+            leaves.push(Self {
+                id: WireId {
+                    allocator,
+                    index,
+                    generation,
+                },
+                reason,
+            });
+        }
+        Ok(leaves)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn tenure() -> impl Strategy<Value = Tenure> {
+        (0u64..1 << 40, 0u32..9, 0u32..9, any::<bool>(), 0u64..3).prop_map(
+            |(term, seq, back, delegated, holder)| {
+                let epoch = Epoch {
+                    term: Term(term),
+                    seq: seq + back,
+                };
+                let since = Epoch {
+                    term: Term(term / 2),
+                    seq,
+                };
+                let holder = match holder {
+                    0 => Holder::Nobody,
+                    1 => Holder::Host,
+                    n => Holder::Peer(PeerId(u64::MAX - n)),
+                };
+                let since = if back == 0 { epoch } else { since.min(epoch) };
+                Tenure {
+                    epoch,
+                    since,
+                    holder,
+                    delegated,
+                }
+            },
+        )
+    }
+
+    fn form(components: usize) -> impl Strategy<Value = Form> {
+        let bits = (1u64 << (components - 1) << 1).wrapping_sub(1);
+        prop_oneof![
+            (any::<u8>(), 1u32..=32, any::<u64>()).prop_map(move |(baseline, age, mask)| {
+                Form::Delta {
+                    baseline,
+                    age,
+                    mask: mask & bits,
+                }
+            }),
+            (any::<u32>(), any::<u32>(), 1u64 << 40..=u64::MAX).prop_map(
+                |(generation, version, g)| {
+                    let global = GlobalEntity::from_bits(g | 1).unwrap();
+                    Form::Absolute {
+                        generation,
+                        version: Version(version),
+                        global,
+                    }
+                }
+            ),
+        ]
+    }
+
+    fn heads(components: usize) -> impl Strategy<Value = Vec<RecordHead>> {
+        proptest::collection::vec(
+            (1u32..5000, form(components), proptest::option::of(tenure())),
+            0..20,
+        )
+        .prop_map(|list| {
+            let mut index = 0;
+            list.into_iter()
+                .map(|(gap, form, tenure)| {
+                    index += gap;
+                    let tenure = match form {
+                        Form::Absolute { .. } => Some(tenure.unwrap_or_default()),
+                        Form::Delta { .. } => tenure,
+                    };
+                    RecordHead {
+                        index,
+                        form,
+                        tenure,
+                    }
+                })
+                .collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn heads_survive((components, heads) in (1usize..=64).prop_flat_map(|n| (Just(n), heads(n)))) {
+            let mut w = BitWriter::new();
+            let mut cursor = RecordCursor::default();
+            for head in &heads {
+                cursor.write(&mut w, components, head);
+            }
+            RecordCursor::write_end(&mut w);
+            let bytes = w.finish().to_vec();
+            let mut r = BitReader::new(&bytes);
+            let mut cursor = RecordCursor::default();
+            for head in &heads {
+                prop_assert_eq!(cursor.read(&mut r, components).unwrap(), Some(*head));
+            }
+            prop_assert_eq!(cursor.read(&mut r, components), Ok(None));
+            prop_assert_eq!(r.expect_end(), Ok(()));
+        }
+
+        #[test]
+        fn section_heads_survive(components in proptest::collection::btree_set(0u16..200, 0..64)) {
+            let components: Vec<u16> = components.into_iter().collect();
+            let mut w = BitWriter::new();
+            RowsHead::write(&mut w, Allocator::Peer, &components);
+            let bytes = w.finish().to_vec();
+            prop_assert_eq!(
+                RowsHead::read(&mut BitReader::new(&bytes), 200),
+                Ok(RowsHead { allocator: Allocator::Local, components: components.clone() })
+            );
+            if let Some(&last) = components.last() {
+                prop_assert!(RowsHead::read(&mut BitReader::new(&bytes), last as usize).is_err());
+            }
+        }
+
+        #[test]
+        fn leaves_survive(list in proptest::collection::vec((any::<bool>(), 0..WireId::MAX_INDEX, any::<u32>(), 0..3), 0..30)) {
+            let leaves: Vec<Leave> = list.into_iter().map(|(peer, index, generation, reason)| Leave {
+                id: WireId { allocator: if peer { Allocator::Peer } else { Allocator::Local }, index, generation },
+                reason: [LeaveReason::Despawned, LeaveReason::OutOfSight, LeaveReason::Moved][reason as usize],
+            }).collect();
+            let mut w = BitWriter::new();
+            for leave in &leaves {
+                leave.write(&mut w);
+            }
+            Leave::write_end(&mut w);
+            let bytes = w.finish().to_vec();
+            let mut read = Leave::read_all(&mut BitReader::new(&bytes)).unwrap();
+            for leave in &mut read {
+                leave.id.allocator = leave.id.allocator.flipped();
+            }
+            prop_assert_eq!(read, leaves);
+        }
+
+        #[test]
+        fn junk_is_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..300), components in 0usize..=64) {
+            let mut r = BitReader::new(&bytes);
+            let mut cursor = RecordCursor::default();
+            while let Ok(Some(head)) = cursor.read(&mut r, components) {
+                prop_assert!(head.index < WireId::MAX_INDEX);
+            }
+            let _ = Leave::read_all(&mut BitReader::new(&bytes));
+            let _ = RowsHead::read(&mut BitReader::new(&bytes), 10);
+        }
+    }
+
+    #[test]
+    fn versions_are_ordered_over_the_wrap() {
+        assert!(Version(2).is_newer_than(Version(u32::MAX)));
+        assert_eq!(Version::widen8(Version(300), 40), Version(296));
+        assert_eq!(Version::widen8(Version(u32::MAX), 1), Version(1));
+    }
+}
