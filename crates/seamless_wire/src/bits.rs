@@ -304,7 +304,7 @@ impl<'a> BitReader<'a> {
                 left: self.left() as u32,
             });
         }
-        if self.at % 8 == 0 {
+        if self.at.is_multiple_of(8) {
             let first = self.at / 8;
             out.extend_from_slice(&self.bytes[first..first + count]);
             self.at += count * 8;

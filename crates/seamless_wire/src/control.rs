@@ -277,7 +277,7 @@ pub fn read_section(
                 let ahead = low.wrapping_sub(near.0 as u16) as i16;
                 near.0
                     .checked_add_signed(i64::from(ahead))
-                    .ok_or(WireError::Invalid {
+                    .ok_or_else(|| WireError::Invalid {
                         what: "control sequence",
                         value: low.into(),
                     })?

@@ -163,7 +163,7 @@ impl StateHeader {
         } else {
             let low = r.get(16)? as u16;
             Some(
-                PacketSeq::widen(context.seq, low).ok_or(WireError::Invalid {
+                PacketSeq::widen(context.seq, low).ok_or_else(|| WireError::Invalid {
                     what: "packet sequence",
                     value: low.into(),
                 })?,
