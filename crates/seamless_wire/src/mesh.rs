@@ -86,9 +86,21 @@ pub enum RejectReason {
     /// It cannot reach the directory.
     #[error("directory unreachable")]
     Directory,
-    /// Another attempt for the same root is newer.
+    /// Another attempt for the same root is newer, or one is not decided yet.
     #[error("superseded")]
     Superseded,
+    /// It does not answer. Never sent: the source's own verdict.
+    #[error("unreachable")]
+    Unreachable,
+}
+
+/// Source to target: the group does not come. Best effort; a reservation expires anyway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// Which attempt.
+    pub handover: HandoverId,
+    /// Who sends.
+    pub from: NodeRef,
 }
 
 /// Source to target: the frozen group. Resent until answered or aborted.
@@ -173,4 +185,36 @@ pub struct DeadNode {
 pub struct DeadNodeReply {
     /// Roots that the answering node claimed.
     pub claimed: Vec<GlobalEntity>,
+}
+
+/// Node to node: this player knocked at my door; you own its row, or the cell where it begins.
+///
+/// Never forwarded a second time: a node that is not the owner either says [`SessionReply::Retry`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionRequest {
+    /// Who wants to play.
+    pub player: PeerId,
+    /// Which node passes it on.
+    pub from: NodeRef,
+}
+
+/// The answer to [`SessionRequest`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SessionReply {
+    /// Come in.
+    Welcome {
+        /// The node that minted the token.
+        node: NodeRef,
+        /// Its address for clients.
+        address: SocketAddr,
+        /// The player's root.
+        root: GlobalEntity,
+        /// A connect token for the client.
+        token: Vec<u8>,
+    },
+    /// Not now.
+    Retry {
+        /// When to ask again, in milliseconds.
+        after_ms: u32,
+    },
 }

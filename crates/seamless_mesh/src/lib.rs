@@ -1,0 +1,3 @@
+//! Who owns what in a mesh of game servers.
+
+pub mod directory;
