@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "bevy")]
-use bevy::prelude::{Component, Reflect, ReflectComponent};
+use bevy::prelude::Reflect;
 
 use crate::epoch::Term;
 
@@ -17,9 +17,8 @@ use crate::epoch::Term;
 ///
 /// The low 32 bits are never zero, so that a name is also a legal bit pattern of a Bevy `Entity`:
 /// that is how entity references inside serde components travel without a wrapper.
-#[cfg_attr(feature = "bevy", derive(Component, Reflect))]
-#[cfg_attr(feature = "bevy", component(immutable))]
-#[cfg_attr(feature = "bevy", reflect(opaque, Component))]
+#[cfg_attr(feature = "bevy", derive(Reflect))]
+#[cfg_attr(feature = "bevy", reflect(opaque))]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u64", into = "u64")]
 pub struct GlobalEntity(u64);

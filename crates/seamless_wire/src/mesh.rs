@@ -41,6 +41,8 @@ pub struct Prepare {
     pub schema: u64,
     /// Where its client looks from, in metres.
     pub viewpoint: [f32; 3],
+    /// Whether the source wants a token for the client: it has none, or the one it has is old.
+    pub token: bool,
 }
 
 /// The answer to [`Prepare`].
@@ -50,8 +52,8 @@ pub enum PrepareReply {
     Reserved {
         /// The target's address for clients.
         address: SocketAddr,
-        /// A connect token for the client, minted by the target. Empty if there is no client or
-        /// it is attached.
+        /// A connect token for the client, minted by the target. Empty if none was asked for, there
+        /// is no client or it is attached.
         token: Vec<u8>,
         /// Whether the client's link stands.
         attached: bool,

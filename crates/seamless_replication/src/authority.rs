@@ -1,0 +1,86 @@
+//! Who may write an entity, as the game sees it.
+//!
+//! The fence itself ([`Tenure`]) stands in the entity's slot and travels in its row. [`Authority`]
+//! shows it on entities whose authority can be lent and on what clients host. It is immutable:
+//! changing it means replacing it, and the replacement's hook is the only thing that moves the
+//! fence on the host's side, so the two cannot drift apart.
+
+use bevy::{
+    ecs::{lifecycle::HookContext, world::DeferredWorld},
+    prelude::*,
+};
+use seamless_wire::{Epoch, Holder, Tenure};
+
+use crate::slots::{NetSlot, Slots};
+
+/// The fence of an entity, for queries and observers (`On<Insert, Authority>`).
+#[derive(Component, Clone, Copy, PartialEq, Eq, Debug, Reflect)]
+#[reflect(Component)]
+#[component(immutable, on_insert = fence_follows)]
+pub struct Authority {
+    /// Whether this app hosts the entity.
+    pub hosted: bool,
+    /// Who may write it.
+    pub holder: Holder,
+    /// The present epoch.
+    pub epoch: Epoch,
+    /// The epoch at which the holder's tenure began.
+    pub since: Epoch,
+    /// Whether it can be lent.
+    pub delegated: bool,
+}
+
+impl Authority {
+    /// Shows a fence.
+    #[must_use]
+    pub const fn of(hosted: bool, tenure: &Tenure) -> Self {
+        Self {
+            hosted,
+            holder: tenure.holder,
+            epoch: tenure.epoch,
+            since: tenure.since,
+            delegated: tenure.delegated,
+        }
+    }
+
+    /// The fence it shows.
+    #[must_use]
+    pub const fn tenure(&self) -> Tenure {
+        Tenure {
+            epoch: self.epoch,
+            since: self.since,
+            holder: self.holder,
+            delegated: self.delegated,
+        }
+    }
+}
+
+fn fence_follows(mut world: DeferredWorld, context: HookContext) {
+    let entity = context.entity;
+    let (Some(&authority), Some(&slot)) =
+        (world.get::<Authority>(entity), world.get::<NetSlot>(entity))
+    else {
+        return;
+    };
+    if authority.hosted
+        && let Some(mut slots) = world.get_resource_mut::<Slots>()
+    {
+        slots.set_tenure(&slot, authority.tenure());
+    }
+}
+
+/// This app hosts the entity.
+#[derive(Component, Clone, Copy, Debug, Default, Reflect)]
+#[reflect(Component)]
+pub struct Hosted;
+
+/// Another app hosts the entity; this one is told.
+#[derive(Component, Clone, Copy, Debug, Default, Reflect)]
+#[reflect(Component)]
+pub struct Remote;
+
+/// The entity is frozen on its way to another node: no query sees it that does not name this
+/// marker, so nothing simulates it. It is still shown to clients as it was.
+#[derive(Component, Clone, Copy, Debug, Default, Reflect)]
+#[reflect(Component)]
+pub struct Frozen;

@@ -1,0 +1,131 @@
+//! Collect: what changed since the last tick, once for all clients.
+//!
+//! Cost per tick: one comparison per replicated component of every entity in a slot, over
+//! contiguous change ticks; one row value per component that was written to; one row per entity
+//! that really changed. An entity that nobody wrote costs its comparisons and nothing else.
+//!
+//! A value that is written but comes out the same is no change. What we received and did not
+//! touch comes out the same, so nothing echoes.
+
+mod archetypes;
+mod scan;
+
+use bevy::{
+    ecs::{
+        change_detection::{CheckChangeTicks, Tick as ChangeTick},
+        query::Allow,
+    },
+    prelude::*,
+};
+
+use crate::{
+    interest::Positions,
+    registry::Registry,
+    rows::{RowBuilder, Rows},
+    slots::{NetSlot, Role, Slot, Slots},
+    stats::ReplicationStats,
+};
+
+pub(crate) use archetypes::ReplicatedArchetypes;
+
+/// What the collect system keeps from tick to tick.
+#[derive(Resource, Default)]
+pub(crate) struct Collector {
+    archetypes: ReplicatedArchetypes,
+    last_run: ChangeTick,
+    builder: RowBuilder,
+    masks: Vec<u64>,
+    /// Slots that lost a component.
+    removed: Vec<u32>,
+}
+
+/// Whether we keep rows of the entity: we host it, show it to others, or hold it.
+pub(crate) fn keeps_rows(slot: &Slot, me: Option<seamless_wire::PeerId>) -> bool {
+    slot.global.is_some()
+        && (slot.role == Role::Host
+            || slot.public
+            || me.is_some_and(|me| slot.tenure.holder == seamless_wire::Holder::Peer(me)))
+}
+
+/// A registered component is being removed. Change ticks do not show that.
+pub(crate) fn on_remove<C: Component>(
+    event: On<Remove, C>,
+    slots: Query<&NetSlot, Allow<crate::Frozen>>,
+    collector: Option<ResMut<Collector>>,
+) {
+    if let Some(mut collector) = collector
+        && let Ok(slot) = slots.get(event.entity)
+    {
+        collector.removed.push(slot.index);
+    }
+}
+
+/// Keeps our own change tick within the range that comparisons understand.
+pub(crate) fn clamp_ticks(check: On<CheckChangeTicks>, mut collector: ResMut<Collector>) {
+    collector.last_run.check_tick(*check);
+}
+
+/// Brings [`Rows`] up to date with the world.
+pub(crate) fn collect(world: &mut World) {
+    let this_run = world.increment_change_tick();
+    world.resource_scope(|world, mut collector: Mut<Collector>| {
+        world.resource_scope(|world, mut rows: Mut<Rows>| {
+            world.resource_scope(|world, mut positions: Mut<Positions>| {
+                run(world, &mut collector, &mut rows, &mut positions, this_run);
+            });
+        });
+    });
+}
+
+fn run(
+    world: &mut World,
+    collector: &mut Collector,
+    rows: &mut Rows,
+    positions: &mut Positions,
+    this_run: ChangeTick,
+) {
+    rows.changed.clear();
+    let mut forced = std::mem::take(&mut world.resource_mut::<Slots>().touched);
+    forced.append(&mut collector.removed);
+    forced.sort_unstable();
+    forced.dedup();
+
+    let registry = world.resource::<Registry>().clone();
+    collector
+        .archetypes
+        .update(world, &registry, &mut rows.sets, positions.accessor());
+    let me = world.resource::<crate::peer::Peers>().me();
+    let pass = scan::Pass {
+        world,
+        registry: &registry,
+        slots: world.resource::<Slots>(),
+        last_run: collector.last_run,
+        this_run,
+        me,
+    };
+    let mut failed = 0;
+    for table in collector.archetypes.tables() {
+        failed += pass.table(table, rows, &mut collector.builder, &mut collector.masks);
+    }
+    for &archetype in collector.archetypes.mixed() {
+        failed += pass.mixed(archetype, rows, &mut collector.builder);
+    }
+    for &slot in &forced {
+        failed += pass.forced(slot, rows, &mut collector.builder);
+    }
+    if let Some(accessor) = positions.take_accessor() {
+        for table in collector.archetypes.tables() {
+            pass.positions(table, &accessor, positions);
+        }
+        for &slot in &forced {
+            pass.position_of(slot, &accessor, positions);
+        }
+        positions.set_accessor(accessor);
+    }
+    collector.last_run = this_run;
+    rows.changed.sort_unstable();
+    rows.changed.dedup();
+    if failed > 0 {
+        world.resource_mut::<ReplicationStats>().unencodable += failed;
+    }
+}

@@ -1,0 +1,289 @@
+//! The hot loop: change ticks of whole columns, then rows of the entities that changed.
+
+use bevy::{
+    ecs::{
+        archetype::ArchetypeId,
+        change_detection::Tick as ChangeTick,
+        component::ComponentId,
+        storage::{Table, TableRow},
+    },
+    prelude::*,
+    ptr::Ptr,
+};
+use nonmax::NonMaxU32;
+use seamless_wire::{PeerId, WireError};
+
+use super::{archetypes::ReplicatedTable, keeps_rows};
+use crate::{
+    interest::{PositionAccessor, Positions},
+    registry::Registry,
+    rows::{RowBuilder, Rows, SetId},
+    slots::{NetSlot, Slot, Slots},
+};
+
+/// Everything one pass over the world reads. The world is borrowed shared, so nothing writes a
+/// column while it is read.
+pub(super) struct Pass<'a> {
+    pub(super) world: &'a World,
+    pub(super) registry: &'a Registry,
+    pub(super) slots: &'a Slots,
+    pub(super) last_run: ChangeTick,
+    pub(super) this_run: ChangeTick,
+    pub(super) me: Option<PeerId>,
+}
+
+impl Pass<'_> {
+    /// Rows of one table. Returns how many values could not be encoded.
+    pub(super) fn table(
+        &self,
+        info: &ReplicatedTable,
+        rows: &mut Rows,
+        builder: &mut RowBuilder,
+        masks: &mut Vec<u64>,
+    ) -> u64 {
+        let Some(table) = self.world.storages().tables.get(info.table) else {
+            return 0;
+        };
+        let len = table.entity_count() as usize;
+        if len == 0 {
+            return 0;
+        }
+        masks.clear();
+        masks.resize(len, 0);
+        let mut any = false;
+        for (position, (_, column)) in info.columns.iter().enumerate() {
+            any |= self.mark_changed(table, *column, 1 << position, masks);
+        }
+        if !any {
+            return 0;
+        }
+        let slot_of = self.slot_indices(table);
+        let mut failed = 0;
+        for (row, &mask) in masks.iter().enumerate().filter(|(_, mask)| **mask != 0) {
+            let index = slot_of(row);
+            let Some(slot) = self.slots.get(index).filter(|s| keeps_rows(s, self.me)) else {
+                continue;
+            };
+            failed += self.build(rows, builder, index, slot, info.set, |position| {
+                let (component, column) = info.columns[position];
+                let changed = mask >> position & 1 != 0;
+                (component, changed, Self::column_ptr(table, column, row))
+            });
+        }
+        failed
+    }
+
+    /// Entities of an archetype with sparse components, one by one.
+    pub(super) fn mixed(
+        &self,
+        archetype: ArchetypeId,
+        rows: &mut Rows,
+        builder: &mut RowBuilder,
+    ) -> u64 {
+        let Some(archetype) = self.world.archetypes().get(archetype) else {
+            return 0;
+        };
+        let mut failed = 0;
+        for entity in archetype.entities() {
+            let Ok(entity) = self.world.get_entity(entity.id()) else {
+                continue;
+            };
+            let changed = archetype.iter_components().any(|id| {
+                self.registry.index_of(id).is_some()
+                    && entity
+                        .get_change_ticks_by_id(id)
+                        .is_some_and(|ticks| ticks.is_changed(self.last_run, self.this_run))
+            });
+            if changed && let Some(slot) = entity.get::<NetSlot>() {
+                failed += self.forced(slot.index, rows, builder);
+            }
+        }
+        failed
+    }
+
+    /// The row of one slot, from scratch.
+    pub(super) fn forced(&self, index: u32, rows: &mut Rows, builder: &mut RowBuilder) -> u64 {
+        let Some(slot) = self.slots.get(index).filter(|s| keeps_rows(s, self.me)) else {
+            return 0;
+        };
+        let Ok(entity) = self.world.get_entity(slot.entity) else {
+            return 0;
+        };
+        let mut components: Vec<(u16, ComponentId)> = entity
+            .archetype()
+            .iter_components()
+            .filter_map(|id| self.registry.index_of(id).map(|index| (index, id)))
+            .collect();
+        components.sort_unstable();
+        let indices: Vec<u16> = components.iter().map(|(index, _)| *index).collect();
+        let Some(set) = rows.sets.intern(&indices) else {
+            return 0;
+        };
+        self.build(rows, builder, index, slot, set, |position| {
+            let (component, id) = components[position];
+            (component, true, entity.get_by_id(id).ok())
+        })
+    }
+
+    /// Makes a row of `set` and stores it if it is new. `value(position)` names the component,
+    /// whether it may have changed, and where it lies.
+    fn build<'p>(
+        &self,
+        rows: &mut Rows,
+        builder: &mut RowBuilder,
+        index: u32,
+        slot: &Slot,
+        set: SetId,
+        value: impl Fn(usize) -> (u16, bool, Option<Ptr<'p>>),
+    ) -> u64 {
+        let count = rows.sets.components(set).len();
+        let previous = rows.newest(index).map(|(_, row)| row);
+        builder.begin(set, slot.tenure);
+        let mut failed = 0;
+        for position in 0..count {
+            let (component, changed, ptr) = value(position);
+            let old = previous.and_then(|row| {
+                let at = if row.set == set {
+                    Some(position)
+                } else {
+                    rows.sets.position(row.set, component)
+                };
+                at.map(|at| row.value(at))
+            });
+            match (changed, old, ptr) {
+                (false, Some(old), _) => builder.copy_value(old),
+                (_, _, Some(ptr)) => {
+                    let start = builder.buffer().len();
+                    match self.write(component, ptr, builder.buffer()) {
+                        Ok(()) => builder.end_value(),
+                        Err(error) => {
+                            failed += 1;
+                            let path = &self.registry.component(component).descriptor.path;
+                            tracing::warn!(entity = %slot.entity, path, %error, "not replicated");
+                            builder.buffer().truncate(start);
+                            // The last good value stands until one can be encoded again; without
+                            // one the entity waits.
+                            let Some(old) = old else { return failed };
+                            builder.copy_value(old);
+                        }
+                    }
+                }
+                (true, _, None) | (false, None, None) => return failed,
+            }
+        }
+        rows.push(index, builder.row());
+        failed
+    }
+
+    #[expect(
+        unsafe_code,
+        reason = "typed reads of untyped columns, without a lookup per value"
+    )]
+    fn write(&self, component: u16, ptr: Ptr<'_>, out: &mut Vec<u8>) -> Result<(), WireError> {
+        let registered = self.registry.component(component);
+        // SAFETY: `ptr` was read from the column (or entity) under the `ComponentId` that
+        // `component` was looked up by, and the registry maps each id to the codec of its type.
+        unsafe { registered.erased.write(ptr, self.world, out) }
+    }
+
+    /// Sets `bit` for the rows whose change tick is newer than the last run.
+    #[expect(
+        unsafe_code,
+        reason = "change ticks of a column are behind UnsafeCells"
+    )]
+    fn mark_changed(
+        &self,
+        table: &Table,
+        column: ComponentId,
+        bit: u64,
+        masks: &mut [u64],
+    ) -> bool {
+        let Some(ticks) = table.get_changed_ticks_slice_for(column) else {
+            return false;
+        };
+        debug_assert_eq!(ticks.len(), masks.len(), "a column is as long as its table");
+        let mut any = false;
+        for (tick, mask) in ticks.iter().zip(masks) {
+            // SAFETY: the world is borrowed shared for the whole pass, so nobody writes the tick.
+            let newer = unsafe { *tick.get() }.is_newer_than(self.last_run, self.this_run);
+            *mask |= if newer { bit } else { 0 };
+            any |= newer;
+        }
+        any
+    }
+
+    /// The slots of a table's rows.
+    #[expect(
+        unsafe_code,
+        reason = "the slots of a table, without a lookup per entity"
+    )]
+    fn slot_indices<'t>(&self, table: &'t Table) -> impl Fn(usize) -> u32 + 't {
+        let column = self.world.component_id::<NetSlot>().and_then(|id| {
+            // SAFETY: the id is that of `NetSlot`, so the column's type is.
+            unsafe { table.get_data_slice_for::<NetSlot>(id) }
+        });
+        move |row| {
+            let slot = column.and_then(|slots| slots.get(row));
+            // SAFETY: the world is borrowed shared for the whole pass, so nobody writes the slot.
+            slot.map_or(u32::MAX, |slot| unsafe { (*slot.get()).index })
+        }
+    }
+
+    #[expect(
+        unsafe_code,
+        reason = "one value of a column, without a lookup per entity"
+    )]
+    fn column_ptr(table: &Table, column: ComponentId, row: usize) -> Option<Ptr<'_>> {
+        debug_assert!(
+            row < table.entity_count() as usize,
+            "row {row} is outside the table"
+        );
+        let row = TableRow::new(NonMaxU32::new(row as u32)?);
+        // SAFETY: `row` is below the table's length.
+        unsafe { table.get_component(column, row) }
+    }
+
+    /// Positions in one table that were written to.
+    pub(super) fn positions(
+        &self,
+        info: &ReplicatedTable,
+        accessor: &PositionAccessor,
+        positions: &mut Positions,
+    ) {
+        if !info.has_position {
+            return;
+        }
+        let Some(table) = self.world.storages().tables.get(info.table) else {
+            return;
+        };
+        let len = table.entity_count() as usize;
+        let mut masks = vec![0; len];
+        if !self.mark_changed(table, accessor.component, 1, &mut masks) {
+            return;
+        }
+        let slot_of = self.slot_indices(table);
+        for row in (0..len).filter(|row| masks[*row] != 0) {
+            if let Some(ptr) = Self::column_ptr(table, accessor.component, row) {
+                positions.set(slot_of(row), accessor.read(ptr));
+            }
+        }
+    }
+
+    /// The position of one slot, whether or not it was written to.
+    pub(super) fn position_of(
+        &self,
+        index: u32,
+        accessor: &PositionAccessor,
+        positions: &mut Positions,
+    ) {
+        let Some(slot) = self.slots.get(index) else {
+            return;
+        };
+        let Ok(entity) = self.world.get_entity(slot.entity) else {
+            return;
+        };
+        if let Ok(ptr) = entity.get_by_id(accessor.component) {
+            positions.set(index, accessor.read(ptr));
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The host's side: sort, wait for gaps, apply once.
+
+use std::collections::BTreeMap;
+
+use bevy::{ecs::system::SystemParam, platform::collections::HashMap, prelude::*};
+use seamless_wire::{
+    InputSeq, PeerId, Term, Tick, codec,
+    packet::{InputAck, InputBatch},
+};
+
+use super::{Kind, PlayerInput};
+use crate::clock::NetClock;
+
+/// Most inputs of one player that wait to be applied.
+const MAX_WAITING: usize = 256;
+
+/// Longest time for which inputs may be caught up on, in seconds. What a client did not send in
+/// time it cannot cash in later without bound.
+const MAX_BANK_SECONDS: u32 = 3;
+
+/// Inputs of one player.
+#[derive(Debug, Default)]
+pub struct InputInbox {
+    waiting: BTreeMap<InputSeq, Vec<u8>>,
+    applied: InputSeq,
+    term: Term,
+    /// Inputs that may be applied: one a tick, saved up to a bound.
+    bank: u32,
+    last_tick: Option<Tick>,
+    /// Whether inputs are applied here. Before that, they are only kept in case.
+    hosting: bool,
+}
+
+impl InputInbox {
+    /// What was applied last, and under which term.
+    #[must_use]
+    pub const fn ack(&self) -> InputAck {
+        InputAck {
+            term: self.term,
+            applied: self.applied,
+        }
+    }
+
+    /// Takes over a state in which inputs up to `applied` are contained, hosted under `term`.
+    /// Inputs after it that came early stay; time since tick `from` may be caught up on.
+    pub fn resume(&mut self, applied: InputSeq, term: Term, from: Tick) {
+        self.applied = applied;
+        self.term = term;
+        self.last_tick = Some(from);
+        self.bank = 0;
+        self.hosting = true;
+        self.waiting = self
+            .waiting
+            .split_off(&InputSeq(applied.0.saturating_add(1)));
+    }
+
+    fn arrive(&mut self, batch: InputBatch) {
+        if !self.hosting {
+            // The client begins with what nobody acknowledged; what is before that is settled.
+            let settled = InputSeq(batch.first.0.saturating_sub(1));
+            self.applied = self.applied.max(settled);
+            self.waiting = self
+                .waiting
+                .split_off(&InputSeq(self.applied.0.saturating_add(1)));
+        }
+        for (i, bytes) in batch.inputs.into_iter().enumerate() {
+            let seq = InputSeq(batch.first.0.saturating_add(i as u32));
+            if seq > self.applied
+                && seq.0 - self.applied.0 <= MAX_WAITING as u32
+                && self.waiting.len() < MAX_WAITING
+            {
+                self.waiting.entry(seq).or_insert(bytes);
+            }
+        }
+    }
+
+    fn next(&mut self) -> Option<(InputSeq, Vec<u8>)> {
+        if self.bank == 0 {
+            return None;
+        }
+        let seq = InputSeq(self.applied.0 + 1);
+        let bytes = self.waiting.remove(&seq)?;
+        self.bank -= 1;
+        self.applied = seq;
+        Some((seq, bytes))
+    }
+
+    fn earn(&mut self, tick: Tick, rate: u16) {
+        self.hosting = true;
+        let earned = match self.last_tick {
+            Some(last) => tick.since(last),
+            // The first tick: what came while nobody hosted the player is not counted.
+            None => 1,
+        };
+        self.last_tick = Some(self.last_tick.map_or(tick, |last| last.max(tick)));
+        self.bank = (self.bank + earned).min(MAX_BANK_SECONDS * u32::from(rate));
+    }
+}
+
+/// Inputs of all players, by the client's name.
+#[derive(Resource, Default)]
+pub struct Inboxes {
+    map: HashMap<PeerId, InputInbox>,
+}
+
+impl Inboxes {
+    /// A player's inputs.
+    #[must_use]
+    pub fn get(&self, peer: PeerId) -> Option<&InputInbox> {
+        self.map.get(&peer)
+    }
+
+    /// A player's inputs, made if there are none yet.
+    pub fn entry(&mut self, peer: PeerId) -> &mut InputInbox {
+        self.map.entry(peer).or_default()
+    }
+
+    /// Forgets a player.
+    pub fn remove(&mut self, peer: PeerId) {
+        self.map.remove(&peer);
+    }
+
+    pub(crate) fn arrive(&mut self, peer: PeerId, batch: InputBatch) {
+        self.entry(peer).arrive(batch);
+    }
+}
+
+/// Applies players' inputs on their host: call [`due`](Self::due) in `FixedUpdate` for every
+/// player that is simulated.
+#[derive(SystemParam)]
+pub struct PlayerInputs<'w, I: PlayerInput> {
+    inboxes: ResMut<'w, Inboxes>,
+    clock: Res<'w, NetClock>,
+    _kind: Res<'w, Kind<I>>,
+}
+
+impl<I: PlayerInput> PlayerInputs<'_, I> {
+    /// The inputs of `peer` to apply in this tick, in order. Each is given out once; usually one,
+    /// none if it is late, several after a gap, never more than ticks have passed.
+    pub fn due(&mut self, peer: PeerId) -> DueInputs<'_, I> {
+        let (tick, rate) = (self.clock.tick(), self.clock.rate());
+        let inbox = self.inboxes.entry(peer);
+        inbox.earn(tick, rate);
+        DueInputs {
+            inbox,
+            _kind: std::marker::PhantomData,
+        }
+    }
+}
+
+/// Inputs to apply now. See [`PlayerInputs::due`].
+pub struct DueInputs<'a, I> {
+    inbox: &'a mut InputInbox,
+    _kind: std::marker::PhantomData<fn() -> I>,
+}
+
+impl<I: PlayerInput> Iterator for DueInputs<'_, I> {
+    type Item = (InputSeq, I);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let (seq, bytes) = self.inbox.next()?;
+            match codec::decode(&bytes) {
+                Ok(input) => return Some((seq, input)),
+                // A client that sends what is no input wastes its own turn.
+                Err(error) => tracing::debug!(%seq, %error, "an input does not decode"),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(first: u32, count: u8) -> InputBatch {
+        InputBatch {
+            first: InputSeq(first),
+            inputs: (0..count).map(|i| vec![i]).collect(),
+        }
+    }
+
+    fn drain(inbox: &mut InputInbox, tick: u32) -> Vec<u32> {
+        inbox.earn(Tick(tick), 30);
+        std::iter::from_fn(|| inbox.next().map(|(seq, _)| seq.0)).collect()
+    }
+
+    #[test]
+    fn inputs_are_applied_once_and_in_order() {
+        let mut inbox = InputInbox::default();
+        inbox.arrive(batch(1, 1));
+        assert_eq!(drain(&mut inbox, 100), [1]);
+        inbox.arrive(batch(3, 1));
+        assert_eq!(drain(&mut inbox, 101), [0u32; 0], "2 is missing");
+        inbox.arrive(batch(1, 4));
+        assert_eq!(drain(&mut inbox, 102), [2, 3]);
+        inbox.arrive(batch(1, 4));
+        assert_eq!(drain(&mut inbox, 103), [4]);
+    }
+
+    #[test]
+    fn catching_up_is_bounded_by_the_time_that_passed() {
+        let mut inbox = InputInbox::default();
+        inbox.arrive(batch(1, 32));
+        assert_eq!(drain(&mut inbox, 10).len(), 1);
+        assert_eq!(drain(&mut inbox, 13).len(), 3);
+        assert_eq!(drain(&mut inbox, 13).len(), 0);
+    }
+
+    #[test]
+    fn a_new_host_goes_on_after_the_last_input_that_is_in_its_state() {
+        let mut inbox = InputInbox::default();
+        inbox.arrive(batch(5, 8));
+        inbox.resume(InputSeq(7), Term(4), Tick(50));
+        assert_eq!(drain(&mut inbox, 53), [8, 9, 10]);
+        assert_eq!(
+            inbox.ack(),
+            InputAck {
+                term: Term(4),
+                applied: InputSeq(10)
+            }
+        );
+    }
+
+    #[test]
+    fn a_flood_is_not_kept() {
+        let mut inbox = InputInbox::default();
+        for first in 0..1000 {
+            inbox.arrive(batch(first * 30, 30));
+        }
+        assert!(inbox.waiting.len() <= MAX_WAITING);
+    }
+}

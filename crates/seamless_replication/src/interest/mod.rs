@@ -1,0 +1,245 @@
+//! Interest: who is told of what.
+//!
+//! One predicate decides, per (client, entity): [`PeerInterest::wants`]. Its falling edge, whatever
+//! the cause, is the only way an entity leaves a client. It is asked again only where one of its
+//! inputs changed: an entity that changed region, a client whose view changed region, a scope, an
+//! exception. So the work per tick follows movement across regions, not entities times clients.
+
+mod grid;
+mod visibility;
+
+use bevy::{
+    ecs::component::ComponentId,
+    platform::collections::{HashMap, HashSet},
+    prelude::*,
+    ptr::Ptr,
+};
+use smallvec::SmallVec;
+
+pub use grid::{InterestGrid, InterestRegionId};
+pub use visibility::Watched;
+pub(crate) use visibility::{route, update_visibility};
+
+/// A named scope: a team, a tool, a room. Entities in scopes are told only to clients in one of
+/// them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Reflect)]
+pub struct ToolScopeId(pub u32);
+
+/// The scopes an entity belongs to. Without this component, or with none in it: everybody's.
+#[derive(Component, Clone, PartialEq, Eq, Debug, Default, Reflect)]
+#[reflect(Component)]
+#[component(immutable, on_insert = visibility::scopes_changed, on_remove = visibility::scopes_changed)]
+pub struct ToolScopes(pub Vec<ToolScopeId>);
+
+/// Where a client looks from.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum View {
+    /// It sees every region.
+    Everything,
+    /// Around an entity, at this distance in metres.
+    Around(Entity, f32),
+    /// Around a point, at this distance in metres.
+    At(Vec3, f32),
+    /// It sees no region; only what has no place, and what is included.
+    Nothing,
+}
+
+/// What one client is interested in.
+#[derive(Debug)]
+pub struct PeerInterest {
+    view: View,
+    scopes: HashSet<ToolScopeId>,
+    exceptions: HashMap<u32, bool>,
+    regions: HashSet<InterestRegionId>,
+    everything: bool,
+    /// Where the regions were computed for.
+    anchor: Option<(InterestRegionId, f32)>,
+    /// Everything must be asked again.
+    stale: bool,
+    /// Slots to ask again.
+    recheck: Vec<u32>,
+}
+
+impl Default for PeerInterest {
+    fn default() -> Self {
+        Self {
+            view: View::Everything,
+            scopes: HashSet::default(),
+            exceptions: HashMap::default(),
+            regions: HashSet::default(),
+            everything: true,
+            anchor: None,
+            stale: true,
+            recheck: Vec::new(),
+        }
+    }
+}
+
+impl PeerInterest {
+    /// Looks from elsewhere from the next tick on.
+    pub fn set_view(&mut self, view: View) {
+        if self.view != view {
+            self.view = view;
+            self.anchor = None;
+        }
+    }
+
+    /// Where it looks from.
+    #[must_use]
+    pub const fn view(&self) -> View {
+        self.view
+    }
+
+    /// Enters a scope.
+    pub fn subscribe(&mut self, scope: ToolScopeId) {
+        self.stale |= self.scopes.insert(scope);
+    }
+
+    /// Leaves a scope.
+    pub fn unsubscribe(&mut self, scope: ToolScopeId) {
+        self.stale |= self.scopes.remove(&scope);
+    }
+
+    /// Whether it is in a scope.
+    #[must_use]
+    pub fn is_subscribed(&self, scope: ToolScopeId) -> bool {
+        self.scopes.contains(&scope)
+    }
+
+    /// Shows (`true`) or hides (`false`) one entity whatever its place and scopes; `None` takes
+    /// the exception back.
+    pub fn except(&mut self, slot: &crate::NetSlot, shown: Option<bool>) {
+        match shown {
+            Some(shown) => self.exceptions.insert(slot.index, shown),
+            None => self.exceptions.remove(&slot.index),
+        };
+        self.recheck.push(slot.index);
+    }
+
+    /// The predicate, as far as place, scopes and exceptions go.
+    fn wants(&self, slot: u32, region: Option<InterestRegionId>, scopes: &[ToolScopeId]) -> bool {
+        if let Some(&shown) = self.exceptions.get(&slot) {
+            return shown;
+        }
+        let in_region = match region {
+            Some(region) => self.everything || self.regions.contains(&region),
+            None => true,
+        };
+        in_region && (scopes.is_empty() || scopes.iter().any(|scope| self.scopes.contains(scope)))
+    }
+}
+
+/// How the position of an entity is read: an accessor that the game registers, so that it is the
+/// position of this tick and needs no transform propagation.
+pub(crate) struct PositionAccessor {
+    pub(crate) component: ComponentId,
+    read: Box<dyn Fn(Ptr<'_>) -> Vec3 + Send + Sync>,
+}
+
+impl PositionAccessor {
+    #[expect(unsafe_code, reason = "the accessor is called on untyped columns")]
+    fn new<C: Component>(world: &mut World, read: fn(&C) -> Vec3) -> Self {
+        Self {
+            component: world.register_component::<C>(),
+            // SAFETY: `Self::read` is only called with pointers read under `component`, which is
+            // the id of `C`.
+            read: Box::new(move |ptr| read(unsafe { ptr.deref::<C>() })),
+        }
+    }
+
+    /// The position behind `ptr`, which points to the registered component.
+    pub(crate) fn read(&self, ptr: Ptr<'_>) -> Vec3 {
+        (self.read)(ptr)
+    }
+}
+
+/// Places and scopes of all slots.
+#[derive(Resource, Default)]
+pub(crate) struct Positions {
+    accessor: Option<PositionAccessor>,
+    at: Vec<Option<Vec3>>,
+    region: Vec<Option<InterestRegionId>>,
+    scopes: Vec<SmallVec<[ToolScopeId; 2]>>,
+    members: HashMap<InterestRegionId, Vec<u32>>,
+    moved: Vec<u32>,
+}
+
+impl Positions {
+    pub(crate) fn accessor(&self) -> Option<&PositionAccessor> {
+        self.accessor.as_ref()
+    }
+
+    /// Takes the accessor out while it is used on the rest; put it back.
+    pub(crate) fn take_accessor(&mut self) -> Option<PositionAccessor> {
+        self.accessor.take()
+    }
+
+    pub(crate) fn set_accessor(&mut self, accessor: PositionAccessor) {
+        self.accessor = Some(accessor);
+    }
+
+    fn grow(&mut self, slot: u32) {
+        let len = slot as usize + 1;
+        if self.at.len() < len {
+            self.at.resize(len, None);
+            self.region.resize(len, None);
+            self.scopes.resize(len, SmallVec::new());
+        }
+    }
+
+    /// The slot's entity is here now.
+    pub(crate) fn set(&mut self, slot: u32, position: Vec3) {
+        if slot == u32::MAX {
+            return;
+        }
+        self.grow(slot);
+        self.at[slot as usize] = Some(position);
+        self.moved.push(slot);
+    }
+
+    pub(crate) fn get(&self, slot: u32) -> Option<Vec3> {
+        self.at.get(slot as usize).copied().flatten()
+    }
+
+    /// The slot is free again.
+    pub(crate) fn clear(&mut self, slot: u32) {
+        if (slot as usize) < self.at.len() {
+            self.place(slot, None);
+            self.at[slot as usize] = None;
+            self.scopes[slot as usize].clear();
+        }
+    }
+
+    fn place(&mut self, slot: u32, region: Option<InterestRegionId>) {
+        let old = std::mem::replace(&mut self.region[slot as usize], region);
+        if old == region {
+            return;
+        }
+        if let Some(members) = old.and_then(|old| self.members.get_mut(&old))
+            && let Some(at) = members.iter().position(|&member| member == slot)
+        {
+            members.swap_remove(at);
+        }
+        if let Some(region) = region {
+            self.members.entry(region).or_default().push(slot);
+        }
+    }
+}
+
+/// Adds interest management to [`App`].
+pub trait InterestAppExt {
+    /// Reads the position of entities from `C`: what clients are told then depends on their
+    /// [`View`] in the grid. The component need not be replicated.
+    fn interest_position<C: Component>(&mut self, read: fn(&C) -> Vec3) -> &mut Self;
+}
+
+impl InterestAppExt for App {
+    fn interest_position<C: Component>(&mut self, read: fn(&C) -> Vec3) -> &mut Self {
+        let accessor = PositionAccessor::new(self.world_mut(), read);
+        self.init_resource::<Positions>();
+        self.world_mut()
+            .resource_mut::<Positions>()
+            .set_accessor(accessor);
+        self
+    }
+}

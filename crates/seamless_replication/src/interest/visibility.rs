@@ -1,0 +1,218 @@
+//! From interest to what each link is told.
+
+use bevy::{
+    ecs::{lifecycle::HookContext, query::Allow, world::DeferredWorld},
+    platform::collections::HashSet,
+    prelude::*,
+};
+use seamless_transport::LinkSide;
+use seamless_wire::{Allocator, Holder, WireId, record::LeaveReason};
+
+use super::{InterestGrid, PeerInterest, Positions, ToolScopes, View};
+use crate::{
+    peer::{Peer, PeerState, Peers},
+    send::Projection,
+    slots::{NetSlot, Role, Slot, Slots},
+};
+
+/// A client sees an entity, or does not see it any more.
+#[derive(Message, Clone, Copy, Debug)]
+pub struct Watched {
+    /// The client.
+    pub peer: seamless_wire::PeerId,
+    /// The entity.
+    pub entity: Entity,
+    /// Whether it sees it now.
+    pub sees: bool,
+}
+
+pub(super) fn scopes_changed(mut world: DeferredWorld, context: HookContext) {
+    let entity = context.entity;
+    let Some(&slot) = world.get::<NetSlot>(entity) else {
+        return;
+    };
+    if let Some(mut slots) = world.get_resource_mut::<Slots>() {
+        slots.rerouted.push(slot.index);
+    }
+}
+
+/// Which part of a slot's row a peer is told, and under which name. `None`: nothing, whatever its
+/// interest.
+///
+/// The rules of section "who tells whom": a host tells everyone, but only what the host writes to
+/// the holder; a holder tells the host what it may write; a server shows a client's own entity to
+/// others if it is public; nobody is told what he told us.
+pub(crate) fn route(peer: &Peer, index: u32, slot: &Slot) -> Option<(Projection, WireId)> {
+    slot.global?;
+    let own = WireId {
+        allocator: Allocator::Local,
+        index,
+        generation: slot.generation,
+    };
+    match (slot.role, peer.side) {
+        (Role::Host, LinkSide::ToClient)
+            if slot
+                .migrating
+                .is_some_and(|migrating| migrating.link == peer.link) =>
+        {
+            None
+        }
+        (Role::Host, LinkSide::ToClient) => {
+            let lent = peer
+                .id
+                .is_some_and(|id| slot.tenure.holder == Holder::Peer(id));
+            Some((
+                if lent {
+                    Projection::HostOnly
+                } else {
+                    Projection::Full
+                },
+                own,
+            ))
+        }
+        (Role::Host, LinkSide::ToServer) => (!peer.spectator).then_some((Projection::Full, own)),
+        (Role::Remote { source }, LinkSide::ToClient) => {
+            (slot.public && source != Some(peer.link)).then_some((Projection::Full, own))
+        }
+        (Role::Remote { source }, LinkSide::ToServer) => {
+            let held = peer
+                .id
+                .is_some_and(|id| slot.tenure.holder == Holder::Peer(id));
+            let name = slot
+                .remote_name
+                .filter(|_| held && source == Some(peer.link))?;
+            Some((Projection::HolderOnly, name))
+        }
+    }
+}
+
+/// Brings every link's set of visible slots up to date and tells of the changes.
+pub(crate) fn update_visibility(
+    mut peers: ResMut<Peers>,
+    mut slots: ResMut<Slots>,
+    mut positions: ResMut<Positions>,
+    grid: Res<InterestGrid>,
+    scopes: Query<&ToolScopes, Allow<crate::Frozen>>,
+    net_slots: Query<&NetSlot, Allow<crate::Frozen>>,
+    mut watched: MessageWriter<Watched>,
+) {
+    let positions = &mut *positions;
+    let mut dirty: HashSet<u32> = slots.rerouted.drain(..).collect();
+    for &slot in &dirty {
+        positions.grow(slot);
+        let named = slots
+            .get(slot)
+            .and_then(|slot| scopes.get(slot.entity).ok());
+        positions.scopes[slot as usize] = named
+            .map(|s| s.0.iter().copied().collect())
+            .unwrap_or_default();
+    }
+    let mut moved = std::mem::take(&mut positions.moved);
+    for &slot in &moved {
+        let before = positions.region[slot as usize];
+        let Some(at) = positions.at[slot as usize] else {
+            continue;
+        };
+        let region = grid.region_of(at, before);
+        if before != Some(region) {
+            positions.place(slot, Some(region));
+            dirty.insert(slot);
+        }
+    }
+    moved.clear();
+    positions.moved = moved;
+
+    let mut dirty: Vec<u32> = dirty.into_iter().collect();
+    dirty.sort_unstable();
+    for peer in peers
+        .iter_mut()
+        .filter(|peer| peer.state == PeerState::Ready)
+    {
+        let mut check = dirty.clone();
+        follow_view(&mut peer.interest, positions, &grid, &net_slots, &mut check);
+        check.append(&mut peer.interest.recheck);
+        if std::mem::take(&mut peer.interest.stale) {
+            check.extend(slots.iter().map(|(index, _)| index));
+        }
+        check.sort_unstable();
+        check.dedup();
+        for index in check {
+            let Some(slot) = slots.get(index) else {
+                continue;
+            };
+            let wants = peer.side == LinkSide::ToServer
+                || peer.interest.wants(
+                    index,
+                    positions.region.get(index as usize).copied().flatten(),
+                    positions
+                        .scopes
+                        .get(index as usize)
+                        .map_or(&[], |s| s.as_slice()),
+                );
+            let sees = wants && route(peer, index, slot).is_some();
+            if sees == peer.sender.sees(index) {
+                continue;
+            }
+            if sees {
+                peer.sender.appear(index, slot.generation);
+            } else {
+                peer.sender.vanish(index, LeaveReason::OutOfSight);
+            }
+            if peer.side == LinkSide::ToClient
+                && let Some(id) = peer.id
+            {
+                watched.write(Watched {
+                    peer: id,
+                    entity: slot.entity,
+                    sees,
+                });
+            }
+        }
+    }
+}
+
+/// Computes the regions a viewer sees if its own region changed, and adds what may have come or
+/// gone to `check`.
+fn follow_view(
+    interest: &mut PeerInterest,
+    positions: &Positions,
+    grid: &InterestGrid,
+    net_slots: &Query<&NetSlot, Allow<crate::Frozen>>,
+    check: &mut Vec<u32>,
+) {
+    let everything = interest.view == View::Everything;
+    if everything != interest.everything {
+        interest.everything = everything;
+        interest.stale = true;
+    }
+    let (at, distance) = match interest.view {
+        View::Everything | View::Nothing => {
+            if !interest.regions.is_empty() {
+                interest.regions.clear();
+                interest.stale = true;
+            }
+            return;
+        }
+        View::Around(entity, distance) => {
+            let slot = net_slots.get(entity).ok();
+            // While the entity is not there, the view stays where it was.
+            let Some(at) = slot.and_then(|slot| positions.get(slot.index)) else {
+                return;
+            };
+            (at, distance)
+        }
+        View::At(at, distance) => (at, distance),
+    };
+    let region = grid.region_of(at, interest.anchor.map(|(region, _)| region));
+    if interest.anchor == Some((region, distance)) {
+        return;
+    }
+    interest.anchor = Some((region, distance));
+    let regions: HashSet<_> = grid.around(region, distance).collect();
+    for changed in regions.symmetric_difference(&interest.regions) {
+        if let Some(members) = positions.members.get(changed) {
+            check.extend_from_slice(members);
+        }
+    }
+    interest.regions = regions;
+}

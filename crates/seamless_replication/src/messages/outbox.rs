@@ -1,0 +1,93 @@
+//! Messages on their way out.
+
+use bevy::prelude::*;
+use seamless_transport::LinkSide;
+use seamless_wire::{codec, frame::Frame};
+
+use super::{Delivery, Direction, MAX_UNRELIABLE, NetMessage, Target, ToPeers};
+use crate::{
+    peer::{Peer, PeerState, Peers},
+    references::ToNames,
+    registry::{MAX_COMPONENT_BYTES, Registry},
+};
+
+/// Most unreliable messages that wait for a datagram; the oldest go first.
+const MAX_QUEUED: usize = 256;
+
+/// Encodes what the game wrote in this tick and queues it on the links it goes to.
+pub(super) fn send<M: NetMessage>(
+    world: &mut World,
+    id: u64,
+    direction: Direction,
+    delivery: Delivery,
+) {
+    let outgoing: Vec<ToPeers<M>> = world
+        .resource_mut::<Messages<ToPeers<M>>>()
+        .drain()
+        .collect();
+    if outgoing.is_empty() {
+        return;
+    }
+    let Some(kind) = world.resource::<Registry>().message_index(id) else {
+        return;
+    };
+    for ToPeers { to, mut message } in outgoing {
+        M::map_entities(&mut message, &mut ToNames { world });
+        let limit = match delivery {
+            Delivery::Reliable => MAX_COMPONENT_BYTES,
+            Delivery::Unreliable => MAX_UNRELIABLE,
+        };
+        let payload = match codec::to_vec(&message) {
+            Ok(payload) if payload.len() <= limit => payload,
+            Ok(payload) => {
+                let bytes = payload.len();
+                tracing::error!(
+                    path = M::type_path(),
+                    bytes,
+                    limit,
+                    "a message is too large"
+                );
+                continue;
+            }
+            Err(error) => {
+                tracing::error!(path = M::type_path(), %error, "a message cannot be encoded");
+                continue;
+            }
+        };
+        let mut peers = world.resource_mut::<Peers>();
+        for peer in peers.iter_mut().filter(|peer| goes_to(peer, to, direction)) {
+            match delivery {
+                Delivery::Reliable => {
+                    peer.send_frame(Frame::Message {
+                        kind,
+                        payload: payload.clone(),
+                    });
+                }
+                Delivery::Unreliable => {
+                    peer.unreliable.push((kind, payload.clone()));
+                    if peer.unreliable.len() > MAX_QUEUED {
+                        peer.unreliable.remove(0);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn goes_to(peer: &Peer, to: Target, direction: Direction) -> bool {
+    if peer.state != PeerState::Ready || peer.spectator {
+        return false;
+    }
+    match peer.side {
+        LinkSide::ToServer => to == Target::Server && direction != Direction::ToClients,
+        LinkSide::ToClient => {
+            direction != Direction::ToServer
+                && match to {
+                    Target::Server => false,
+                    Target::All => true,
+                    Target::Peer(id) => peer.id == Some(id),
+                    Target::AllExcept(id) => peer.id != Some(id),
+                }
+        }
+    }
+}

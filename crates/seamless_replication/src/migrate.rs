@@ -1,0 +1,295 @@
+//! Migration: an entity changes its host, and with it the map it stands in, in one tick.
+//!
+//! A client spawned an entity and hosts it; the server takes it over. On the server it moves from
+//! the remote map to the host map ([`adopt`]), on the client from the host map to the remote map
+//! ([`follow`]), each time on the same Bevy entity, at a cost that does not depend on how many
+//! there are. The client's stream goes on under the new name with the same baselines, and the
+//! server's reverse stream begins at the row that both have, so no component is sent again.
+//!
+//! This is the only time an entity is renumbered. What the client sent under the old name before
+//! it knew is redirected, for [`REDIRECT_TTL`].
+
+use std::time::Duration;
+
+use bevy::prelude::*;
+use seamless_transport::{LinkId, LinkSide};
+use seamless_wire::{
+    Allocator, GlobalEntity, Holder, HostEntity, RemoteEntity, Tenure, Term, WireId,
+    control::{Control, DenyReason},
+    record::Version,
+};
+
+use crate::{
+    clock::NetClock,
+    peer::Peers,
+    receive::{Redirect, apply},
+    rows::Rows,
+    slots::{Migrating, NetSlot, Role, Slots},
+};
+
+/// How long an old name is understood after a migration.
+pub const REDIRECT_TTL: Duration = Duration::from_secs(60);
+
+/// Server: takes over an entity that a client hosts, under `term`, and lets its authority be lent.
+/// The client stays its holder if `keep_holder`.
+///
+/// # Errors
+/// [`DenyReason`] if there is no such entity, or the client does not host it.
+pub fn adopt(
+    world: &mut World,
+    link: LinkId,
+    global: GlobalEntity,
+    term: Term,
+    keep_holder: bool,
+) -> Result<Entity, DenyReason> {
+    let slots = world.resource::<Slots>();
+    let index = slots.index_of(global).ok_or(DenyReason::Unknown)?;
+    let slot = slots.get(index).ok_or(DenyReason::Unknown)?;
+    let (entity, generation) = (slot.entity, slot.generation);
+    if slot.role != (Role::Remote { source: Some(link) }) || slot.owner.is_none() {
+        return Err(DenyReason::NotDelegated);
+    }
+    let name = slot.remote_name.ok_or(DenyReason::Unknown)?;
+    let holder = slot.owner.map_or(Holder::Nobody, Holder::Peer);
+    let mut tenure = Tenure {
+        delegated: true,
+        holder,
+        ..slot.tenure
+    };
+    tenure.rehost(term);
+    if !keep_holder {
+        tenure.transfer(Holder::Nobody);
+    }
+
+    let expires = redirect_expiry(world);
+    let mut peers = world.resource_mut::<Peers>();
+    let peer = peers.get_mut(link).ok_or(DenyReason::Unknown)?;
+    let old = peer
+        .receiver
+        .table
+        .get(name.allocator, name.index)
+        .ok_or(DenyReason::Unknown)?;
+    let applied = old.ring.last();
+    let shown = old.ring.newest().map(|stored| stored.row.clone());
+    peer.receiver.table.migrate(
+        name.index,
+        Redirect {
+            generation: name.generation,
+            slot: index,
+            slot_generation: generation,
+            confirmed: false,
+            expires,
+        },
+    );
+    // The row that both sides have, as the first of our own stream.
+    let mut rows = world.resource_mut::<Rows>();
+    if let Some(mut row) = shown {
+        row.tenure = tenure;
+        rows.push(index, &row);
+    }
+    let version = rows
+        .newest(index)
+        .map_or(Version::default(), |(version, _)| version);
+    apply::change_role(world, entity, Role::Host, tenure);
+    if let Some(slot) = world.resource_mut::<Slots>().get_mut(index) {
+        slot.migrating = Some(Migrating { link, version });
+    }
+    let response = Control::MigrateResponse {
+        entity: global,
+        old_index: name.index,
+        old_generation: name.generation,
+        new_index: index,
+        new_generation: generation,
+        tenure,
+        applied: applied.0,
+        version: version.0,
+    };
+    let mut peers = world.resource_mut::<Peers>();
+    if let Some(peer) = peers.get_mut(link)
+        && let Err(error) = peer.send_control(&response)
+    {
+        tracing::warn!(%link, %error, "a migration cannot be told");
+    }
+    Ok(entity)
+}
+
+fn redirect_expiry(world: &World) -> seamless_wire::Tick {
+    let clock = world.resource::<NetClock>();
+    let ticks = REDIRECT_TTL.as_nanos() / clock.tick_length().as_nanos();
+    clock.tick().plus(ticks as u32)
+}
+
+/// Client: the server took over an entity of ours. Gives it, if it was still here.
+///
+/// `response` is a [`Control::MigrateResponse`]; anything else does nothing.
+pub fn follow(world: &mut World, link: LinkId, response: &Control) -> Option<Entity> {
+    let &Control::MigrateResponse {
+        entity: global,
+        old_index,
+        old_generation,
+        new_index,
+        new_generation,
+        tenure,
+        applied,
+        version,
+    } = response
+    else {
+        return None;
+    };
+    let slots = world.resource::<Slots>();
+    let local = slots.index_of(global).filter(|&index| index == old_index);
+    let entity = local
+        .and_then(|index| slots.get(index))
+        .filter(|slot| slot.generation == old_generation && slot.role == Role::Host)
+        .map(|slot| slot.entity);
+    let row = world
+        .resource::<Rows>()
+        .ring(old_index)
+        .and_then(|ring| ring.get(Version(applied)))
+        .map(|stored| stored.row.clone());
+    let name = WireId {
+        allocator: Allocator::Peer,
+        index: new_index,
+        generation: new_generation,
+    };
+    let mut baseline = false;
+    if let Some(entity) = entity {
+        apply::change_role(world, entity, Role::Remote { source: Some(link) }, tenure);
+        if let Some(slot) = world.resource_mut::<Slots>().get_mut(old_index) {
+            slot.remote_name = Some(name);
+            slot.newest = seamless_wire::Tick(0);
+        }
+        let mut peers = world.resource_mut::<Peers>();
+        if let Some(peer) = peers.get_mut(link)
+            && let Some(slot) = peer
+                .receiver
+                .table
+                .entry(Allocator::Peer, new_index, 1 << 20)
+        {
+            slot.generation = new_generation;
+            slot.global = Some(global);
+            slot.entity = Some(entity);
+            slot.live = true;
+            slot.held = true;
+            if let Some(mut row) = row {
+                row.tenure = tenure;
+                slot.ring.keep(Version(version), row);
+                baseline = true;
+            }
+        }
+    }
+    let mut peers = world.resource_mut::<Peers>();
+    if let Some(peer) = peers.get_mut(link)
+        && let Err(error) = peer.send_control(&Control::Migrated {
+            entity: global,
+            baseline,
+        })
+    {
+        tracing::warn!(%link, %error, "a migration cannot be confirmed");
+    }
+    entity
+}
+
+/// Server: the client has migrated too. From here on it is told of the entity like anybody else.
+///
+/// `baseline`: whether it still had the row that [`Control::MigrateResponse`] named.
+pub fn confirmed(world: &mut World, link: LinkId, global: GlobalEntity, baseline: bool) {
+    let mut slots = world.resource_mut::<Slots>();
+    let Some(index) = slots.index_of(global) else {
+        return;
+    };
+    let Some(slot) = slots.get_mut(index) else {
+        return;
+    };
+    let Some(migrating) = slot.migrating.filter(|migrating| migrating.link == link) else {
+        return;
+    };
+    slot.migrating = None;
+    let generation = slot.generation;
+    slots.rerouted.push(index);
+    let mut peers = world.resource_mut::<Peers>();
+    let Some(peer) = peers.get_mut(link) else {
+        return;
+    };
+    peer.receiver.table.confirm(index);
+    if baseline {
+        peer.sender.appear(index, generation);
+        peer.sender.install_baseline(index, migrating.version);
+    }
+}
+
+/// Forgets redirects that are past their time. Once a tick, a look at each link.
+pub(crate) fn expire_redirects(mut peers: ResMut<Peers>, clock: Res<NetClock>) {
+    for peer in peers.iter_mut() {
+        peer.receiver.table.expire_redirects(clock.tick());
+    }
+}
+
+/// An old name on a link and what it means now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RedirectEntry {
+    /// The link.
+    pub link: LinkId,
+    /// The client's name for it.
+    pub old: RemoteEntity,
+    /// Ours.
+    pub new: HostEntity,
+}
+
+/// The redirect table: all old names that are still understood.
+pub fn redirects(peers: &Peers) -> impl Iterator<Item = RedirectEntry> {
+    peers.iter().flat_map(|peer| {
+        peer.receiver
+            .table
+            .redirects()
+            .map(move |(index, redirect)| RedirectEntry {
+                link: peer.link(),
+                old: RemoteEntity(WireId {
+                    allocator: Allocator::Peer,
+                    index,
+                    generation: redirect.generation,
+                }),
+                new: HostEntity(WireId {
+                    allocator: Allocator::Local,
+                    index: redirect.slot,
+                    generation: redirect.slot_generation,
+                }),
+            })
+    })
+}
+
+/// The host map: every entity that this app hosts, by its short name, the same on all links.
+pub fn host_map(slots: &Slots) -> impl Iterator<Item = (HostEntity, Entity)> {
+    slots
+        .iter()
+        .filter(|(_, slot)| slot.role == Role::Host)
+        .map(|(index, slot)| {
+            let id = WireId {
+                allocator: Allocator::Local,
+                index,
+                generation: slot.generation,
+            };
+            (HostEntity(id), slot.entity)
+        })
+}
+
+/// The remote map: every entity that others host, by the link that tells of it and its short name
+/// there.
+pub fn remote_map(slots: &Slots) -> impl Iterator<Item = (LinkId, RemoteEntity, Entity)> {
+    slots
+        .iter()
+        .filter_map(|(_, slot)| match (slot.role, slot.remote_name) {
+            (Role::Remote { source: Some(link) }, Some(name)) => {
+                Some((link, RemoteEntity(name), slot.entity))
+            }
+            _ => None,
+        })
+}
+
+/// Whether `entity` is told of over `link`, by its slot.
+#[must_use]
+pub fn sees(peers: &Peers, link: LinkId, slot: &NetSlot) -> bool {
+    peers
+        .get(link)
+        .is_some_and(|peer| peer.side() == LinkSide::ToServer || peer.sender.sees(slot.index))
+}

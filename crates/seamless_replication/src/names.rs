@@ -1,0 +1,85 @@
+//! Where names of entities come from.
+
+use std::collections::VecDeque;
+
+use seamless_wire::GlobalEntity;
+
+/// How many names a server lends to a client at a time.
+pub(crate) const LENT: u32 = 256;
+
+/// Mints [`GlobalEntity`] names.
+///
+/// A server counts up in a block of its own: given by the directory in a mesh, else chosen at
+/// random. A client takes from ranges that its server lent to it and asks for more in time.
+#[derive(Debug, Default)]
+pub struct Names {
+    ranges: VecDeque<(u64, u32)>,
+}
+
+impl Names {
+    /// Mints in this block from its beginning. `None` if the block is reserved or out of range.
+    #[must_use]
+    pub fn in_block(block: u32) -> Option<Self> {
+        let first = GlobalEntity::new(block, 1)?;
+        // A block has 2^40 counters; 2^32 - 1 of them in one stretch outlast any process.
+        Some(Self {
+            ranges: VecDeque::from([(first.to_bits(), u32::MAX - 1)]),
+        })
+    }
+
+    /// Adds a lent range. Ranges that touch a reserved name are cut there.
+    pub fn add(&mut self, first: GlobalEntity, count: u32) {
+        self.ranges.push_back((first.to_bits(), count));
+    }
+
+    /// Names that are left.
+    #[must_use]
+    pub fn left(&self) -> u64 {
+        self.ranges.iter().map(|(_, count)| u64::from(*count)).sum()
+    }
+
+    /// The next name. `None` until more are lent.
+    pub fn mint(&mut self) -> Option<GlobalEntity> {
+        loop {
+            let (next, count) = self.ranges.front_mut()?;
+            if *count == 0 {
+                self.ranges.pop_front();
+                continue;
+            }
+            let bits = *next;
+            *next += 1;
+            *count -= 1;
+            if let Some(name) = GlobalEntity::from_bits(bits) {
+                return Some(name);
+            }
+        }
+    }
+
+    /// Takes `count` names at once, to lend them on.
+    pub fn lend(&mut self, count: u32) -> Option<(GlobalEntity, u32)> {
+        let (next, left) = self.ranges.iter_mut().find(|(_, left)| *left >= count)?;
+        let first = GlobalEntity::from_bits(*next)?;
+        *next += u64::from(count);
+        *left -= count;
+        Some((first, count))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lent_range_is_not_minted_again() {
+        let mut server = Names::in_block(9).expect("legal");
+        let own = server.mint().expect("fresh");
+        let (first, count) = server.lend(3).expect("fresh");
+        let mut client = Names::default();
+        assert_eq!(client.mint(), None);
+        client.add(first, count);
+        let lent: Vec<_> = std::iter::from_fn(|| client.mint()).collect();
+        assert_eq!(lent.len(), 3);
+        let next = server.mint().expect("fresh");
+        assert!(!lent.contains(&own) && !lent.contains(&next) && own != next);
+    }
+}

@@ -1,0 +1,163 @@
+//! Control items of one link: in order, once, resent when their datagram is lost.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use seamless_wire::{
+    WireError,
+    control::{Control, ControlSeq},
+};
+
+/// Most items that wait to be acknowledged. Further ones are refused: the peer is not there.
+const MAX_WAITING: usize = 4096;
+
+/// Most items that are kept while one before them is missing.
+const MAX_AHEAD: usize = 1024;
+
+/// Send side.
+#[derive(Debug, Default)]
+pub(crate) struct ControlOut {
+    next: u64,
+    /// Unacknowledged items, ascending; `true`: to be sent (again).
+    waiting: VecDeque<(ControlSeq, Vec<u8>, bool)>,
+}
+
+impl ControlOut {
+    /// Queues an item.
+    ///
+    /// # Errors
+    /// [`WireError`] if it is too large or too many wait.
+    pub(crate) fn push(&mut self, item: &Control) -> Result<(), WireError> {
+        if self.waiting.len() >= MAX_WAITING {
+            let max = MAX_WAITING as u64;
+            return Err(WireError::OutOfBounds {
+                what: "waiting items",
+                value: max + 1,
+                max,
+            });
+        }
+        let bytes = item.to_bytes()?;
+        self.waiting.push_back((ControlSeq(self.next), bytes, true));
+        self.next += 1;
+        Ok(())
+    }
+
+    /// Items to be sent, ascending.
+    pub(crate) fn due(&self) -> impl Iterator<Item = (ControlSeq, &[u8])> {
+        self.waiting
+            .iter()
+            .filter(|(.., due)| *due)
+            .map(|(seq, bytes, _)| (*seq, bytes.as_slice()))
+    }
+
+    pub(crate) fn has_due(&self) -> bool {
+        self.waiting.iter().any(|(.., due)| *due)
+    }
+
+    fn mark(&mut self, seq: ControlSeq, due: bool) {
+        if let Ok(at) = self.waiting.binary_search_by_key(&seq, |(seq, ..)| *seq) {
+            self.waiting[at].2 = due;
+        }
+    }
+
+    pub(crate) fn sent(&mut self, seq: ControlSeq) {
+        self.mark(seq, false);
+    }
+
+    pub(crate) fn lost(&mut self, seq: ControlSeq) {
+        self.mark(seq, true);
+    }
+
+    pub(crate) fn acked(&mut self, seq: ControlSeq) {
+        if let Ok(at) = self.waiting.binary_search_by_key(&seq, |(seq, ..)| *seq) {
+            self.waiting.remove(at);
+        }
+    }
+}
+
+/// Receive side.
+#[derive(Debug, Default)]
+pub(crate) struct ControlIn {
+    next: u64,
+    ahead: BTreeMap<ControlSeq, Control>,
+    ready: VecDeque<Control>,
+}
+
+impl ControlIn {
+    /// Where the next number is expected, to widen short ones.
+    pub(crate) const fn near(&self) -> ControlSeq {
+        ControlSeq(self.next)
+    }
+
+    /// Whether the items can be taken without growing past the bound.
+    pub(crate) fn has_room(&self, items: &[(ControlSeq, Control)]) -> bool {
+        self.ahead.len() + items.len() <= MAX_AHEAD
+            && items
+                .iter()
+                .all(|(seq, _)| seq.0 < self.next + MAX_AHEAD as u64)
+    }
+
+    /// Takes items; those that are in order become ready.
+    pub(crate) fn take(&mut self, items: Vec<(ControlSeq, Control)>) {
+        for (seq, item) in items {
+            if seq.0 >= self.next {
+                self.ahead.insert(seq, item);
+            }
+        }
+        while let Some(item) = self.ahead.remove(&ControlSeq(self.next)) {
+            self.next += 1;
+            self.ready.push_back(item);
+        }
+    }
+
+    /// The next item in order.
+    pub(crate) fn pop(&mut self) -> Option<Control> {
+        self.ready.pop_front()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use seamless_wire::{GlobalEntity, RequestId};
+
+    use super::*;
+
+    fn item(n: u32) -> Control {
+        let entity = GlobalEntity::new(3, 1).expect("legal");
+        Control::AuthorityRequest {
+            request: RequestId(n),
+            entity,
+        }
+    }
+
+    #[test]
+    fn items_come_once_and_in_order_whatever_the_network_does() {
+        let mut out = ControlOut::default();
+        let mut input = ControlIn::default();
+        for n in 0..4 {
+            out.push(&item(n)).expect("room");
+        }
+        let sent: Vec<_> = out
+            .due()
+            .map(|(seq, _)| (seq, item(seq.0 as u32)))
+            .collect();
+        for (seq, _) in &sent {
+            out.sent(*seq);
+        }
+        assert!(!out.has_due());
+        // 1 is lost, 3 comes first, 2 comes twice.
+        for at in [3, 2, 2, 0] {
+            input.take(vec![sent[at].clone()]);
+        }
+        out.lost(ControlSeq(1));
+        assert_eq!(out.due().map(|(seq, _)| seq.0).collect::<Vec<_>>(), [1]);
+        input.take(vec![sent[1].clone(), sent[3].clone()]);
+        let got: Vec<_> = std::iter::from_fn(|| input.pop()).collect();
+        assert_eq!(got, (0..4).map(item).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_flood_ahead_of_a_gap_is_not_kept() {
+        let input = ControlIn::default();
+        assert!(!input.has_room(&[(ControlSeq(1 << 20), item(0))]));
+    }
+}

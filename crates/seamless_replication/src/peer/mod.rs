@@ -1,0 +1,292 @@
+//! Peers: one per link, with both directions of its stream and what was agreed on it.
+
+pub(crate) mod acks;
+pub(crate) mod control;
+mod handshake;
+pub(crate) mod rtt;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bevy::prelude::*;
+use seamless_transport::{LinkId, LinkSide};
+use seamless_wire::{
+    NodeRef, PeerId, Tick, WireError, WireId,
+    control::Control,
+    frame::{Frame, HandoverOffer, Refusal},
+    record::LeaveReason,
+};
+
+pub use handshake::{Admission, Admitted};
+pub(crate) use handshake::{greet, on_frame, on_open, take_names};
+
+use crate::{inputs::PeerInputs, interest::PeerInterest, receive::Receiver, send::Sender};
+
+/// How far a link has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerState {
+    /// Waiting for the other's introduction or answer.
+    Greeting,
+    /// Rows flow.
+    Ready,
+    /// It is being closed.
+    Ended,
+}
+
+/// One link with everything above it.
+pub struct Peer {
+    pub(crate) link: LinkId,
+    pub(crate) side: LinkSide,
+    pub(crate) state: PeerState,
+    pub(crate) id: Option<PeerId>,
+    pub(crate) spectator: bool,
+    pub(crate) node: Option<NodeRef>,
+    pub(crate) since: Duration,
+    pub(crate) sender: Sender,
+    pub(crate) receiver: Receiver,
+    pub(crate) interest: PeerInterest,
+    pub(crate) inputs: PeerInputs,
+    pub(crate) last_sent: Tick,
+    /// Unreliable messages for the next datagram.
+    pub(crate) unreliable: Vec<(u16, Vec<u8>)>,
+    /// Reliable frames that the link had no room for yet.
+    pub(crate) frames: std::collections::VecDeque<Frame>,
+    pub(crate) asked_for_names: bool,
+}
+
+impl Peer {
+    pub(crate) fn new(link: LinkId, side: LinkSide, now: Duration) -> Self {
+        Self {
+            link,
+            side,
+            state: PeerState::Greeting,
+            id: None,
+            spectator: false,
+            node: None,
+            since: now,
+            sender: Sender::default(),
+            receiver: Receiver::default(),
+            interest: PeerInterest::default(),
+            inputs: PeerInputs::default(),
+            last_sent: Tick(0),
+            unreliable: Vec::new(),
+            frames: std::collections::VecDeque::new(),
+            asked_for_names: false,
+        }
+    }
+
+    /// The link.
+    #[must_use]
+    pub const fn link(&self) -> LinkId {
+        self.link
+    }
+
+    /// Whether we are the client or the server on it.
+    #[must_use]
+    pub const fn side(&self) -> LinkSide {
+        self.side
+    }
+
+    /// How far it has come.
+    #[must_use]
+    pub const fn state(&self) -> PeerState {
+        self.state
+    }
+
+    /// The client's name: the other's on a server, our own on a client. `None` before the
+    /// handshake is done.
+    #[must_use]
+    pub const fn id(&self) -> Option<PeerId> {
+        self.id
+    }
+
+    /// Whether the link only watches until a handover is decided.
+    #[must_use]
+    pub const fn is_spectator(&self) -> bool {
+        self.spectator
+    }
+
+    /// The node at the other end, on a client of a mesh.
+    #[must_use]
+    pub const fn node(&self) -> Option<NodeRef> {
+        self.node
+    }
+
+    /// Smoothed round-trip time, including the tick an answer waits for.
+    #[must_use]
+    pub fn rtt(&self) -> Duration {
+        self.sender.rtt.smoothed()
+    }
+
+    /// The share of our numbered datagrams that were lost, 0 to 1, since the link stands.
+    #[must_use]
+    pub fn loss(&self) -> f32 {
+        let counters = &self.sender.counters;
+        if counters.packets == 0 {
+            0.0
+        } else {
+            counters.lost_packets as f32 / counters.packets as f32
+        }
+    }
+
+    /// Entities the peer may see.
+    #[must_use]
+    pub fn visible(&self) -> usize {
+        self.sender.visible()
+    }
+
+    /// Queues a control item.
+    ///
+    /// # Errors
+    /// [`WireError`] if thousands wait already.
+    pub fn send_control(&mut self, item: &Control) -> Result<(), WireError> {
+        self.sender.control.push(item)
+    }
+
+    /// Queues a reliable frame.
+    pub fn send_frame(&mut self, frame: Frame) {
+        self.frames.push_back(frame);
+    }
+
+    /// What the peer sees.
+    pub fn interest_mut(&mut self) -> &mut PeerInterest {
+        &mut self.interest
+    }
+
+    /// Makes a spectator's link the one that plays, or back.
+    pub fn set_spectator(&mut self, spectator: bool) {
+        self.spectator = spectator;
+    }
+}
+
+/// All peers, by link.
+#[derive(Resource, Default)]
+pub struct Peers {
+    pub(crate) map: BTreeMap<LinkId, Box<Peer>>,
+    me: Option<PeerId>,
+}
+
+impl Peers {
+    /// All peers in the order of their links.
+    pub fn iter(&self) -> impl Iterator<Item = &Peer> {
+        self.map.values().map(|peer| &**peer)
+    }
+
+    /// All peers, to change.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Peer> {
+        self.map.values_mut().map(|peer| &mut **peer)
+    }
+
+    /// The peer on a link.
+    #[must_use]
+    pub fn get(&self, link: LinkId) -> Option<&Peer> {
+        self.map.get(&link).map(|peer| &**peer)
+    }
+
+    /// The peer on a link, to change.
+    pub fn get_mut(&mut self, link: LinkId) -> Option<&mut Peer> {
+        self.map.get_mut(&link).map(|peer| &mut **peer)
+    }
+
+    /// The ready link of a client, on a server: the one that plays before one that watches.
+    #[must_use]
+    pub fn by_id(&self, id: PeerId) -> Option<&Peer> {
+        self.ready_of(id).min_by_key(|peer| peer.spectator)
+    }
+
+    /// As [`by_id`](Self::by_id), to change.
+    pub fn by_id_mut(&mut self, id: PeerId) -> Option<&mut Peer> {
+        let link = self.by_id(id)?.link;
+        self.get_mut(link)
+    }
+
+    fn ready_of(&self, id: PeerId) -> impl Iterator<Item = &Peer> {
+        self.iter().filter(move |peer| {
+            peer.id == Some(id) && peer.state == PeerState::Ready && peer.side == LinkSide::ToClient
+        })
+    }
+
+    /// Our own name, on a client.
+    #[must_use]
+    pub const fn me(&self) -> Option<PeerId> {
+        self.me
+    }
+
+    pub(crate) fn set_me(&mut self, me: PeerId) {
+        self.me = Some(me);
+    }
+
+    /// The link on which a server tells of an entity, with its short name there, if any link but
+    /// `except` does.
+    pub(crate) fn other_source(
+        &self,
+        global: seamless_wire::GlobalEntity,
+        except: LinkId,
+    ) -> Option<(LinkId, WireId)> {
+        self.iter()
+            .filter(|peer| peer.link != except && peer.state == PeerState::Ready)
+            .find_map(|peer| {
+                peer.receiver
+                    .table
+                    .name_of(global)
+                    .map(|name| (peer.link, name))
+            })
+    }
+
+    /// An entity left its slot: tell whoever saw it.
+    pub(crate) fn slot_departed(&mut self, slot: u32, reason: LeaveReason) {
+        for peer in self.map.values_mut() {
+            peer.sender.vanish(slot, reason);
+        }
+    }
+}
+
+/// A peer's handshake is done; rows flow from here on.
+#[derive(Message, Clone, Copy, Debug)]
+pub struct PeerJoined {
+    /// The link.
+    pub link: LinkId,
+    /// The client's name.
+    pub peer: PeerId,
+    /// Whether it only watches.
+    pub spectator: bool,
+}
+
+/// A peer that had joined is gone.
+#[derive(Message, Clone, Copy, Debug)]
+pub struct PeerLeft {
+    /// The link, which is closed.
+    pub link: LinkId,
+    /// The client's name.
+    pub peer: PeerId,
+    /// Whether it only watched.
+    pub spectator: bool,
+}
+
+/// The other side did not let us in, or we did not let it in.
+#[derive(Message, Clone, Debug)]
+pub struct PeerRefused {
+    /// The link, which is being closed.
+    pub link: LinkId,
+    /// Why.
+    pub reason: Refusal,
+}
+
+/// A control item that is not the replication's own business.
+#[derive(Message, Clone, Debug)]
+pub struct ControlReceived {
+    /// From which link.
+    pub link: LinkId,
+    /// The client's name: the sender's on a server, our own on a client.
+    pub peer: PeerId,
+    /// What.
+    pub control: Control,
+}
+
+/// A server tells us to open a second link.
+#[derive(Message, Clone, Debug)]
+pub struct HandoverOffered {
+    /// From which link.
+    pub link: LinkId,
+    /// Where to.
+    pub offer: HandoverOffer,
+}

@@ -1,0 +1,215 @@
+//! The plugin: configuration and the order of things.
+
+use std::time::Duration;
+
+use bevy::{prelude::*, time::common_conditions::on_real_timer};
+use seamless_transport::{LinkSide, TransportSystems};
+
+use crate::{
+    Frozen,
+    clock::{ClockPlugin, tick_is_fresh},
+    collect::{self, Collector},
+    inputs::{Inboxes, InputOutbox},
+    interest::{self, InterestGrid, Positions, Watched},
+    messages::WaitingMessages,
+    migrate,
+    names::Names,
+    peer::{Admission, ControlReceived, HandoverOffered, PeerJoined, PeerLeft, PeerRefused, Peers},
+    receive::{self, apply},
+    references::{self, References},
+    registry::RegistryBuilder,
+    rows::Rows,
+    send,
+    slots::Slots,
+    stats::{self, EncodeTotals},
+};
+
+/// Limits and rates. Change them before or while the app runs.
+#[derive(Resource, Clone, Debug)]
+pub struct ReplicationConfig {
+    /// Bytes of rows that one link may take in a tick. What does not fit waits its turn, the most
+    /// urgent first. 20,000 by default, which is 600 kB/s at 30 ticks.
+    pub bytes_per_tick: usize,
+    /// Ticks without a datagram after which an empty one is sent, so that silence means trouble.
+    pub keep_alive_ticks: u32,
+    /// How long a client keeps entities whose server has gone or handed them on. Zero: not at
+    /// all, which is right without a mesh.
+    pub orphan_grace: Duration,
+    /// Most entities a client may spawn on its server. 0 forbids it.
+    pub client_entities: u32,
+    /// Whether clients choose their own scopes.
+    pub client_scopes: bool,
+    /// Most memory for baselines of one client's entities, in bytes.
+    pub client_baseline_bytes: usize,
+    /// Most memory for baselines of a server's entities, in bytes.
+    pub server_baseline_bytes: usize,
+}
+
+impl Default for ReplicationConfig {
+    fn default() -> Self {
+        Self {
+            bytes_per_tick: 20_000,
+            keep_alive_ticks: 10,
+            orphan_grace: Duration::ZERO,
+            client_entities: 256,
+            client_scopes: true,
+            client_baseline_bytes: 4 << 20,
+            server_baseline_bytes: 1 << 30,
+        }
+    }
+}
+
+/// Bounds of what a peer can make us keep.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Short names.
+    pub(crate) entities: usize,
+    /// Bytes of baselines.
+    pub(crate) baseline_bytes: usize,
+}
+
+impl ReplicationConfig {
+    pub(crate) const fn limits(&self, side: LinkSide) -> Limits {
+        match side {
+            // Slots are used again, so a client needs few more names than entities; what it holds
+            // counts too.
+            LinkSide::ToClient => Limits {
+                entities: self.client_entities as usize * 4 + 4096,
+                baseline_bytes: self.client_baseline_bytes,
+            },
+            LinkSide::ToServer => Limits {
+                entities: 1 << 20,
+                baseline_bytes: self.server_baseline_bytes,
+            },
+        }
+    }
+}
+
+/// Order of the replication within the schedules.
+///
+/// `PreUpdate`: [`Receive`](Self::Receive), after the transport. `FixedPostUpdate`, once a tick:
+/// [`Messages`](Self::Messages), [`Collect`](Self::Collect), [`Visibility`](Self::Visibility),
+/// [`Send`](Self::Send), then the transport flushes.
+#[derive(SystemSet, Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ReplicationSystems {
+    /// Datagrams and frames take effect.
+    Receive,
+    /// Reactions to what was received: authority, handover.
+    React,
+    /// Outgoing messages are encoded.
+    Messages,
+    /// Rows are brought up to date with the world.
+    Collect,
+    /// Who sees what.
+    Visibility,
+    /// Datagrams are made.
+    Send,
+    /// Statistics.
+    Report,
+}
+
+/// Replication, the same on servers and clients. Add a transport beside it.
+pub struct ReplicationPlugin {
+    /// Ticks per second, 1 to 1000; the same on all peers. 30 by default.
+    pub tick_rate: u16,
+    /// Block of entity names; see [`Names`]. `None`: a client, which is lent names, or a mesh node,
+    /// which gets its block from the directory.
+    pub block: Option<u32>,
+}
+
+impl Default for ReplicationPlugin {
+    fn default() -> Self {
+        Self {
+            tick_rate: 30,
+            block: None,
+        }
+    }
+}
+
+impl Plugin for ReplicationPlugin {
+    fn build(&self, app: &mut App) {
+        // Before any query is made: a disabling marker only works for queries made after it.
+        app.world_mut().register_disabling_component::<Frozen>();
+        app.add_plugins(ClockPlugin {
+            rate: self.tick_rate,
+        })
+        .init_resource::<RegistryBuilder>()
+        .init_resource::<ReplicationConfig>()
+        .init_resource::<Slots>()
+        .init_resource::<Rows>()
+        .init_resource::<Peers>()
+        .init_resource::<Admission>()
+        .init_resource::<Collector>()
+        .init_resource::<Positions>()
+        .init_resource::<InterestGrid>()
+        .init_resource::<References>()
+        .init_resource::<WaitingMessages>()
+        .init_resource::<InputOutbox>()
+        .init_resource::<Inboxes>()
+        .init_resource::<EncodeTotals>()
+        .add_message::<PeerJoined>()
+        .add_message::<PeerLeft>()
+        .add_message::<PeerRefused>()
+        .add_message::<ControlReceived>()
+        .add_message::<HandoverOffered>()
+        .add_message::<Watched>()
+        .add_observer(collect::clamp_ticks);
+        stats::register(app);
+        if let Some(names) = self.block.and_then(Names::in_block) {
+            app.world_mut().resource_mut::<Slots>().set_names(names);
+        }
+
+        app.configure_sets(
+            PreUpdate,
+            (
+                TransportSystems::Receive,
+                ReplicationSystems::Receive,
+                ReplicationSystems::React,
+            )
+                .chain(),
+        )
+        .configure_sets(
+            FixedPostUpdate,
+            (
+                ReplicationSystems::Messages,
+                ReplicationSystems::Collect,
+                ReplicationSystems::Visibility,
+                ReplicationSystems::Send,
+                TransportSystems::Send,
+                ReplicationSystems::Report,
+            )
+                .chain()
+                .run_if(tick_is_fresh),
+        )
+        .add_systems(
+            PreUpdate,
+            receive::driver::receive.in_set(ReplicationSystems::Receive),
+        )
+        .add_systems(
+            FixedPostUpdate,
+            (
+                (
+                    send::driver::depart,
+                    apply::give_up_orphans,
+                    migrate::expire_redirects,
+                    collect::collect,
+                )
+                    .chain()
+                    .in_set(ReplicationSystems::Collect),
+                interest::update_visibility.in_set(ReplicationSystems::Visibility),
+                (send::driver::send, receive::driver::keep_house)
+                    .chain()
+                    .in_set(ReplicationSystems::Send),
+                stats::update.in_set(ReplicationSystems::Report),
+                references::sweep
+                    .run_if(on_real_timer(Duration::from_secs(1)))
+                    .in_set(ReplicationSystems::Report),
+            ),
+        );
+    }
+
+    fn finish(&self, app: &mut App) {
+        let registry = app.world_mut().resource_mut::<RegistryBuilder>().seal();
+        app.insert_resource(registry);
+    }
+}

@@ -1,0 +1,643 @@
+//! Rows to the world: who may write, what is newest, what changed.
+
+use bevy::prelude::*;
+use seamless_transport::{LinkId, LinkSide};
+use seamless_wire::{
+    Allocator, GlobalEntity, Holder, Tenure, Tick, WireId,
+    record::{Leave, LeaveReason},
+};
+
+use super::{ParsedRow, table::RemoteSlot};
+use crate::{
+    authority::{Authority, Hosted, Remote},
+    clock::NetClock,
+    peer::{Peer, Peers},
+    plugin::ReplicationConfig,
+    references::References,
+    registry::Registry,
+    rows::{Row, Rows},
+    slots::{NetSlot, Role, Slot, Slots},
+};
+
+/// What became of a record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Outcome {
+    /// Kept as a baseline, and applied if it was the newest.
+    Kept,
+    /// Not kept: the datagram must not be acknowledged.
+    NotKept,
+}
+
+/// Takes one record. False if its datagram must not be acknowledged.
+pub(crate) fn take_row(world: &mut World, peer: &mut Peer, mut parsed: ParsedRow) -> bool {
+    peer.receiver.counters.records += 1;
+    let mut part = Part::HolderWrites;
+    if let Some(&redirect) = peer.receiver.table.redirect(parsed.allocator, parsed.index) {
+        if parsed
+            .generation
+            .is_some_and(|generation| generation != redirect.generation)
+        {
+            // The client uses the slot for another entity by now.
+            peer.receiver.table.drop_redirect(parsed.index);
+        } else {
+            parsed.allocator = Allocator::Local;
+            parsed.index = redirect.slot;
+            parsed.generation = Some(redirect.slot_generation);
+            if !redirect.confirmed {
+                // Written while the client was still the host.
+                part = Part::All;
+            }
+        }
+    }
+    let outcome = match (parsed.allocator, peer.side) {
+        (Allocator::Local, LinkSide::ToClient) => holder_row(world, peer, parsed, part),
+        (Allocator::Peer, _) => peers_row(world, peer, parsed),
+        // A server never uses the names that its client gave.
+        (Allocator::Local, LinkSide::ToServer) => {
+            peer.receiver.counters.fenced += 1;
+            Outcome::NotKept
+        }
+    };
+    outcome == Outcome::Kept
+}
+
+/// A record under one of the peer's own names: an entity that it hosts, or hosted when it wrote.
+fn peers_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow) -> Outcome {
+    if !has_room(world, peer, &parsed) {
+        return Outcome::NotKept;
+    }
+    let (allocator, index, tick) = (parsed.allocator, parsed.index, parsed.tick);
+    let receiver = &mut peer.receiver;
+    let Some(slot) = receiver.table.get(allocator, index) else {
+        return Outcome::NotKept;
+    };
+    if let Some(generation) = parsed.generation.filter(|_| slot.newest.is_some()) {
+        let ahead = generation.wrapping_sub(slot.generation) as i32;
+        if ahead < 0 {
+            // Of an earlier life; its sender has moved on and does not need it kept.
+            receiver.counters.stale += 1;
+            return Outcome::Kept;
+        }
+        if ahead > 0 {
+            // The newer life implies the end of the older one.
+            let ended = receiver.table.end_life(allocator, index);
+            receiver.table.begin_life(allocator, index);
+            if let Some(entity) = ended {
+                end_remote(world, peer.link, entity, LeaveReason::Despawned);
+            }
+        }
+    }
+    let receiver = &mut peer.receiver;
+    let Some(slot) = receiver.table.get_mut(allocator, index) else {
+        return Outcome::NotKept;
+    };
+    if let Some(generation) = parsed.generation {
+        slot.generation = generation;
+        slot.global = parsed.global;
+    }
+    let newest = slot.newest.is_none_or(|newest| tick > newest);
+    if newest {
+        slot.newest = Some(tick);
+        slot.live = true;
+    } else {
+        receiver.counters.stale += 1;
+    }
+    receiver.table.keep(parsed);
+    if newest {
+        apply_newest(world, peer, allocator, index)
+    } else {
+        Outcome::Kept
+    }
+}
+
+/// Whether the record may be kept without passing a bound; makes room for its name.
+fn has_room(world: &World, peer: &mut Peer, parsed: &ParsedRow) -> bool {
+    let limits = world.resource::<ReplicationConfig>().limits(peer.side);
+    let table = &mut peer.receiver.table;
+    let room = table.bytes() + parsed.row.byte_len() <= limits.baseline_bytes
+        && table
+            .entry(parsed.allocator, parsed.index, limits.entities)
+            .is_some();
+    if !room {
+        peer.receiver.counters.refused += 1;
+    }
+    room
+}
+
+/// Brings the world to the newest row kept under a name, if that is the entity's newest.
+fn apply_newest(world: &mut World, peer: &mut Peer, allocator: Allocator, index: u32) -> Outcome {
+    let link = peer.link;
+    let Some(slot) = peer.receiver.table.get_mut(allocator, index) else {
+        return Outcome::NotKept;
+    };
+    let (Some(global), Some(tick)) = (slot.global, slot.newest) else {
+        return Outcome::NotKept;
+    };
+    let Some(stored) = slot.ring.newest() else {
+        return Outcome::Kept;
+    };
+    let tenure = stored.row.tenure;
+    let name = WireId {
+        allocator,
+        index,
+        generation: slot.generation,
+    };
+
+    let local = world.resource::<Slots>().index_of(global);
+    let entity = match local {
+        None => match spawn(world, peer, global, tenure, name) {
+            Some(entity) => entity,
+            None => return Outcome::NotKept,
+        },
+        Some(local) => match may_apply(world, peer, local, tenure, tick, name) {
+            Verdict::Apply(entity) => entity,
+            Verdict::Later => return Outcome::Kept,
+            Verdict::Fenced => {
+                peer.receiver.counters.fenced += 1;
+                return Outcome::NotKept;
+            }
+        },
+    };
+    let holder_me = peer.side == LinkSide::ToServer
+        && peer.id.is_some_and(|me| tenure.holder == Holder::Peer(me));
+    let Some(slot) = peer.receiver.table.get_mut(allocator, index) else {
+        return Outcome::NotKept;
+    };
+    let part = if holder_me {
+        Part::HostWrites
+    } else {
+        Part::All
+    };
+    if std::mem::replace(&mut slot.held, holder_me) && !holder_me {
+        // What we wrote while we held it is not what this row was compared with.
+        slot.shown = None;
+    }
+    if slot.entity != Some(entity) {
+        slot.entity = Some(entity);
+        slot.shown = None;
+    }
+    if !show(world, slot, entity, part) {
+        peer.receiver.counters.undecodable += 1;
+        tracing::warn!(%link, %global, "a row does not decode; the entity keeps its former state");
+        return Outcome::NotKept;
+    }
+    Outcome::Kept
+}
+
+/// Applies what a link told of an entity before we were ready for it, for example before a
+/// migration. The newest row is then compared against nothing.
+pub(crate) fn reapply(world: &mut World, peer: &mut Peer, name: WireId) {
+    if let Some(slot) = peer.receiver.table.get_mut(name.allocator, name.index) {
+        slot.shown = None;
+        apply_newest(world, peer, name.allocator, name.index);
+    }
+}
+
+enum Verdict {
+    Apply(Entity),
+    /// Keep it; it may count later.
+    Later,
+    Fenced,
+}
+
+/// Whether a record of `peer` about an entity that is here already may change it.
+fn may_apply(
+    world: &mut World,
+    peer: &Peer,
+    local: u32,
+    tenure: Tenure,
+    tick: Tick,
+    name: WireId,
+) -> Verdict {
+    let link = peer.link;
+    let mut slots = world.resource_mut::<Slots>();
+    let Some(slot) = slots.get_mut(local) else {
+        return Verdict::Later;
+    };
+    let entity = slot.entity;
+    match (slot.role, peer.side) {
+        // The server took it over and we have not heard so yet.
+        (Role::Host, LinkSide::ToServer) => Verdict::Later,
+        // A client that takes another's name.
+        (Role::Host, LinkSide::ToClient) => Verdict::Fenced,
+        (Role::Remote { source }, LinkSide::ToClient) => {
+            if source != Some(link) {
+                return Verdict::Fenced;
+            }
+            slot.newest = tick;
+            Verdict::Apply(entity)
+        }
+        (Role::Remote { source }, LinkSide::ToServer) => {
+            if !slot.tenure.admits_host(tenure.epoch) {
+                return Verdict::Later;
+            }
+            if source != Some(link) {
+                let takes_over = source.is_none() || tenure.epoch.term > slot.tenure.epoch.term;
+                if !takes_over {
+                    return Verdict::Later;
+                }
+                slot.role = Role::Remote { source: Some(link) };
+                slot.orphaned_at = None;
+            }
+            slot.remote_name = Some(name);
+            slot.newest = tick;
+            let fence_moved = slot.tenure != tenure;
+            let was_marked = slot.tenure.delegated || slot.tenure.holder != Holder::Nobody;
+            slot.tenure = tenure;
+            if fence_moved {
+                slots.touched.push(local);
+                slots.rerouted.push(local);
+                mark_authority(world, entity, &tenure, was_marked);
+            } else if source != Some(link) {
+                slots.rerouted.push(local);
+            }
+            Verdict::Apply(entity)
+        }
+    }
+}
+
+/// Shows the fence of a remote entity, where there is something to show.
+fn mark_authority(world: &mut World, entity: Entity, tenure: &Tenure, was_marked: bool) {
+    if tenure.delegated || tenure.holder != Holder::Nobody || was_marked {
+        world
+            .entity_mut(entity)
+            .insert(Authority::of(false, tenure));
+    }
+}
+
+/// A new entity of a peer. `None` if it may not have (more of) them.
+fn spawn(
+    world: &mut World,
+    peer: &mut Peer,
+    global: GlobalEntity,
+    tenure: Tenure,
+    name: WireId,
+) -> Option<Entity> {
+    let link = peer.link;
+    let from_client = peer.side == LinkSide::ToClient;
+    if from_client {
+        let limit = world.resource::<ReplicationConfig>().client_entities as usize;
+        let have = world
+            .resource::<Slots>()
+            .iter()
+            .filter(|(_, slot)| slot.owner == peer.id && slot.owner.is_some())
+            .count();
+        if have >= limit || peer.spectator {
+            peer.receiver.counters.refused += 1;
+            return None;
+        }
+    }
+    // What a client says of the fence of its own entity is a stamp, not a fact.
+    let tenure = if from_client {
+        Tenure {
+            holder: peer.id.map_or(Holder::Nobody, Holder::Peer),
+            ..Tenure::default()
+        }
+    } else {
+        tenure
+    };
+    let newest = peer
+        .receiver
+        .table
+        .get(name.allocator, name.index)
+        .and_then(|slot| slot.newest);
+    let entity = world
+        .resource_mut::<References>()
+        .claim(global)
+        .filter(|entity| world.get_entity(*entity).is_ok())
+        .unwrap_or_else(|| world.spawn_empty().id());
+    world.resource_mut::<Slots>().expect_remote(Slot {
+        entity,
+        global: Some(global),
+        generation: 0,
+        role: Role::Remote { source: Some(link) },
+        tenure,
+        newest: newest.unwrap_or_default(),
+        owner: if from_client { peer.id } else { None },
+        public: false,
+        remote_name: Some(name),
+        orphaned_at: None,
+        migrating: None,
+    });
+    world
+        .entity_mut(entity)
+        .insert((NetSlot::named(global), Remote));
+    mark_authority(world, entity, &tenure, false);
+    Some(entity)
+}
+
+/// A record of a holder about an entity that we host.
+fn holder_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow, part: Part) -> Outcome {
+    let (index, tick) = (parsed.index, parsed.tick);
+    let slots = world.resource::<Slots>();
+    let Some((global, entity)) = slots
+        .get(index)
+        .filter(|slot| {
+            parsed
+                .generation
+                .is_none_or(|generation| generation == slot.generation)
+        })
+        .filter(|slot| {
+            slot.role == Role::Host
+                && (peer.sender.sees(index)
+                    || slot
+                        .migrating
+                        .is_some_and(|migrating| migrating.link == peer.link))
+        })
+        .and_then(|slot| slot.global.map(|global| (global, slot.entity)))
+    else {
+        peer.receiver.counters.fenced += 1;
+        return Outcome::NotKept;
+    };
+    let generation = slots.get(index).map_or(0, |slot| slot.generation);
+    let registry = world.resource::<Registry>().clone();
+    let foreign = part != Part::All && {
+        let sets = &world.resource::<Rows>().sets;
+        sets.components(parsed.row.set)
+            .iter()
+            .any(|&component| registry.component(component).descriptor.host_only)
+    };
+    if foreign || !may_write(world, peer.id, Some(global), &parsed.row) {
+        peer.receiver.counters.fenced += 1;
+        return Outcome::NotKept;
+    }
+    if !has_room(world, peer, &parsed) {
+        return Outcome::NotKept;
+    }
+    let receiver = &mut peer.receiver;
+    let table = &mut receiver.table;
+    if table
+        .get(Allocator::Local, index)
+        .is_some_and(|slot| slot.newest.is_some() && slot.generation != generation)
+    {
+        table.begin_life(Allocator::Local, index);
+    }
+    table.keep(parsed);
+    let Some(slot) = table.get_mut(Allocator::Local, index) else {
+        return Outcome::NotKept;
+    };
+    slot.generation = generation;
+    slot.global = Some(global);
+    slot.live = true;
+    if slot.newest.is_some_and(|newest| tick <= newest) {
+        receiver.counters.stale += 1;
+        return Outcome::Kept;
+    }
+    slot.newest = Some(tick);
+    {
+        let mut slots = world.resource_mut::<Slots>();
+        match slots.get_mut(index) {
+            Some(entry) if tick > entry.newest || entry.newest == Tick(0) => entry.newest = tick,
+            _ => return Outcome::Kept,
+        }
+    }
+    if slot.entity != Some(entity) {
+        slot.entity = Some(entity);
+        slot.shown = None;
+    }
+    if show(world, slot, entity, part) {
+        Outcome::Kept
+    } else {
+        receiver.counters.undecodable += 1;
+        Outcome::NotKept
+    }
+}
+
+/// The fence of a holder's write.
+fn may_write(
+    world: &World,
+    peer: Option<seamless_wire::PeerId>,
+    global: Option<GlobalEntity>,
+    row: &Row,
+) -> bool {
+    let slots = world.resource::<Slots>();
+    let slot = global
+        .and_then(|global| slots.index_of(global))
+        .and_then(|index| slots.get(index));
+    match (slot, peer) {
+        (Some(slot), Some(peer)) => slot.tenure.admits_holder(peer, row.tenure.epoch),
+        _ => false,
+    }
+}
+
+/// Which components of a row its writer speaks for. The others stay as they are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    All,
+    HostWrites,
+    HolderWrites,
+}
+
+impl Part {
+    fn speaks_for(self, registry: &Registry, component: u16) -> bool {
+        let host_only = registry.component(component).descriptor.host_only;
+        match self {
+            Self::All => true,
+            Self::HostWrites => host_only,
+            Self::HolderWrites => !host_only,
+        }
+    }
+}
+
+/// Makes the entity show the newest row: components that differ from what is shown are written,
+/// those that are not in it are removed. False if a value does not decode.
+fn show(world: &mut World, slot: &mut RemoteSlot, entity: Entity, part: Part) -> bool {
+    let registry = world.resource::<Registry>().clone();
+    let Some(stored) = slot.ring.newest() else {
+        return true;
+    };
+    let row = &stored.row;
+    let shown = slot.shown.as_ref();
+    let (new, old) = {
+        let sets = &world.resource::<Rows>().sets;
+        let old = shown.map_or_else(Vec::new, |shown| sets.components(shown.set).to_vec());
+        (sets.components(row.set).to_vec(), old)
+    };
+    let mut good = true;
+    for &component in &old {
+        if part.speaks_for(&registry, component) && new.binary_search(&component).is_err() {
+            registry.component(component).erased.remove(world, entity);
+        }
+    }
+    for (at, &component) in new.iter().enumerate() {
+        let value = row.value(at);
+        let same = shown.is_some_and(|shown| {
+            old.binary_search(&component)
+                .is_ok_and(|at| shown.value(at) == value)
+        });
+        if same || !part.speaks_for(&registry, component) {
+            continue;
+        }
+        let registered = registry.component(component);
+        if let Err(error) = registered.erased.apply(world, entity, value) {
+            let path = &registered.descriptor.path;
+            tracing::warn!(%entity, path, %error, "a component does not decode");
+            good = false;
+        }
+    }
+    let row = &slot.ring.newest().expect("it was there above").row;
+    slot.shown.get_or_insert_default().copy_from(row);
+    good
+}
+
+/// Takes one leave.
+pub(crate) fn take_leave(world: &mut World, peer: &mut Peer, leave: &Leave, tick: Tick) {
+    let WireId {
+        allocator,
+        index,
+        generation,
+    } = leave.id;
+    let Some(slot) = peer.receiver.table.get_mut(allocator, index) else {
+        return;
+    };
+    if allocator != Allocator::Peer
+        || slot.generation != generation
+        || slot.newest.is_some_and(|newest| tick <= newest)
+    {
+        peer.receiver.counters.stale += 1;
+        return;
+    }
+    slot.newest = Some(tick);
+    if let Some(entity) = peer.receiver.table.end_life(allocator, index) {
+        end_remote(world, peer.link, entity, leave.reason);
+    }
+}
+
+/// A link tells no more of an entity: another one takes over, or the entity goes.
+pub(crate) fn end_remote(world: &mut World, link: LinkId, entity: Entity, reason: LeaveReason) {
+    let Some(&net_slot) = world.get::<NetSlot>(entity) else {
+        return;
+    };
+    let slots = world.resource::<Slots>();
+    let Some(slot) = slots.get(net_slot.index) else {
+        return;
+    };
+    if slot.role != (Role::Remote { source: Some(link) }) {
+        // Somebody else tells of it, or we host it by now.
+        return;
+    }
+    let other = slot
+        .global
+        .and_then(|global| world.resource::<Peers>().other_source(global, link));
+    if let Some((other, name)) = other {
+        orphan(world, net_slot.index);
+        if let Some(mut peer) = world.resource_mut::<Peers>().map.remove(&other) {
+            reapply(world, &mut peer, name);
+            world.resource_mut::<Peers>().map.insert(other, peer);
+        }
+        return;
+    }
+    if reason == LeaveReason::Moved {
+        orphan(world, net_slot.index);
+        return;
+    }
+    despawn(world, entity);
+}
+
+/// The entity stays as it is for a while, until another link tells of it.
+fn orphan(world: &mut World, index: u32) {
+    let now = world.resource::<NetClock>().tick();
+    if let Some(slot) = world.resource_mut::<Slots>().get_mut(index) {
+        slot.role = Role::Remote { source: None };
+        slot.orphaned_at = Some(now);
+        slot.remote_name = None;
+    }
+}
+
+/// Despawns a remote entity. Children that are told of on their own stay.
+fn despawn(world: &mut World, entity: Entity) {
+    let children: Vec<Entity> = world
+        .get::<Children>(entity)
+        .map(|children| children.iter().collect())
+        .unwrap_or_default();
+    for child in children {
+        if world.get::<NetSlot>(child).is_some() {
+            world.entity_mut(child).remove::<ChildOf>();
+        }
+    }
+    world.despawn(entity);
+}
+
+/// A link is gone: what it told of goes, is taken over, or waits for a while.
+pub(crate) fn link_lost(world: &mut World, peer: &mut Peer) {
+    let reason = if peer.side == LinkSide::ToServer
+        && !world.resource::<ReplicationConfig>().orphan_grace.is_zero()
+    {
+        LeaveReason::Moved
+    } else {
+        LeaveReason::Despawned
+    };
+    let mut entities: Vec<(u32, Entity)> = world
+        .resource::<Slots>()
+        .iter()
+        .filter(|(_, slot)| {
+            slot.role
+                == Role::Remote {
+                    source: Some(peer.link),
+                }
+        })
+        .map(|(index, slot)| (index, slot.entity))
+        .collect();
+    entities.sort_unstable_by_key(|(index, _)| *index);
+    for (_, entity) in entities {
+        end_remote(world, peer.link, entity, reason);
+    }
+}
+
+/// Gives up entities whose source has been gone for too long.
+pub(crate) fn give_up_orphans(world: &mut World) {
+    let grace = world.resource::<ReplicationConfig>().orphan_grace;
+    let clock = world.resource::<NetClock>();
+    let (now, limit) = (
+        clock.tick(),
+        (grace.as_nanos() / clock.tick_length().as_nanos()) as u32,
+    );
+    let given_up: Vec<Entity> = world
+        .resource::<Slots>()
+        .iter()
+        .filter(|(_, slot)| {
+            slot.orphaned_at
+                .is_some_and(|since| now.since(since) > limit)
+        })
+        .map(|(_, slot)| slot.entity)
+        .collect();
+    for entity in given_up {
+        despawn(world, entity);
+    }
+}
+
+/// Moves an entity from remote to host (`hosted`) or back, on the same Bevy entity, in one step.
+pub(crate) fn change_role(world: &mut World, entity: Entity, role: Role, tenure: Tenure) -> bool {
+    let Some(&net_slot) = world.get::<NetSlot>(entity) else {
+        return false;
+    };
+    {
+        let mut slots = world.resource_mut::<Slots>();
+        let Some(slot) = slots.get_mut(net_slot.index) else {
+            return false;
+        };
+        slot.role = role;
+        slot.tenure = tenure;
+        slot.orphaned_at = None;
+        if role == Role::Host {
+            slot.remote_name = None;
+            slot.owner = None;
+            slot.public = false;
+        }
+        slots.touched.push(net_slot.index);
+        slots.rerouted.push(net_slot.index);
+    }
+    let hosted = role == Role::Host;
+    let mut entity = world.entity_mut(entity);
+    if hosted {
+        entity
+            .remove::<Remote>()
+            .insert((crate::Replicated, Hosted));
+    } else {
+        entity
+            .remove::<(Hosted, crate::Replicated)>()
+            .insert(Remote);
+    }
+    entity.insert(Authority::of(hosted, &tenure));
+    true
+}

@@ -1,0 +1,385 @@
+//! From links to peers: opens, closes, frames and datagrams, once a frame.
+
+use bevy::prelude::*;
+use bytes::Bytes;
+use seamless_transport::{Channel, LinkId, LinkSide, LinkState, Links};
+use seamless_wire::{
+    PacketSeq, codec,
+    control::Control,
+    frame::{BigRow, Frame},
+    packet::HeaderContext,
+    record::Version,
+};
+
+use super::{ParseContext, apply, parse, parse_big_row};
+use crate::{
+    clock::NetClock,
+    inputs::{Inboxes, InputOutbox},
+    interest::ToolScopeId,
+    messages::{self, Incoming},
+    names,
+    peer::{
+        ControlReceived, HandoverOffered, Peer, PeerLeft, PeerState, Peers, on_frame, on_open,
+        take_names,
+    },
+    plugin::ReplicationConfig,
+    registry::Registry,
+    rows::Rows,
+    slots::Slots,
+    stats::ReplicationStats,
+};
+
+/// Unreadable datagrams and frames after which a link is closed.
+const MAX_MALFORMED: u64 = 256;
+
+/// Takes in everything that arrived since the last frame.
+pub(crate) fn receive(world: &mut World) {
+    let started = std::time::Instant::now();
+    open_and_close(world);
+    let links: Vec<LinkId> = world.resource::<Peers>().map.keys().copied().collect();
+    let mut any = false;
+    for link in links {
+        let Some((frames, datagrams)) = drain(world, link) else {
+            continue;
+        };
+        if frames.is_empty() && datagrams.is_empty() {
+            continue;
+        }
+        any = true;
+        // The peer is out of the table while it is worked on, so that observers that run
+        // meanwhile can use the table.
+        let Some(mut peer) = world.resource_mut::<Peers>().map.remove(&link) else {
+            continue;
+        };
+        for bytes in frames {
+            take_frame(world, &mut peer, &bytes);
+        }
+        for bytes in datagrams {
+            take_datagram(world, &mut peer, &bytes);
+        }
+        hand_out_control(world, &mut peer);
+        if peer.receiver.counters.malformed > MAX_MALFORMED && peer.state != PeerState::Ended {
+            tracing::warn!(%link, "closed after {MAX_MALFORMED} unreadable datagrams");
+            peer.state = PeerState::Ended;
+        }
+        world.resource_mut::<Peers>().map.insert(link, peer);
+    }
+    messages::deliver_waiting(world);
+    if any {
+        world.resource_mut::<ReplicationStats>().receive_time = started.elapsed();
+    }
+}
+
+fn open_and_close(world: &mut World) {
+    let links = world.resource::<Links>();
+    let peers = world.resource::<Peers>();
+    let opened: Vec<LinkId> = links
+        .iter()
+        .filter(|link| link.state() == LinkState::Connected && peers.get(link.id()).is_none())
+        .map(|link| link.id())
+        .collect();
+    let closed: Vec<LinkId> = peers
+        .map
+        .keys()
+        .copied()
+        .filter(|id| {
+            links
+                .get(*id)
+                .is_none_or(|link| matches!(link.state(), LinkState::Closed(_)))
+        })
+        .collect();
+    for link in closed {
+        let Some(mut peer) = world.resource_mut::<Peers>().map.remove(&link) else {
+            continue;
+        };
+        apply::link_lost(world, &mut peer);
+        if let Some(id) = peer.id.filter(|_| peer.state != PeerState::Greeting) {
+            world.write_message(PeerLeft {
+                link,
+                peer: id,
+                spectator: peer.spectator,
+            });
+        }
+    }
+    for link in opened {
+        on_open(world, link);
+    }
+}
+
+fn drain(world: &mut World, link: LinkId) -> Option<(Vec<Bytes>, Vec<Bytes>)> {
+    let mut links = world.resource_mut::<Links>();
+    let link = links.get_mut(link)?;
+    let mut frames = Vec::new();
+    for channel in [Channel::Control, Channel::Bulk] {
+        while let Some(frame) = link.recv_reliable(channel) {
+            frames.push(frame);
+        }
+    }
+    let mut datagrams = Vec::new();
+    while let Some(datagram) = link.recv_datagram() {
+        datagrams.push(datagram);
+    }
+    Some((frames, datagrams))
+}
+
+fn take_frame(world: &mut World, peer: &mut Peer, bytes: &[u8]) {
+    let frame: Frame = match codec::decode(bytes) {
+        Ok(frame) => frame,
+        Err(error) => return malformed(peer, &error.to_string()),
+    };
+    let Some(frame) = on_frame(world, peer, frame) else {
+        return;
+    };
+    match frame {
+        Frame::Message { kind, payload } => {
+            let Some(id) = peer.id else { return };
+            let mut incoming = Incoming::new(world, peer.link, peer.side, id);
+            incoming.kind = kind;
+            incoming.payload = payload;
+            incoming.reliable = true;
+            if let Err(error) = messages::receive(world, incoming) {
+                malformed(peer, &error.to_string());
+            }
+        }
+        Frame::Row(big) => take_big_row(world, peer, &big),
+        Frame::Handover(offer) if peer.side == LinkSide::ToServer => {
+            world.write_message(HandoverOffered {
+                link: peer.link,
+                offer: *offer,
+            });
+        }
+        Frame::Handover(_) | Frame::Hello(_) | Frame::Welcome(_) | Frame::Refused(_) => {
+            malformed(peer, "frame out of turn");
+        }
+    }
+}
+
+fn malformed(peer: &mut Peer, error: &str) {
+    peer.receiver.counters.malformed += 1;
+    tracing::debug!(link = %peer.link, error, "unreadable");
+}
+
+fn take_big_row(world: &mut World, peer: &mut Peer, big: &BigRow) {
+    let header = HeaderContext {
+        seq: PacketSeq(0),
+        sent: PacketSeq(0),
+        tick: peer.receiver.tick,
+    };
+    let registry = world.resource::<Registry>().clone();
+    let parsed = {
+        let mut rows = world.resource_mut::<Rows>();
+        let mut context = ParseContext {
+            registry: &registry,
+            sets: &mut rows.sets,
+            receiver: &peer.receiver,
+            header,
+        };
+        parse_big_row(big, &mut context)
+    };
+    match parsed {
+        Ok(row) => {
+            let kept = Control::RowKept {
+                yours: row.allocator == seamless_wire::Allocator::Peer,
+                index: row.index,
+                generation: row.generation.unwrap_or_default(),
+                version: row.version.0,
+            };
+            if apply::take_row(world, peer, row)
+                && let Err(error) = peer.send_control(&kept)
+            {
+                tracing::warn!(%error, "a big row cannot be acknowledged");
+            }
+        }
+        Err(error) => malformed(peer, &error.to_string()),
+    }
+}
+
+fn take_datagram(world: &mut World, peer: &mut Peer, bytes: &[u8]) {
+    if peer.state != PeerState::Ready {
+        return;
+    }
+    peer.receiver.counters.packets += 1;
+    let header = HeaderContext {
+        seq: peer.receiver.received.newest(),
+        sent: peer.sender.newest_sent(),
+        tick: peer.receiver.tick,
+    };
+    let registry = world.resource::<Registry>().clone();
+    let parsed = {
+        let mut rows = world.resource_mut::<Rows>();
+        let mut context = ParseContext {
+            registry: &registry,
+            sets: &mut rows.sets,
+            receiver: &peer.receiver,
+            header,
+        };
+        parse(bytes, &mut context)
+    };
+    let parsed = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => return malformed(peer, &error.to_string()),
+    };
+    let tick = parsed.header.tick;
+    let now = world.resource::<NetClock>().now();
+    if let Some(acks) = &parsed.header.acks {
+        peer.sender.on_acks(acks, now);
+    }
+    if let Some(seq) = parsed.header.seq
+        && !peer.receiver.received.arrive(seq)
+    {
+        peer.receiver.counters.duplicates += 1;
+        return;
+    }
+    peer.receiver.tick = peer.receiver.tick.max(tick);
+    take_inputs(world, peer, parsed.inputs, parsed.input_ack);
+    take_messages(world, peer, parsed.messages);
+
+    let mut kept = peer.receiver.control.has_room(&parsed.control);
+    if kept {
+        peer.receiver.control.take(parsed.control);
+    }
+    for leave in &parsed.leaves {
+        apply::take_leave(world, peer, leave, tick);
+    }
+    for row in parsed.rows {
+        kept &= apply::take_row(world, peer, row);
+    }
+    if let Some(seq) = parsed.header.seq {
+        peer.receiver.received.report(seq, kept);
+    }
+}
+
+fn take_inputs(
+    world: &mut World,
+    peer: &mut Peer,
+    inputs: Option<seamless_wire::packet::InputBatch>,
+    ack: Option<seamless_wire::packet::InputAck>,
+) {
+    match peer.side {
+        LinkSide::ToClient => {
+            if let (Some(batch), Some(id)) = (inputs, peer.id) {
+                world.resource_mut::<Inboxes>().arrive(id, batch);
+            }
+        }
+        LinkSide::ToServer => {
+            if let Some(ack) = ack {
+                world.resource_mut::<InputOutbox>().ack(ack);
+            }
+        }
+    }
+}
+
+fn take_messages(world: &mut World, peer: &mut Peer, messages: Vec<(u16, Vec<u8>)>) {
+    let Some(id) = peer.id else { return };
+    for (kind, payload) in messages {
+        let mut incoming = Incoming::new(world, peer.link, peer.side, id);
+        incoming.kind = kind;
+        incoming.payload = payload;
+        if let Err(error) = messages::receive(world, incoming) {
+            malformed(peer, &error.to_string());
+        }
+    }
+}
+
+/// Control items that are our own business are done here; the others become messages.
+fn hand_out_control(world: &mut World, peer: &mut Peer) {
+    let Some(id) = peer.id else { return };
+    while let Some(control) = peer.receiver.control.pop() {
+        match (peer.side, control) {
+            (
+                _,
+                Control::RowKept {
+                    yours: true,
+                    index,
+                    generation,
+                    version,
+                },
+            ) => {
+                peer.sender
+                    .big_row_kept(index, generation, Version(version));
+            }
+            (LinkSide::ToClient, Control::RowKept { yours: false, .. }) => {}
+            (
+                LinkSide::ToServer,
+                Control::RowKept {
+                    yours: false,
+                    index,
+                    version,
+                    ..
+                },
+            ) => {
+                let held = held_slot(world, peer, index);
+                if let Some((slot, generation)) = held {
+                    peer.sender.big_row_kept(slot, generation, Version(version));
+                }
+            }
+            (LinkSide::ToServer, Control::Names { first, count }) => {
+                peer.asked_for_names = false;
+                take_names(world, first, count.min(names::LENT));
+            }
+            (LinkSide::ToClient, Control::MoreNames) => lend_names(world, peer),
+            (LinkSide::ToClient, Control::Subscribe(subscription)) => {
+                let allowed = world.resource::<ReplicationConfig>().client_scopes;
+                for scope in subscription.enter.into_iter().filter(|_| allowed) {
+                    peer.interest.subscribe(ToolScopeId(scope));
+                }
+                for scope in subscription.leave {
+                    peer.interest.unsubscribe(ToolScopeId(scope));
+                }
+            }
+            (_, control) => {
+                world.write_message(ControlReceived {
+                    link: peer.link,
+                    peer: id,
+                    control,
+                });
+            }
+        }
+    }
+}
+
+/// The local slot of an entity that the peer numbers and we hold.
+fn held_slot(world: &World, peer: &Peer, index: u32) -> Option<(u32, u32)> {
+    world
+        .resource::<Slots>()
+        .iter()
+        .find(|(_, slot)| {
+            slot.remote_name.is_some_and(|name| name.index == index)
+                && slot.role
+                    == (crate::Role::Remote {
+                        source: Some(peer.link),
+                    })
+        })
+        .map(|(index, slot)| (index, slot.generation))
+}
+
+/// Lends a client more names, unless it holds enough.
+fn lend_names(world: &mut World, peer: &mut Peer) {
+    let lent = world.resource_mut::<Slots>().names.lend(names::LENT);
+    if let Some((first, count)) = lent
+        && let Err(error) = peer.send_control(&Control::Names { first, count })
+    {
+        tracing::warn!(%error, "names cannot be lent");
+    }
+}
+
+/// Closes links of peers that ended; asks for names in time. Once a tick, before sending.
+pub(crate) fn keep_house(
+    mut peers: ResMut<Peers>,
+    mut links: ResMut<Links>,
+    slots: Res<Slots>,
+    clock: Res<NetClock>,
+) {
+    let low = slots.names_left() < u64::from(names::LENT / 2);
+    for peer in peers.iter_mut() {
+        if peer.side == LinkSide::ToServer
+            && peer.state == PeerState::Ready
+            && !peer.spectator
+            && low
+            && !peer.asked_for_names
+        {
+            peer.asked_for_names = peer.send_control(&Control::MoreNames).is_ok();
+        }
+    }
+    crate::peer::greet(&mut peers, &mut links, clock.now());
+}

@@ -1,0 +1,46 @@
+//! The receive side of one link: datagrams to rows, rows to the world.
+//!
+//! A datagram is read as a whole before anything of it takes effect ([`parse`]); a datagram with
+//! one unreadable bit changes nothing. Then each record is kept as a baseline, also when it is
+//! stale, and the newest of an entity is applied ([`apply`]). Only if all of it was kept is the
+//! datagram acknowledged.
+
+pub(crate) mod apply;
+pub(crate) mod driver;
+mod parse;
+mod table;
+
+pub(crate) use parse::{ParseContext, ParsedRow, parse, parse_big_row};
+pub(crate) use table::{Redirect, RemoteTable};
+
+use crate::peer::{acks::Received, control::ControlIn};
+use seamless_wire::Tick;
+
+/// Receive side of one link.
+#[derive(Default)]
+pub(crate) struct Receiver {
+    pub(crate) received: Received,
+    pub(crate) control: ControlIn,
+    pub(crate) table: RemoteTable,
+    /// The newest tick that the peer sent.
+    pub(crate) tick: Tick,
+    pub(crate) counters: ReceiveCounters,
+}
+
+/// Counted since the link stands.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct ReceiveCounters {
+    pub(crate) packets: u64,
+    pub(crate) duplicates: u64,
+    /// Datagrams that could not be read.
+    pub(crate) malformed: u64,
+    /// Records that came after a newer one.
+    pub(crate) stale: u64,
+    /// Records of a writer who may not write.
+    pub(crate) fenced: u64,
+    /// Records whose values did not decode.
+    pub(crate) undecodable: u64,
+    /// Records past a bound of ours.
+    pub(crate) refused: u64,
+    pub(crate) records: u64,
+}

@@ -1,0 +1,268 @@
+//! A datagram's bits to values, without touching anything.
+
+use seamless_wire::{
+    Allocator, BitReader, GlobalEntity, Tenure, Tick, WireError,
+    control::{self, Control, ControlSeq},
+    frame::BigRow,
+    packet::{HeaderContext, InputAck, InputBatch, SectionKind, StateHeader},
+    record::{Form, Leave, MAX_BASELINE_AGE, RecordCursor, RecordHead, RowsHead, Version},
+};
+
+use super::Receiver;
+use crate::{
+    registry::{MAX_COMPONENT_BYTES, Registry},
+    rows::{ComponentSets, Row, RowBuilder, SetId},
+};
+
+/// Records older than this many ticks are not decoded: their short version numbers could name
+/// another baseline by now.
+const MAX_LATENESS: u32 = 64;
+
+/// Largest row of one entity, in bytes.
+const MAX_ROW_BYTES: usize = 1 << 20;
+
+/// Most bytes of rows that one datagram may unfold to. Ours unfold to some hundred kilobytes at
+/// worst; without a bound, records against large baselines would multiply.
+const MAX_UNFOLDED: usize = 4 << 20;
+
+/// One record, whole.
+#[derive(Debug)]
+pub(crate) struct ParsedRow {
+    pub(crate) allocator: Allocator,
+    pub(crate) index: u32,
+    /// `None`: that of the baseline.
+    pub(crate) generation: Option<u32>,
+    pub(crate) global: Option<GlobalEntity>,
+    pub(crate) version: Version,
+    pub(crate) baseline: Option<Version>,
+    pub(crate) tick: Tick,
+    pub(crate) row: Row,
+}
+
+/// Everything in a datagram.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    pub(crate) header: StateHeader,
+    pub(crate) control: Vec<(ControlSeq, Control)>,
+    pub(crate) leaves: Vec<Leave>,
+    pub(crate) rows: Vec<ParsedRow>,
+    pub(crate) inputs: Option<InputBatch>,
+    pub(crate) input_ack: Option<InputAck>,
+    /// Kind and payload of unreliable messages.
+    pub(crate) messages: Vec<(u16, Vec<u8>)>,
+}
+
+/// What parsing reads.
+pub(crate) struct ParseContext<'a> {
+    pub(crate) registry: &'a Registry,
+    pub(crate) sets: &'a mut ComponentSets,
+    pub(crate) receiver: &'a Receiver,
+    pub(crate) header: HeaderContext,
+}
+
+/// Reads one datagram.
+///
+/// # Errors
+/// [`WireError`] for the first thing that does not make sense; then nothing of it counts.
+pub(crate) fn parse(bytes: &[u8], context: &mut ParseContext<'_>) -> Result<Parsed, WireError> {
+    let mut r = BitReader::new(bytes);
+    let header = StateHeader::read(&mut r, context.header)?;
+    let tick = header.tick;
+    let mut parsed = Parsed {
+        header,
+        control: Vec::new(),
+        leaves: Vec::new(),
+        rows: Vec::new(),
+        inputs: None,
+        input_ack: None,
+        messages: Vec::new(),
+    };
+    loop {
+        match SectionKind::read(&mut r)? {
+            SectionKind::End => break,
+            SectionKind::Control => {
+                let near = context.receiver.control.near();
+                parsed.control.extend(control::read_section(&mut r, near)?);
+            }
+            SectionKind::Rows => read_rows(&mut r, tick, context, &mut parsed.rows)?,
+            SectionKind::Leaves => parsed.leaves.extend(Leave::read_all(&mut r)?),
+            SectionKind::Inputs => parsed.inputs = Some(InputBatch::read(&mut r)?),
+            SectionKind::InputAck => parsed.input_ack = Some(InputAck::read(&mut r)?),
+            SectionKind::Messages => {
+                crate::messages::read_section(&mut r, context.registry, &mut parsed.messages)?;
+            }
+        }
+    }
+    r.expect_end()?;
+    if parsed.header.seq.is_none()
+        && !(parsed.control.is_empty() && parsed.leaves.is_empty() && parsed.rows.is_empty())
+    {
+        // It could not be acknowledged, so nothing in it may need to be.
+        return Err(WireError::Invalid {
+            what: "content of an unnumbered datagram",
+            value: 0,
+        });
+    }
+    Ok(parsed)
+}
+
+/// Reads a row that came by the bulk channel.
+///
+/// # Errors
+/// [`WireError`] if it is not exactly one absolute record.
+pub(crate) fn parse_big_row(
+    big: &BigRow,
+    context: &mut ParseContext<'_>,
+) -> Result<ParsedRow, WireError> {
+    let mut r = BitReader::new(&big.section);
+    let mut rows = Vec::new();
+    read_rows(&mut r, big.tick, context, &mut rows)?;
+    r.expect_end()?;
+    match (rows.pop(), rows.pop()) {
+        (Some(row), None) if row.baseline.is_none() => Ok(row),
+        _ => Err(WireError::Invalid {
+            what: "number of big rows",
+            value: rows.len() as u64,
+        }),
+    }
+}
+
+fn read_rows(
+    r: &mut BitReader<'_>,
+    tick: Tick,
+    context: &mut ParseContext<'_>,
+    out: &mut Vec<ParsedRow>,
+) -> Result<(), WireError> {
+    let head = RowsHead::read(r, context.registry.components().len())?;
+    let Some(set) = context.sets.intern(&head.components) else {
+        let value = head.components.len() as u64;
+        return Err(WireError::Invalid {
+            what: "set of components",
+            value,
+        });
+    };
+    let mut cursor = RecordCursor::default();
+    let mut builder = RowBuilder::default();
+    let mut unfolded: usize = out.iter().map(|row| row.row.byte_len()).sum();
+    while let Some(record) = cursor.read(r, head.components.len())? {
+        let row = read_record(r, tick, &head, set, &record, &mut builder, context)?;
+        unfolded += row.row.byte_len();
+        if unfolded > MAX_UNFOLDED {
+            let (value, max) = (unfolded as u64, MAX_UNFOLDED as u64);
+            return Err(WireError::OutOfBounds {
+                what: "unfolded datagram",
+                value,
+                max,
+            });
+        }
+        out.push(row);
+    }
+    Ok(())
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one call, split from its loop for reading"
+)]
+fn read_record(
+    r: &mut BitReader<'_>,
+    tick: Tick,
+    head: &RowsHead,
+    set: SetId,
+    record: &RecordHead,
+    builder: &mut RowBuilder,
+    context: &ParseContext<'_>,
+) -> Result<ParsedRow, WireError> {
+    let mut parsed = ParsedRow {
+        allocator: head.allocator,
+        index: record.index,
+        generation: None,
+        global: None,
+        version: Version::default(),
+        baseline: None,
+        tick,
+        row: Row::default(),
+    };
+    let (base, mask) = match record.form {
+        Form::Absolute {
+            generation,
+            version,
+            global,
+        } => {
+            parsed.generation = Some(generation);
+            parsed.version = version;
+            parsed.global = Some(global);
+            (None, u64::MAX)
+        }
+        Form::Delta {
+            baseline,
+            age,
+            mask,
+        } => {
+            let missing = || WireError::Invalid {
+                what: "baseline of an entity",
+                value: record.index.into(),
+            };
+            let table = &context.receiver.table;
+            let slot = match table.redirect(head.allocator, record.index) {
+                Some(redirect) => table.get(Allocator::Local, redirect.slot),
+                None => table.get(head.allocator, record.index),
+            };
+            let slot = slot.ok_or_else(missing)?;
+            if slot
+                .newest
+                .is_some_and(|newest| newest.since(tick) > MAX_LATENESS)
+            {
+                return Err(WireError::Invalid {
+                    what: "age of a record",
+                    value: tick.0.into(),
+                });
+            }
+            let version = Version::widen8(slot.ring.last(), baseline);
+            let stored = slot.ring.get(version).ok_or_else(missing)?;
+            debug_assert!(age <= MAX_BASELINE_AGE, "the head's reader bounds it");
+            parsed.baseline = Some(version);
+            parsed.version = Version(version.0.wrapping_add(age));
+            (Some(&stored.row), mask)
+        }
+    };
+    let tenure = match (record.tenure, base) {
+        (Some(tenure), _) => tenure,
+        (None, Some(base)) => base.tenure,
+        (None, None) => Tenure::default(),
+    };
+    builder.begin(set, tenure);
+    for (bit, &component) in head.components.iter().enumerate() {
+        let old = base.and_then(|base| {
+            let at = if base.set == set {
+                Some(bit)
+            } else {
+                context.sets.position(base.set, component)
+            };
+            at.map(|at| base.value(at))
+        });
+        if mask >> bit & 1 == 0 {
+            let old = old.ok_or(WireError::Invalid {
+                what: "mask",
+                value: mask,
+            })?;
+            builder.copy_value(old);
+        } else {
+            let erased = &context.registry.component(component).erased;
+            let before = builder.buffer().len();
+            erased.decode(old, r, builder.buffer())?;
+            let len = builder.buffer().len();
+            if len - before > MAX_COMPONENT_BYTES || len > MAX_ROW_BYTES {
+                let max = MAX_ROW_BYTES as u64;
+                return Err(WireError::OutOfBounds {
+                    what: "row",
+                    value: len as u64,
+                    max,
+                });
+            }
+            builder.end_value();
+        }
+    }
+    parsed.row = builder.take();
+    Ok(parsed)
+}

@@ -1,0 +1,169 @@
+//! A registered component behind a pointer.
+
+use bevy::{
+    ecs::component::{ComponentId, ComponentMutability, StorageType},
+    prelude::*,
+    ptr::Ptr,
+};
+use seamless_wire::{BitReader, BitWriter, WireError, schema::ComponentDescriptor};
+
+use super::replicator::Replicator;
+use crate::references;
+
+/// A component's codec with its type erased. One virtual call per value.
+pub(crate) trait ErasedComponent: Send + Sync {
+    /// Appends the row value of the component behind `ptr`.
+    ///
+    /// # Safety
+    /// `ptr` points to a component of the registered type.
+    #[expect(
+        unsafe_code,
+        reason = "the collect loop reads table columns without their type"
+    )]
+    unsafe fn write(&self, ptr: Ptr<'_>, world: &World, out: &mut Vec<u8>)
+    -> Result<(), WireError>;
+
+    /// Bits of a row value, see [`Replicator::encode`].
+    fn encode(&self, base: Option<&[u8]>, value: &[u8], w: &mut BitWriter);
+
+    /// Row value of bits, see [`Replicator::decode`].
+    fn decode(
+        &self,
+        base: Option<&[u8]>,
+        r: &mut BitReader<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), WireError>;
+
+    /// Puts the component of a row value on `entity`, in place if there is one.
+    fn apply(&self, world: &mut World, entity: Entity, value: &[u8]) -> Result<(), WireError>;
+
+    /// Takes the component off `entity`.
+    fn remove(&self, world: &mut World, entity: Entity);
+
+    /// Decodes a row value into something that can be put on an entity without failing.
+    fn stage(&self, value: &[u8]) -> Result<Box<dyn StagedComponent>, WireError>;
+}
+
+/// A decoded component on its way to an entity. Made off the main thread; inserting cannot fail.
+pub(crate) trait StagedComponent: Send + Sync {
+    /// Puts it on `entity`.
+    fn insert(self: Box<Self>, world: &mut World, entity: Entity);
+}
+
+/// What the registry keeps of one component.
+pub(crate) struct Registered {
+    pub(crate) descriptor: ComponentDescriptor,
+    pub(crate) component_id: ComponentId,
+    pub(crate) storage: StorageType,
+    /// Weight in the priority of entities that changed it.
+    pub(crate) priority: f32,
+    pub(crate) erased: Box<dyn ErasedComponent>,
+}
+
+pub(crate) struct Typed<C, R> {
+    replicator: R,
+    /// Set if the type holds entity references: makes a copy to translate.
+    copy: Option<fn(&C) -> C>,
+}
+
+impl<C: Component, R: Replicator<C>> Typed<C, R> {
+    pub(crate) const fn new(replicator: R, copy: Option<fn(&C) -> C>) -> Self {
+        Self { replicator, copy }
+    }
+}
+
+impl<C: Component, R: Replicator<C>> ErasedComponent for Typed<C, R> {
+    #[expect(
+        unsafe_code,
+        reason = "the collect loop reads table columns without their type"
+    )]
+    unsafe fn write(
+        &self,
+        ptr: Ptr<'_>,
+        world: &World,
+        out: &mut Vec<u8>,
+    ) -> Result<(), WireError> {
+        // SAFETY: the caller promises that `ptr` points to a `C`.
+        let component = unsafe { ptr.deref::<C>() };
+        match self.copy {
+            None => self.replicator.write(component, out),
+            Some(copy) => {
+                let mut named = copy(component);
+                C::map_entities(&mut named, &mut references::ToNames { world });
+                self.replicator.write(&named, out)
+            }
+        }
+    }
+
+    fn encode(&self, base: Option<&[u8]>, value: &[u8], w: &mut BitWriter) {
+        self.replicator.encode(base, value, w);
+    }
+
+    fn decode(
+        &self,
+        base: Option<&[u8]>,
+        r: &mut BitReader<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), WireError> {
+        self.replicator.decode(base, r, out)
+    }
+
+    fn apply(&self, world: &mut World, entity: Entity, value: &[u8]) -> Result<(), WireError> {
+        let component = self.replicator.read(value)?;
+        put(world, entity, component, self.copy.is_some());
+        Ok(())
+    }
+
+    fn remove(&self, world: &mut World, entity: Entity) {
+        if self.copy.is_some() {
+            references::forget(world, entity, std::any::TypeId::of::<C>());
+        }
+        if let Ok(mut entity) = world.get_entity_mut(entity) {
+            entity.remove::<C>();
+        }
+    }
+
+    fn stage(&self, value: &[u8]) -> Result<Box<dyn StagedComponent>, WireError> {
+        let component = self.replicator.read(value)?;
+        Ok(Box::new(StagedTyped {
+            component,
+            references: self.copy.is_some(),
+        }))
+    }
+}
+
+struct StagedTyped<C> {
+    component: C,
+    references: bool,
+}
+
+impl<C: Component> StagedComponent for StagedTyped<C> {
+    fn insert(self: Box<Self>, world: &mut World, entity: Entity) {
+        put(world, entity, self.component, self.references);
+    }
+}
+
+/// Puts `component` on `entity`: overwritten in place where the type allows it (no archetype
+/// lookup, no hooks), inserted otherwise.
+fn put<C: Component>(world: &mut World, entity: Entity, mut component: C, references: bool) {
+    if references {
+        let mut mapper = references::ToLocal::new(world, entity, std::any::TypeId::of::<C>());
+        C::map_entities(&mut component, &mut mapper);
+        mapper.finish();
+    }
+    let Ok(mut entity) = world.get_entity_mut(entity) else {
+        return;
+    };
+    if C::Mutability::MUTABLE {
+        #[expect(
+            unsafe_code,
+            reason = "the type says that it is mutable, the bound cannot"
+        )]
+        // SAFETY: `C::Mutability::MUTABLE` was checked.
+        if let Some(mut present) = unsafe { entity.get_mut_assume_mutable::<C>() } {
+            *present = component;
+            return;
+        }
+    }
+    entity.insert(component);
+}

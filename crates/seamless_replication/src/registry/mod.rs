@@ -1,0 +1,326 @@
+//! What is replicated, and how.
+//!
+//! Types are registered on the app before it runs. When plugins finish, the registry is sealed:
+//! components are sorted by the hash of their type path, and the index in that order is what
+//! travels. So the order of registration does not matter, and two peers with the same types agree
+//! without talking.
+
+mod component;
+mod replicator;
+
+use std::sync::Arc;
+
+use bevy::{
+    ecs::component::{ComponentId, StorageType},
+    platform::collections::HashMap,
+    prelude::*,
+    reflect::TypePath,
+};
+use seamless_wire::{
+    hash::{Namespace, type_id},
+    schema::{ComponentDescriptor, MessageDescriptor, Schema},
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+pub(crate) use component::{Registered, StagedComponent, Typed};
+pub use replicator::{Lossless, MAX_COMPONENT_BYTES, Replicator};
+
+/// Adds registration to [`App`].
+pub trait ReplicateAppExt {
+    /// Replicates a serde component, lossless.
+    ///
+    /// Entity references inside it are *not* translated: see
+    /// [`replicate_with_entities`](Self::replicate_with_entities).
+    ///
+    /// # Panics
+    /// If the type is registered already, if the hash of its path is that of another type, or if
+    /// the app has started.
+    fn replicate<C>(&mut self) -> Rule<'_>
+    where
+        C: Component + TypePath + Serialize + DeserializeOwned;
+
+    /// Replicates a serde component whose entity references (`#[entities]`) are translated: an
+    /// entity has another local id on every peer. A reference to an entity that is not there yet
+    /// reserves an empty one in its place.
+    ///
+    /// # Panics
+    /// As [`replicate`](Self::replicate).
+    fn replicate_with_entities<C>(&mut self) -> Rule<'_>
+    where
+        C: Component + TypePath + Clone + Serialize + DeserializeOwned;
+
+    /// Replicates a component with a coding of its own.
+    ///
+    /// # Panics
+    /// As [`replicate`](Self::replicate).
+    fn replicate_as<C>(&mut self, replicator: impl Replicator<C>) -> Rule<'_>
+    where
+        C: Component + TypePath;
+
+    /// Keeps a server-only component with its entity through handover, checkpoint and restore:
+    /// timers, random states, anything that players must not see but that must not be lost.
+    ///
+    /// # Panics
+    /// As [`replicate`](Self::replicate).
+    fn keep<C>(&mut self) -> &mut Self
+    where
+        C: Component + TypePath + Serialize + DeserializeOwned;
+}
+
+impl ReplicateAppExt for App {
+    fn replicate<C>(&mut self) -> Rule<'_>
+    where
+        C: Component + TypePath + Serialize + DeserializeOwned,
+    {
+        register(self, Lossless::<C>::default(), None)
+    }
+
+    fn replicate_with_entities<C>(&mut self) -> Rule<'_>
+    where
+        C: Component + TypePath + Clone + Serialize + DeserializeOwned,
+    {
+        register(self, Lossless::<C>::default(), Some(C::clone))
+    }
+
+    fn replicate_as<C>(&mut self, replicator: impl Replicator<C>) -> Rule<'_>
+    where
+        C: Component + TypePath,
+    {
+        register(self, replicator, None)
+    }
+
+    fn keep<C>(&mut self) -> &mut Self
+    where
+        C: Component + TypePath + Serialize + DeserializeOwned,
+    {
+        let entry = entry(self, Lossless::<C>::default(), None);
+        builder(self).add_kept(entry);
+        self
+    }
+}
+
+fn register<'a, C: Component + TypePath>(
+    app: &'a mut App,
+    replicator: impl Replicator<C>,
+    copy: Option<fn(&C) -> C>,
+) -> Rule<'a> {
+    let entry = entry(app, replicator, copy);
+    let id = entry.descriptor.id;
+    builder(app).add(entry);
+    app.world_mut().add_observer(crate::collect::on_remove::<C>);
+    Rule { app, id }
+}
+
+fn entry<C: Component + TypePath>(
+    app: &mut App,
+    replicator: impl Replicator<C>,
+    copy: Option<fn(&C) -> C>,
+) -> Registered {
+    let path = C::type_path();
+    Registered {
+        descriptor: ComponentDescriptor {
+            id: type_id(Namespace::Component, path),
+            path: path.into(),
+            codec: replicator.describe(),
+            host_only: false,
+        },
+        component_id: app.world_mut().register_component::<C>(),
+        storage: C::STORAGE_TYPE,
+        priority: 1.0,
+        erased: Box::new(Typed::new(replicator, copy)),
+    }
+}
+
+pub(crate) fn builder(app: &mut App) -> Mut<'_, RegistryBuilder> {
+    app.init_resource::<RegistryBuilder>();
+    app.world_mut().resource_mut::<RegistryBuilder>()
+}
+
+/// Options of the component that was registered last. Chains on to the next registration.
+pub struct Rule<'a> {
+    app: &'a mut App,
+    id: u64,
+}
+
+impl<'a> Rule<'a> {
+    /// Only the host writes it, also while a client holds the entity: a crate's durability, a
+    /// door's lock.
+    #[must_use]
+    pub fn host_only(self) -> Self {
+        self.edit(|c| c.descriptor.host_only = true)
+    }
+
+    /// How much a change of it matters when there is not room for everything. 1 by default.
+    #[must_use]
+    pub fn priority(self, weight: f32) -> Self {
+        self.edit(|c| c.priority = weight.max(0.0))
+    }
+
+    /// Back to the app.
+    pub fn app(self) -> &'a mut App {
+        self.app
+    }
+
+    fn edit(self, change: impl FnOnce(&mut Registered)) -> Self {
+        if let Some(entry) = builder(self.app).components.get_mut(&self.id) {
+            change(entry);
+        }
+        self
+    }
+}
+
+/// Collects registrations until the app starts.
+#[derive(Resource, Default)]
+pub(crate) struct RegistryBuilder {
+    components: HashMap<u64, Registered>,
+    kept: HashMap<u64, Registered>,
+    messages: HashMap<u64, MessageDescriptor>,
+    input: Option<MessageDescriptor>,
+    sealed: bool,
+}
+
+impl RegistryBuilder {
+    fn check(&self, id: u64, path: &str) {
+        assert!(
+            !self.sealed,
+            "\"{path}\" is registered after the app started"
+        );
+        let other = self
+            .components
+            .get(&id)
+            .or_else(|| self.kept.get(&id))
+            .map(|c| c.descriptor.path.as_str())
+            .or_else(|| self.messages.get(&id).map(|m| m.path.as_str()));
+        if let Some(other) = other {
+            assert_ne!(other, path, "\"{path}\" is registered twice");
+            panic!("\"{path}\" and \"{other}\" hash to {id:#018x}: rename one");
+        }
+    }
+
+    fn add(&mut self, entry: Registered) {
+        self.check(entry.descriptor.id, &entry.descriptor.path);
+        self.components.insert(entry.descriptor.id, entry);
+    }
+
+    fn add_kept(&mut self, entry: Registered) {
+        self.check(entry.descriptor.id, &entry.descriptor.path);
+        self.kept.insert(entry.descriptor.id, entry);
+    }
+
+    pub(crate) fn add_message(&mut self, message: MessageDescriptor) {
+        self.check(message.id, &message.path);
+        self.messages.insert(message.id, message);
+    }
+
+    pub(crate) fn set_input(&mut self, input: MessageDescriptor) {
+        assert!(
+            !self.sealed,
+            "\"{}\" is registered after the app started",
+            input.path
+        );
+        if let Some(other) = &self.input {
+            panic!(
+                "there is one kind of input: \"{}\" or \"{}\"",
+                other.path, input.path
+            );
+        }
+        self.input = Some(input);
+    }
+
+    pub(crate) fn seal(&mut self) -> Registry {
+        self.sealed = true;
+        let mut components: Vec<Registered> = self.components.drain().map(|(_, c)| c).collect();
+        components.sort_by_key(|c| c.descriptor.id);
+        let mut kept: Vec<Registered> = self.kept.drain().map(|(_, c)| c).collect();
+        kept.sort_by_key(|c| c.descriptor.id);
+        let mut messages: Vec<MessageDescriptor> = self.messages.drain().map(|(_, m)| m).collect();
+        messages.sort_by_key(|m| m.id);
+        let schema = Schema {
+            components: components.iter().map(|c| c.descriptor.clone()).collect(),
+            messages,
+            input: self.input.take(),
+        };
+        let by_component = components
+            .iter()
+            .enumerate()
+            .map(|(index, c)| (c.component_id, index as u16))
+            .collect();
+        Registry(Arc::new(Sealed {
+            digest: schema.digest(),
+            any_sparse: components
+                .iter()
+                .any(|c| c.storage == StorageType::SparseSet),
+            schema,
+            components,
+            kept,
+            by_component,
+        }))
+    }
+}
+
+/// Everything registered, fixed once the app runs. Cheap to clone and to send to another thread.
+#[derive(Resource, Clone)]
+pub struct Registry(Arc<Sealed>);
+
+struct Sealed {
+    schema: Schema,
+    digest: u64,
+    components: Vec<Registered>,
+    kept: Vec<Registered>,
+    by_component: HashMap<ComponentId, u16>,
+    any_sparse: bool,
+}
+
+impl Registry {
+    /// What peers compare before they talk.
+    #[must_use]
+    pub fn schema(&self) -> &Schema {
+        &self.0.schema
+    }
+
+    /// [`Schema::digest`] of it.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        self.0.digest
+    }
+
+    pub(crate) fn component(&self, index: u16) -> &Registered {
+        &self.0.components[index as usize]
+    }
+
+    pub(crate) fn components(&self) -> &[Registered] {
+        &self.0.components
+    }
+
+    pub(crate) fn kept(&self) -> &[Registered] {
+        &self.0.kept
+    }
+
+    pub(crate) fn index_of(&self, component: ComponentId) -> Option<u16> {
+        self.0.by_component.get(&component).copied()
+    }
+
+    pub(crate) fn any_sparse(&self) -> bool {
+        self.0.any_sparse
+    }
+
+    /// A replicated or kept component by the hash of its path.
+    pub(crate) fn by_hash(&self, id: u64) -> Option<&Registered> {
+        let find =
+            |list: &'_ [Registered]| list.binary_search_by_key(&id, |c| c.descriptor.id).ok();
+        match find(&self.0.components) {
+            Some(at) => Some(&self.0.components[at]),
+            None => find(&self.0.kept).map(|at| &self.0.kept[at]),
+        }
+    }
+
+    /// Index of a message by the hash of its path.
+    pub(crate) fn message_index(&self, id: u64) -> Option<u16> {
+        self.0
+            .schema
+            .messages
+            .binary_search_by_key(&id, |m| m.id)
+            .ok()
+            .map(|at| at as u16)
+    }
+}

@@ -1,0 +1,89 @@
+//! How a component becomes bits.
+
+use std::marker::PhantomData;
+
+use bevy::prelude::*;
+use seamless_wire::{BitReader, BitWriter, WireError, codec, delta};
+use serde::{Serialize, de::DeserializeOwned};
+
+/// Largest row value of one component, in bytes.
+pub const MAX_COMPONENT_BYTES: usize = 256 << 10;
+
+/// Turns a component into a *row value* (bytes that are kept, compared and used as a baseline) and
+/// a row value into bits against a baseline.
+///
+/// The default coding of bits is right for any bytes: what changed against the baseline travels.
+/// Implement this to do better for a type, for example with quantised integers; the row value is
+/// then the integers, so that a value that quantises to the same is no change.
+///
+/// `write` then `read` may lose precision, but must be stable: writing what was read gives the
+/// same row value.
+pub trait Replicator<C>: Send + Sync + 'static {
+    /// The coding and every parameter that changes its bits, in words. Part of the schema, which
+    /// peers compare.
+    fn describe(&self) -> String;
+
+    /// Appends the row value of `component`.
+    ///
+    /// # Errors
+    /// [`WireError`] if it cannot be expressed; the component is then left out and counted.
+    fn write(&self, component: &C, out: &mut Vec<u8>) -> Result<(), WireError>;
+
+    /// The component of a row value.
+    ///
+    /// # Errors
+    /// [`WireError`] if the value has no meaning. Values come from the network: no panic.
+    fn read(&self, value: &[u8]) -> Result<C, WireError>;
+
+    /// Writes `value` as bits against `base`.
+    fn encode(&self, base: Option<&[u8]>, value: &[u8], w: &mut BitWriter) {
+        delta::write_bytes(w, base, value);
+    }
+
+    /// Appends to `out` the row value that was encoded against the same `base`.
+    ///
+    /// # Errors
+    /// [`WireError`] for bits that [`encode`](Self::encode) cannot have made.
+    fn decode(
+        &self,
+        base: Option<&[u8]>,
+        r: &mut BitReader<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), WireError> {
+        delta::read_bytes(r, base, MAX_COMPONENT_BYTES, out)
+    }
+}
+
+/// Any serde component, lossless.
+pub struct Lossless<C>(PhantomData<fn() -> C>);
+
+impl<C> Default for Lossless<C> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<C: Component + Serialize + DeserializeOwned> Replicator<C> for Lossless<C> {
+    fn describe(&self) -> String {
+        "serde".into()
+    }
+
+    fn write(&self, component: &C, out: &mut Vec<u8>) -> Result<(), WireError> {
+        let start = out.len();
+        codec::encode(component, out)?;
+        let len = out.len() - start;
+        if len > MAX_COMPONENT_BYTES {
+            out.truncate(start);
+            return Err(WireError::OutOfBounds {
+                what: "component",
+                value: len as u64,
+                max: MAX_COMPONENT_BYTES as u64,
+            });
+        }
+        Ok(())
+    }
+
+    fn read(&self, value: &[u8]) -> Result<C, WireError> {
+        codec::decode(value)
+    }
+}

@@ -1,0 +1,63 @@
+//! Rows: the replicated state of entities, kept in versions.
+//!
+//! [`Row`] is one state, [`Ring`] the last few states of one slot, [`Rows`] all of them. Senders
+//! encode against versions that a peer has acknowledged; receivers keep the same rows to decode.
+
+mod ring;
+mod row;
+mod sets;
+
+use bevy::prelude::*;
+use seamless_wire::record::Version;
+
+pub(crate) use ring::Ring;
+pub(crate) use row::{Row, RowBuilder};
+pub(crate) use sets::{ComponentSets, SetId};
+
+/// The rows of everything this app hosts, holds or relays, by slot.
+#[derive(Resource, Default)]
+pub(crate) struct Rows {
+    pub(crate) sets: ComponentSets,
+    rings: Vec<Ring>,
+    /// Slots that got a new version in this tick.
+    pub(crate) changed: Vec<u32>,
+}
+
+impl Rows {
+    pub(crate) fn ring(&self, slot: u32) -> Option<&Ring> {
+        self.rings.get(slot as usize)
+    }
+
+    pub(crate) fn ring_mut(&mut self, slot: u32) -> &mut Ring {
+        let slot = slot as usize;
+        if self.rings.len() <= slot {
+            self.rings.resize_with(slot + 1, Ring::default);
+        }
+        &mut self.rings[slot]
+    }
+
+    /// The newest row of a slot.
+    pub(crate) fn newest(&self, slot: u32) -> Option<(Version, &Row)> {
+        self.ring(slot)?
+            .newest()
+            .map(|stored| (stored.version, &stored.row))
+    }
+
+    /// Stores `row` as the slot's next version, unless it equals the newest.
+    pub(crate) fn push(&mut self, slot: u32, row: &Row) -> bool {
+        let ring = self.ring_mut(slot);
+        if ring.newest().is_some_and(|newest| newest.row == *row) {
+            return false;
+        }
+        ring.push_next(row);
+        self.changed.push(slot);
+        true
+    }
+
+    /// The slot is used for another entity: its rows go, its version number stays.
+    pub(crate) fn clear(&mut self, slot: u32) {
+        if let Some(ring) = self.rings.get_mut(slot as usize) {
+            ring.clear();
+        }
+    }
+}

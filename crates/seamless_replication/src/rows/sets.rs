@@ -1,0 +1,55 @@
+//! Sets of components, interned: most entities share a few.
+
+use bevy::platform::collections::HashMap;
+use seamless_wire::record::MAX_COMPONENTS;
+
+/// An interned set. Only comparable within one [`ComponentSets`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub(crate) struct SetId(u16);
+
+/// Most different sets. A peer that invents more of them is refused.
+const MAX_SETS: usize = 4096;
+
+/// All sets in use: ascending indices into the schema.
+pub(crate) struct ComponentSets {
+    sets: Vec<Box<[u16]>>,
+    ids: HashMap<Box<[u16]>, SetId>,
+}
+
+impl Default for ComponentSets {
+    fn default() -> Self {
+        let mut sets = Self {
+            sets: Vec::new(),
+            ids: HashMap::default(),
+        };
+        sets.intern(&[]).expect("an empty table has room");
+        sets
+    }
+}
+
+impl ComponentSets {
+    /// The id of a set. `None` if there are too many sets or too many components in this one.
+    pub(crate) fn intern(&mut self, components: &[u16]) -> Option<SetId> {
+        debug_assert!(components.is_sorted(), "sets are ascending");
+        if let Some(&id) = self.ids.get(components) {
+            return Some(id);
+        }
+        if self.sets.len() >= MAX_SETS || components.len() > MAX_COMPONENTS {
+            return None;
+        }
+        let id = SetId(self.sets.len() as u16);
+        self.sets.push(components.into());
+        self.ids.insert(components.into(), id);
+        Some(id)
+    }
+
+    /// The components of a set, ascending.
+    pub(crate) fn components(&self, id: SetId) -> &[u16] {
+        &self.sets[id.0 as usize]
+    }
+
+    /// Where a component's value stands in rows of this set.
+    pub(crate) fn position(&self, id: SetId, component: u16) -> Option<usize> {
+        self.components(id).binary_search(&component).ok()
+    }
+}

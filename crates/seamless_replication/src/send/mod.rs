@@ -1,0 +1,231 @@
+//! The send side of one link: what the peer sees, what it has, what to send it this tick.
+//!
+//! Per tick and link: one word operation per 64 slots to find what is both visible and changed,
+//! one visit per such entity. A settled entity costs its bit.
+
+pub(crate) mod driver;
+mod encode;
+mod log;
+mod pack;
+mod slot;
+
+use std::time::Duration;
+
+use fixedbitset::FixedBitSet;
+use seamless_wire::{
+    PacketSeq,
+    packet::AckBits,
+    record::{LeaveReason, Version},
+};
+
+pub(crate) use encode::{EncodeCache, Projection};
+use log::SendLog;
+pub(crate) use log::SentItem;
+pub(crate) use pack::{Outgoing, PackContext};
+use slot::{LinkSlot, Presence};
+
+use crate::peer::{control::ControlOut, rtt::Rtt};
+
+/// Send side of one link.
+#[derive(Default)]
+pub(crate) struct Sender {
+    next: PacketSeq,
+    log: SendLog,
+    slots: Vec<LinkSlot>,
+    /// Slots the peer may see.
+    visible: FixedBitSet,
+    /// Slots with something to tell: a row the peer lacks, or a leave.
+    dirty: FixedBitSet,
+    pub(crate) control: ControlOut,
+    pub(crate) rtt: Rtt,
+    pub(crate) counters: SendCounters,
+}
+
+/// Counted since the link stands.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct SendCounters {
+    pub(crate) packets: u64,
+    pub(crate) lost_packets: u64,
+    pub(crate) records: u64,
+    pub(crate) absolute_records: u64,
+    pub(crate) resent_records: u64,
+    pub(crate) big_rows: u64,
+    /// Entities that had to wait for a later tick, summed over ticks.
+    pub(crate) deferred: u64,
+}
+
+impl Sender {
+    /// The newest sequence that was used, to widen acks.
+    pub(crate) fn newest_sent(&self) -> PacketSeq {
+        PacketSeq(self.next.0.saturating_sub(1))
+    }
+
+    fn slot_mut(&mut self, slot: u32) -> &mut LinkSlot {
+        let at = slot as usize;
+        if self.slots.len() <= at {
+            self.slots.resize_with(at + 1, LinkSlot::default);
+            self.visible.grow(at + 1);
+            self.dirty.grow(at + 1);
+        }
+        &mut self.slots[at]
+    }
+
+    /// Whether the peer may see the slot.
+    pub(crate) fn sees(&self, slot: u32) -> bool {
+        self.visible.contains(slot as usize)
+    }
+
+    /// Slots the peer may see.
+    pub(crate) fn visible(&self) -> usize {
+        self.visible.count_ones(..)
+    }
+
+    /// Slots that are not settled for this peer.
+    pub(crate) fn unsettled(&self) -> usize {
+        self.dirty.count_ones(..)
+    }
+
+    /// The slot comes into the peer's sight: it gets the whole row, whatever it had before, and
+    /// acks of earlier datagrams say nothing about it any more.
+    pub(crate) fn appear(&mut self, slot: u32, generation: u32) {
+        let appeared = self.next;
+        let state = self.slot_mut(slot);
+        *state = LinkSlot::appearing(generation, appeared);
+        self.visible.insert(slot as usize);
+        self.dirty.insert(slot as usize);
+    }
+
+    /// The slot leaves the peer's sight.
+    pub(crate) fn vanish(&mut self, slot: u32, reason: LeaveReason) {
+        if !self.sees(slot) {
+            return;
+        }
+        self.visible.set(slot as usize, false);
+        let state = self.slot_mut(slot);
+        if state.was_sent() {
+            state.leave(reason);
+            self.dirty.insert(slot as usize);
+        } else {
+            // It never heard of it, so there is nothing to take back.
+            *state = LinkSlot::default();
+            self.dirty.set(slot as usize, false);
+        }
+    }
+
+    /// Rows that changed in this tick.
+    pub(crate) fn changed(&mut self, slots: &[u32]) {
+        for &slot in slots {
+            if self.sees(slot) {
+                self.dirty.insert(slot as usize);
+            }
+        }
+    }
+
+    /// The peer has this version by other means, as a baseline.
+    pub(crate) fn install_baseline(&mut self, slot: u32, version: Version) {
+        if self.sees(slot) {
+            self.slot_mut(slot).install(version);
+        }
+    }
+
+    /// A row that went by the bulk channel is kept by the peer.
+    pub(crate) fn big_row_kept(&mut self, slot: u32, generation: u32, version: Version) {
+        if self.sees(slot) {
+            let state = self.slot_mut(slot);
+            if state.generation == generation && state.bulk == Some(version) {
+                state.bulk = None;
+                state.ack(version);
+                self.dirty.insert(slot as usize);
+            }
+        }
+    }
+
+    /// The peer reports what arrived. Returns the sequences that are acknowledged for the first
+    /// time.
+    pub(crate) fn on_acks(&mut self, acks: &AckBits, now: Duration) {
+        if acks.newest >= self.next {
+            // It acknowledges what was never sent; nothing follows from that.
+            return;
+        }
+        for seq in acks.acked() {
+            let Some(sent) = self.log.ack(seq) else {
+                continue;
+            };
+            if seq == acks.newest {
+                self.rtt.sample(now.saturating_sub(sent.sent_at));
+            }
+            for item in &sent.items {
+                match *item {
+                    SentItem::Row {
+                        slot,
+                        generation,
+                        version,
+                    } => {
+                        let Some(state) = self.slots.get_mut(slot as usize) else {
+                            continue;
+                        };
+                        if state.generation == generation && seq >= state.appeared {
+                            state.ack(version);
+                        }
+                    }
+                    SentItem::Leave { slot, generation } => {
+                        let Some(state) = self.slots.get_mut(slot as usize) else {
+                            continue;
+                        };
+                        if state.generation == generation
+                            && seq >= state.appeared
+                            && matches!(state.presence, Presence::Leaving(_))
+                        {
+                            *state = LinkSlot::default();
+                            self.dirty.set(slot as usize, false);
+                        }
+                    }
+                    SentItem::Control(seq) => self.control.acked(seq),
+                }
+            }
+            self.log.recycle(sent);
+        }
+        self.find_losses(now, Duration::ZERO);
+    }
+
+    /// Declares datagrams lost that three later ones overtook, or that are overdue. What they
+    /// carried is dirty again, to be sent at its newest value.
+    pub(crate) fn find_losses(&mut self, now: Duration, tick: Duration) {
+        let timeout = self.rtt.timeout(tick);
+        while let Some(lost) = self.log.next_lost(now, timeout) {
+            self.counters.lost_packets += 1;
+            for item in &lost.items {
+                match *item {
+                    SentItem::Row {
+                        slot,
+                        generation,
+                        version,
+                    } => {
+                        let Some(state) = self.slots.get_mut(slot as usize) else {
+                            continue;
+                        };
+                        if state.generation == generation
+                            && lost.seq >= state.appeared
+                            && state.lose(version)
+                        {
+                            self.dirty.insert(slot as usize);
+                            self.counters.resent_records += 1;
+                        }
+                    }
+                    SentItem::Leave { slot, generation } => {
+                        let Some(state) = self.slots.get_mut(slot as usize) else {
+                            continue;
+                        };
+                        if state.generation == generation
+                            && matches!(state.presence, Presence::Leaving(_))
+                        {
+                            self.dirty.insert(slot as usize);
+                        }
+                    }
+                    SentItem::Control(seq) => self.control.lost(seq),
+                }
+            }
+            self.log.keep_lost(lost);
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! Slots: the dense numbers of entities that are on the network here.
+//!
+//! An entity takes a slot when it gets [`Replicated`] (we publish it) or when a peer's record
+//! spawns it, and keeps it until it leaves. What it is to us, its fence and its name stand in the
+//! slot; everything per link is indexed by the slot's number.
+
+use bevy::{
+    ecs::{lifecycle::HookContext, world::DeferredWorld},
+    platform::collections::HashMap,
+    prelude::*,
+};
+use seamless_transport::LinkId;
+use seamless_wire::{
+    GlobalEntity, PeerId, Tenure, Tick, WireId,
+    record::{LeaveReason, Version},
+};
+
+use crate::{authority::Hosted, names::Names};
+
+/// Publishes the entity to everyone who may see it.
+///
+/// Give it to an entity that this app hosts. Taking it off takes the entity away from the peers.
+#[derive(Component, Clone, Copy, Debug, Default, Reflect)]
+#[reflect(Component)]
+#[require(NetSlot, Hosted)]
+#[component(on_remove = unpublish)]
+pub struct Replicated;
+
+fn unpublish(mut world: DeferredWorld, context: HookContext) {
+    // An entity that became remote loses the marker and keeps its slot.
+    let hosted = world
+        .get::<NetSlot>(context.entity)
+        .and_then(|slot| world.get_resource::<Slots>()?.role(slot))
+        .is_some_and(|role| role == Role::Host);
+    if hosted {
+        world
+            .commands()
+            .entity(context.entity)
+            .try_remove::<(NetSlot, Hosted)>();
+    }
+}
+
+/// An entity's place on the network. Comes with [`Replicated`] and on every remote entity.
+#[derive(Component, Clone, Copy, Debug)]
+#[component(on_add = take_slot, on_remove = free_slot)]
+pub struct NetSlot {
+    pub(crate) index: u32,
+    global: Option<GlobalEntity>,
+}
+
+impl Default for NetSlot {
+    fn default() -> Self {
+        Self {
+            index: u32::MAX,
+            global: None,
+        }
+    }
+}
+
+impl NetSlot {
+    /// Asks for this name instead of a fresh one: for entities that a file or another node named.
+    #[must_use]
+    pub const fn named(global: GlobalEntity) -> Self {
+        Self {
+            index: u32::MAX,
+            global: Some(global),
+        }
+    }
+
+    /// The entity's name, on all peers and for its whole life. `None` on a client that has not
+    /// been lent names yet; the entity is then not sent.
+    #[must_use]
+    pub const fn global(&self) -> Option<GlobalEntity> {
+        self.global
+    }
+}
+
+/// What this app is to an entity.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// It simulates it and tells the others.
+    Host,
+    /// It is told. `source` is the link that tells; none while that is gone.
+    Remote {
+        /// The link.
+        source: Option<LinkId>,
+    },
+}
+
+/// What is known of the entity in a slot.
+#[derive(Debug, Clone)]
+pub(crate) struct Slot {
+    pub(crate) entity: Entity,
+    pub(crate) global: Option<GlobalEntity>,
+    pub(crate) generation: u32,
+    pub(crate) role: Role,
+    pub(crate) tenure: Tenure,
+    /// Tick of the newest record that was applied: from the source, or from the holder.
+    pub(crate) newest: Tick,
+    /// The client that hosts it (role remote, on a server).
+    pub(crate) owner: Option<PeerId>,
+    /// Whether a client's own entity is shown to other clients.
+    pub(crate) public: bool,
+    /// Its short name at its source (role remote).
+    pub(crate) remote_name: Option<WireId>,
+    /// When an entity without a source is given up.
+    pub(crate) orphaned_at: Option<Tick>,
+    /// The former host's link, until it has confirmed that it migrated too: it is told nothing of
+    /// the entity before that.
+    pub(crate) migrating: Option<Migrating>,
+}
+
+/// A migration that the former host has not confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Migrating {
+    pub(crate) link: LinkId,
+    /// The version of our stream that it was told to take as its first baseline.
+    pub(crate) version: Version,
+}
+
+/// An entity that left a slot in this tick.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Departed {
+    pub(crate) slot: u32,
+    pub(crate) reason: LeaveReason,
+}
+
+/// The table of slots.
+#[derive(Resource, Default)]
+pub struct Slots {
+    table: Vec<Slot>,
+    live: fixedbitset::FixedBitSet,
+    free: std::collections::VecDeque<u32>,
+    by_name: HashMap<GlobalEntity, u32>,
+    pub(crate) names: Names,
+    pub(crate) departed: Vec<Departed>,
+    /// Slots whose row must be made anew: taken, renamed, fence changed, component removed.
+    pub(crate) touched: Vec<u32>,
+    /// Slots whose role or holder changed, so that other links may have to be told.
+    pub(crate) rerouted: Vec<u32>,
+    next_reason: Option<LeaveReason>,
+    next_role: Option<Slot>,
+}
+
+impl Slots {
+    pub(crate) fn get(&self, index: u32) -> Option<&Slot> {
+        self.live
+            .contains(index as usize)
+            .then(|| &self.table[index as usize])
+    }
+
+    pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut Slot> {
+        self.live
+            .contains(index as usize)
+            .then(|| &mut self.table[index as usize])
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Slot)> {
+        self.live
+            .ones()
+            .map(|index| (index as u32, &self.table[index]))
+    }
+
+    /// The entity with this name, if it is here.
+    #[must_use]
+    pub fn entity(&self, global: GlobalEntity) -> Option<Entity> {
+        self.by_name
+            .get(&global)
+            .and_then(|&index| self.get(index))
+            .map(|slot| slot.entity)
+    }
+
+    /// The index of the entity with this name.
+    pub(crate) fn index_of(&self, global: GlobalEntity) -> Option<u32> {
+        self.by_name.get(&global).copied()
+    }
+
+    /// The fence of the entity in a slot.
+    #[must_use]
+    pub fn tenure(&self, slot: &NetSlot) -> Option<Tenure> {
+        self.get(slot.index).map(|slot| slot.tenure)
+    }
+
+    /// What this app is to the entity in a slot.
+    #[must_use]
+    pub fn role(&self, slot: &NetSlot) -> Option<Role> {
+        self.get(slot.index).map(|slot| slot.role)
+    }
+
+    /// The client that hosts the entity in a slot, on a server.
+    #[must_use]
+    pub fn owner(&self, slot: &NetSlot) -> Option<PeerId> {
+        self.get(slot.index).and_then(|slot| slot.owner)
+    }
+
+    /// Mints names from this source from now on.
+    pub fn set_names(&mut self, names: Names) {
+        self.names = names;
+    }
+
+    /// Names that this app can still give to new entities.
+    #[must_use]
+    pub fn names_left(&self) -> u64 {
+        self.names.left()
+    }
+
+    /// Mints a name without an entity, for one that another part will spawn.
+    pub fn mint(&mut self) -> Option<GlobalEntity> {
+        self.names.mint()
+    }
+
+    /// What peers are told when the next entity leaves. Despawn it right after.
+    pub fn leave_because(&mut self, reason: LeaveReason) {
+        self.next_reason = Some(reason);
+    }
+
+    /// Puts an entity under another fence. Hosts only; remotes follow their records.
+    pub fn set_tenure(&mut self, slot: &NetSlot, tenure: Tenure) {
+        if let Some(entry) = self.get_mut(slot.index)
+            && entry.tenure != tenure
+        {
+            let holder_changed = entry.tenure.holder != tenure.holder;
+            entry.tenure = tenure;
+            if holder_changed {
+                // Another holder counts its own ticks.
+                entry.newest = Tick(0);
+            }
+            self.touched.push(slot.index);
+            if holder_changed {
+                self.rerouted.push(slot.index);
+            }
+        }
+    }
+
+    /// Shows a client's own entity to other clients, or hides it (on a server).
+    pub fn set_public(&mut self, slot: &NetSlot, public: bool) {
+        if let Some(entry) = self.get_mut(slot.index)
+            && entry.public != public
+        {
+            entry.public = public;
+            self.rerouted.push(slot.index);
+        }
+    }
+
+    /// Prepares what the next [`NetSlot`] that is added will be: a remote entity.
+    pub(crate) fn expect_remote(&mut self, slot: Slot) {
+        self.next_role = Some(slot);
+    }
+
+    fn take(
+        &mut self,
+        entity: Entity,
+        global: Option<GlobalEntity>,
+    ) -> (u32, Option<GlobalEntity>) {
+        let expected = self.next_role.take();
+        let global = global
+            .or_else(|| expected.as_ref().and_then(|slot| slot.global))
+            .or_else(|| self.names.mint());
+        let index = self.free.pop_front().unwrap_or_else(|| {
+            self.table.push(Slot {
+                entity: Entity::PLACEHOLDER,
+                global: None,
+                generation: u32::MAX,
+                role: Role::Host,
+                tenure: Tenure::default(),
+                newest: Tick(0),
+                owner: None,
+                public: false,
+                remote_name: None,
+                orphaned_at: None,
+                migrating: None,
+            });
+            self.live.grow(self.table.len());
+            self.table.len() as u32 - 1
+        });
+        let entry = &mut self.table[index as usize];
+        let generation = entry.generation.wrapping_add(1);
+        *entry = expected.unwrap_or(Slot {
+            entity,
+            global: None,
+            generation,
+            role: Role::Host,
+            tenure: Tenure::default(),
+            newest: Tick(0),
+            owner: None,
+            public: false,
+            remote_name: None,
+            orphaned_at: None,
+            migrating: None,
+        });
+        entry.entity = entity;
+        entry.global = global;
+        entry.generation = generation;
+        self.live.insert(index as usize);
+        self.touched.push(index);
+        self.rerouted.push(index);
+        if let Some(global) = global
+            && let Some(other) = self.by_name.insert(global, index)
+        {
+            tracing::error!(%global, slot = index, other, "two entities have one name");
+        }
+        (index, global)
+    }
+
+    fn release(&mut self, index: u32, entity: Entity) {
+        let reason = self.next_reason.take().unwrap_or(LeaveReason::Despawned);
+        let Some(slot) = self.get(index).filter(|slot| slot.entity == entity) else {
+            return;
+        };
+        if let Some(global) = slot.global
+            && self.by_name.get(&global) == Some(&index)
+        {
+            self.by_name.remove(&global);
+        }
+        self.departed.push(Departed {
+            slot: index,
+            reason,
+        });
+        self.live.set(index as usize, false);
+        self.free.push_back(index);
+    }
+
+    /// Names that were lent to us reach entities that wait for one.
+    pub(crate) fn name_waiting(&mut self) -> Vec<(Entity, GlobalEntity)> {
+        let waiting: Vec<u32> = self
+            .live
+            .ones()
+            .map(|index| index as u32)
+            .filter(|&index| self.table[index as usize].global.is_none())
+            .collect();
+        let mut named = Vec::new();
+        for index in waiting {
+            let Some(global) = self.names.mint() else {
+                break;
+            };
+            self.table[index as usize].global = Some(global);
+            self.by_name.insert(global, index);
+            self.touched.push(index);
+            named.push((self.table[index as usize].entity, global));
+        }
+        named
+    }
+}
+
+/// Writes a name that came late into the entity's own component.
+pub(crate) fn set_name(world: &mut World, entity: Entity, global: GlobalEntity) {
+    if let Some(mut slot) = world.get_mut::<NetSlot>(entity) {
+        slot.global = Some(global);
+    }
+}
+
+fn take_slot(mut world: DeferredWorld, context: HookContext) {
+    let entity = context.entity;
+    let wanted = world.get::<NetSlot>(entity).and_then(|slot| slot.global);
+    let Some(mut slots) = world.get_resource_mut::<Slots>() else {
+        tracing::error!("an entity is Replicated, but the ReplicationPlugin is not there");
+        return;
+    };
+    let (index, global) = slots.take(entity, wanted);
+    if let Some(mut slot) = world.get_mut::<NetSlot>(entity) {
+        *slot = NetSlot { index, global };
+    }
+}
+
+fn free_slot(mut world: DeferredWorld, context: HookContext) {
+    let Some(index) = world.get::<NetSlot>(context.entity).map(|slot| slot.index) else {
+        return;
+    };
+    if let Some(mut slots) = world.get_resource_mut::<Slots>() {
+        slots.release(index, context.entity);
+    }
+}

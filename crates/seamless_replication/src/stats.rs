@@ -1,0 +1,285 @@
+//! What replication costs, as a plain resource for overlays, logs and operators.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bevy::{
+    diagnostic::{Diagnostic, DiagnosticPath, Diagnostics, RegisterDiagnostic},
+    prelude::*,
+};
+use seamless_transport::{LinkId, LinkSide, Links};
+use seamless_wire::PeerId;
+
+use crate::{
+    clock::NetClock,
+    peer::{PeerState, Peers},
+    receive::ReceiveCounters,
+    registry::Registry,
+    send::EncodeCache,
+    slots::{Role, Slots},
+};
+
+/// Rolling averages are over this many seconds.
+const WINDOW: f64 = 1.0;
+
+/// What goes over one link. Rates are averages over a second.
+#[derive(Debug, Clone, Default)]
+pub struct LinkStats {
+    /// The client's name, once known.
+    pub peer: Option<PeerId>,
+    /// Whether we are the client on it.
+    pub to_server: bool,
+    /// Whether it only watches.
+    pub spectator: bool,
+    /// Bytes per second on the wire, without UDP and IP headers: received, sent.
+    pub bytes_per_second: (f64, f64),
+    /// Packets per second: received, sent.
+    pub packets_per_second: (f64, f64),
+    /// Total bytes: received, sent.
+    pub bytes: (u64, u64),
+    /// Total packets: received, sent.
+    pub packets: (u64, u64),
+    /// Round-trip time, including the tick an answer waits for.
+    pub rtt: Duration,
+    /// Share of our datagrams that were lost, 0 to 1.
+    pub loss: f32,
+    /// Entities the peer sees.
+    pub visible: usize,
+    /// Entities that are not settled for the peer.
+    pub unsettled: usize,
+    /// Records sent: all, those against nothing, those sent again after a loss.
+    pub records: (u64, u64, u64),
+    /// Entity-ticks that did not fit the budget.
+    pub deferred: u64,
+    /// Records and datagrams from the peer that came to nothing.
+    pub refused: RefusedStats,
+}
+
+/// What was received and not used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RefusedStats {
+    /// Datagrams that came twice.
+    pub duplicates: u64,
+    /// Datagrams that could not be read.
+    pub malformed: u64,
+    /// Records after a newer one.
+    pub stale: u64,
+    /// Records of a writer who may not write.
+    pub fenced: u64,
+    /// Records whose values did not decode.
+    pub undecodable: u64,
+    /// Records past a bound.
+    pub over_bounds: u64,
+}
+
+impl From<&ReceiveCounters> for RefusedStats {
+    fn from(c: &ReceiveCounters) -> Self {
+        Self {
+            duplicates: c.duplicates,
+            malformed: c.malformed,
+            stale: c.stale,
+            fenced: c.fenced,
+            undecodable: c.undecodable,
+            over_bounds: c.refused,
+        }
+    }
+}
+
+/// What one component costs, over all links, since the start.
+#[derive(Debug, Clone, Default)]
+pub struct ComponentStats {
+    /// Type path.
+    pub path: String,
+    /// Bits of values coded against nothing. A value that many clients share counts once.
+    pub absolute_bits: u64,
+    /// Bits of values coded against a baseline.
+    pub delta_bits: u64,
+}
+
+/// Everything, brought up to date once a tick.
+#[derive(Resource, Debug, Clone, Default)]
+pub struct ReplicationStats {
+    /// By link.
+    pub links: BTreeMap<LinkId, LinkStats>,
+    /// In the order of the schema.
+    pub components: Vec<ComponentStats>,
+    /// Entities we host, entities we are told of.
+    pub entities: (usize, usize),
+    /// Values that refused to be encoded.
+    pub unencodable: u64,
+    /// Time that collect to pack took in the last tick.
+    pub send_time: Duration,
+    /// Time that receive and apply took in the last frame with datagrams.
+    pub receive_time: Duration,
+    /// How late the last tick began.
+    pub tick_lateness: Duration,
+    /// History of total bytes per second, received and sent, one entry a second, the oldest first,
+    /// at most [`Self::HISTORY`].
+    pub history: Vec<(f64, f64)>,
+    sampled: Option<Sample>,
+}
+
+#[derive(Debug, Clone)]
+struct Sample {
+    at: Duration,
+    totals: BTreeMap<LinkId, ((u64, u64), (u64, u64))>,
+}
+
+impl ReplicationStats {
+    /// Seconds of [`history`](Self::history).
+    pub const HISTORY: usize = 120;
+
+    /// Bytes per second over all links: received, sent.
+    #[must_use]
+    pub fn bytes_per_second(&self) -> (f64, f64) {
+        self.links.values().fold((0.0, 0.0), |(down, up), link| {
+            (down + link.bytes_per_second.0, up + link.bytes_per_second.1)
+        })
+    }
+}
+
+/// Paths under which the same numbers stand in Bevy's diagnostics.
+pub mod paths {
+    use super::DiagnosticPath;
+
+    /// Bytes received per second, all links.
+    pub const BYTES_IN: DiagnosticPath = DiagnosticPath::const_new("seamless/bytes_in");
+    /// Bytes sent per second, all links.
+    pub const BYTES_OUT: DiagnosticPath = DiagnosticPath::const_new("seamless/bytes_out");
+    /// Entities we host.
+    pub const HOSTED: DiagnosticPath = DiagnosticPath::const_new("seamless/hosted");
+    /// Entities we are told of.
+    pub const REMOTE: DiagnosticPath = DiagnosticPath::const_new("seamless/remote");
+    /// Collect to pack, in milliseconds.
+    pub const SEND_MS: DiagnosticPath = DiagnosticPath::const_new("seamless/send_ms");
+}
+
+pub(crate) fn register(app: &mut App) {
+    app.init_resource::<ReplicationStats>()
+        .register_diagnostic(Diagnostic::new(paths::BYTES_IN).with_suffix(" B/s"))
+        .register_diagnostic(Diagnostic::new(paths::BYTES_OUT).with_suffix(" B/s"))
+        .register_diagnostic(Diagnostic::new(paths::HOSTED))
+        .register_diagnostic(Diagnostic::new(paths::REMOTE))
+        .register_diagnostic(Diagnostic::new(paths::SEND_MS).with_suffix(" ms"));
+}
+
+/// Brings the numbers up to date; once a tick. Cost: one visit per link and per slot's role.
+pub(crate) fn update(
+    mut stats: ResMut<ReplicationStats>,
+    peers: Res<Peers>,
+    links: Res<Links>,
+    slots: Res<Slots>,
+    clock: Res<NetClock>,
+    registry: Res<Registry>,
+    cache: Res<EncodeTotals>,
+    mut diagnostics: Diagnostics,
+) {
+    let stats = &mut *stats;
+    stats.tick_lateness = clock.lateness();
+    stats.links.retain(|link, _| peers.get(*link).is_some());
+    for peer in peers.iter() {
+        let Some(link) = links.get(peer.link()) else {
+            continue;
+        };
+        let wire = link.stats();
+        let entry = stats.links.entry(peer.link()).or_default();
+        entry.peer = peer.id();
+        entry.to_server = peer.side() == LinkSide::ToServer;
+        entry.spectator = peer.is_spectator();
+        entry.bytes = (wire.bytes_received(), wire.bytes_sent());
+        entry.packets = (wire.packets_received(), wire.packets_sent());
+        entry.rtt = peer.rtt();
+        entry.loss = peer.loss();
+        entry.visible = peer.visible();
+        entry.unsettled = if peer.state() == PeerState::Ready {
+            peer.sender.unsettled()
+        } else {
+            0
+        };
+        let counters = &peer.sender.counters;
+        entry.records = (
+            counters.records,
+            counters.absolute_records,
+            counters.resent_records,
+        );
+        entry.deferred = counters.deferred;
+        entry.refused = RefusedStats::from(&peer.receiver.counters);
+    }
+    stats.entities = slots
+        .iter()
+        .fold((0, 0), |(hosted, remote), (_, slot)| match slot.role {
+            Role::Host => (hosted + 1, remote),
+            Role::Remote { .. } => (hosted, remote + 1),
+        });
+    stats
+        .components
+        .resize(registry.components().len(), ComponentStats::default());
+    for (index, (entry, component)) in stats
+        .components
+        .iter_mut()
+        .zip(registry.components())
+        .enumerate()
+    {
+        if entry.path.is_empty() {
+            entry.path.clone_from(&component.descriptor.path);
+        }
+        let (absolute, delta) = cache
+            .0
+            .component_bits
+            .get(index)
+            .copied()
+            .unwrap_or_default();
+        entry.absolute_bits = absolute;
+        entry.delta_bits = delta;
+    }
+    sample(stats, clock.now());
+    let (bytes_in, bytes_out) = stats.bytes_per_second();
+    diagnostics.add_measurement(&paths::BYTES_IN, || bytes_in);
+    diagnostics.add_measurement(&paths::BYTES_OUT, || bytes_out);
+    diagnostics.add_measurement(&paths::HOSTED, || stats.entities.0 as f64);
+    diagnostics.add_measurement(&paths::REMOTE, || stats.entities.1 as f64);
+    diagnostics.add_measurement(&paths::SEND_MS, || stats.send_time.as_secs_f64() * 1e3);
+}
+
+/// The encoder with its running totals.
+#[derive(Resource, Default)]
+pub(crate) struct EncodeTotals(pub(crate) EncodeCache);
+
+fn sample(stats: &mut ReplicationStats, now: Duration) {
+    let totals = || {
+        stats
+            .links
+            .iter()
+            .map(|(id, link)| (*id, (link.bytes, link.packets)))
+            .collect()
+    };
+    let Some(last) = &stats.sampled else {
+        stats.sampled = Some(Sample {
+            at: now,
+            totals: totals(),
+        });
+        return;
+    };
+    let seconds = now.saturating_sub(last.at).as_secs_f64();
+    if seconds < WINDOW {
+        return;
+    }
+    let next = Sample {
+        at: now,
+        totals: totals(),
+    };
+    for (id, link) in &mut stats.links {
+        let (bytes, packets) = last.totals.get(id).copied().unwrap_or_default();
+        let rate = |new: u64, old: u64| new.saturating_sub(old) as f64 / seconds;
+        link.bytes_per_second = (rate(link.bytes.0, bytes.0), rate(link.bytes.1, bytes.1));
+        link.packets_per_second = (
+            rate(link.packets.0, packets.0),
+            rate(link.packets.1, packets.1),
+        );
+    }
+    stats.sampled = Some(next);
+    let total = stats.bytes_per_second();
+    stats.history.push(total);
+    if stats.history.len() > ReplicationStats::HISTORY {
+        stats.history.remove(0);
+    }
+}
