@@ -293,3 +293,21 @@ pub fn sees(peers: &Peers, link: LinkId, slot: &NetSlot) -> bool {
         .get(link)
         .is_some_and(|peer| peer.side() == LinkSide::ToServer || peer.sender.sees(slot.index))
 }
+
+/// The number of the newest row of ours in a slot: what a release names as its last.
+#[must_use]
+pub fn written_version(world: &World, slot: &NetSlot) -> Option<u32> {
+    world
+        .resource::<Rows>()
+        .newest(slot.index)
+        .map(|(version, _)| version.0)
+}
+
+/// Server: whether the holder's row with this number, or a later one, has arrived over `link`.
+#[must_use]
+pub fn has_arrived(peers: &Peers, link: LinkId, slot: &NetSlot, version: u32) -> bool {
+    peers
+        .get(link)
+        .and_then(|peer| peer.receiver.table.get(Allocator::Local, slot.index))
+        .is_some_and(|held| !Version(version).is_newer_than(held.ring.last()))
+}

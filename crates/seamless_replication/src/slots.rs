@@ -187,6 +187,15 @@ impl Slots {
         self.get(slot.index).map(|slot| slot.role)
     }
 
+    /// The link that tells of the entity in a slot; none if this app hosts it.
+    #[must_use]
+    pub fn source(&self, slot: &NetSlot) -> Option<LinkId> {
+        match self.role(slot)? {
+            Role::Remote { source } => source,
+            Role::Host => None,
+        }
+    }
+
     /// The client that hosts the entity in a slot, on a server.
     #[must_use]
     pub fn owner(&self, slot: &NetSlot) -> Option<PeerId> {

@@ -53,15 +53,6 @@ pub enum Control {
         /// Granted or not.
         answer: AuthorityAnswer,
     },
-    /// Host to the former holder: it is not yours any more.
-    AuthorityLost {
-        /// Which.
-        entity: GlobalEntity,
-        /// The epoch from which it is not.
-        epoch: Epoch,
-        /// Why.
-        reason: LossReason,
-    },
     /// Client to server: take over an entity that I spawned, and let it be lent.
     Delegate {
         /// Which.
@@ -200,23 +191,6 @@ pub enum DenyReason {
     Unknown,
     /// Too many requests or spawns.
     Limited,
-}
-
-/// Why a holder lost an entity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum LossReason {
-    /// The server gave it to another.
-    Given,
-    /// The server took it.
-    Taken,
-    /// The server reset it.
-    Reset,
-    /// The holder does not see it any more.
-    OutOfScope,
-    /// It cannot be lent any more.
-    Disabled,
-    /// It is gone.
-    Despawned,
 }
 
 /// What a client wants to be told about.

@@ -1,0 +1,300 @@
+//! The client's side: ask, give back, hear.
+
+use bevy::{platform::collections::HashMap, prelude::*};
+use seamless_replication::{
+    Authority, ControlReceived, Hosted, NetSlot, Peers, Slots,
+    migrate::{follow, written_version},
+    transport::{LinkId, LinkSide},
+    wire::{
+        Holder, RequestId,
+        control::{AuthorityAnswer, Control, DenyReason},
+    },
+};
+
+use crate::view::{self, AuthorityDenied, AuthorityView};
+
+/// Requests without an answer, and releases that go out with this tick's rows.
+#[derive(Resource, Default)]
+pub(crate) struct Asked {
+    last: u32,
+    open: HashMap<RequestId, Entity>,
+    releases: Vec<Entity>,
+}
+
+/// Adds what a game does with authority to entity commands.
+pub trait AuthorityCommandsExt {
+    /// Client: asks the host to lend the entity. The answer comes as
+    /// [`AuthorityGranted`](crate::AuthorityGranted) or [`AuthorityDenied`], exactly one. Without
+    /// effect while an earlier request is open or it is ours already.
+    fn request_authority(&mut self) -> &mut Self;
+
+    /// Client: gives the entity back, with the values it has at the end of this tick.
+    fn release_authority(&mut self) -> &mut Self;
+
+    /// Client: has the server take over an entity that we host, and lend it from then on. We stay
+    /// its holder. On a host: lets the entity's authority be lent.
+    fn delegate(&mut self) -> &mut Self;
+
+    /// Host: the entity cannot be lent any more. It goes on being replicated.
+    fn undelegate(&mut self) -> &mut Self;
+
+    /// Host: lends the entity to a client, whoever has it.
+    fn give_authority(&mut self, peer: seamless_replication::wire::PeerId) -> &mut Self;
+
+    /// Host: keeps the entity; requests are denied.
+    fn take_authority(&mut self) -> &mut Self;
+
+    /// Host: frees the entity, whoever has it.
+    fn reset_authority(&mut self) -> &mut Self;
+}
+
+impl AuthorityCommandsExt for EntityCommands<'_> {
+    fn request_authority(&mut self) -> &mut Self {
+        self.queue(|entity: EntityWorldMut| on_world(entity, request))
+    }
+
+    fn release_authority(&mut self) -> &mut Self {
+        self.queue(|entity: EntityWorldMut| on_world(entity, release))
+    }
+
+    fn delegate(&mut self) -> &mut Self {
+        self.queue(|entity: EntityWorldMut| on_world(entity, delegate))
+    }
+
+    fn undelegate(&mut self) -> &mut Self {
+        self.queue(|entity: EntityWorldMut| {
+            on_world(entity, |world, entity| {
+                crate::server::apply(world, entity, crate::HolderEvent::Disable);
+            });
+        })
+    }
+
+    fn give_authority(&mut self, peer: seamless_replication::wire::PeerId) -> &mut Self {
+        self.queue(move |entity: EntityWorldMut| {
+            on_world(entity, |world, entity| {
+                crate::server::give(world, entity, peer)
+            });
+        })
+    }
+
+    fn take_authority(&mut self) -> &mut Self {
+        self.queue(|entity: EntityWorldMut| {
+            on_world(entity, |world, entity| {
+                crate::server::apply(world, entity, crate::HolderEvent::Take);
+            });
+        })
+    }
+
+    fn reset_authority(&mut self) -> &mut Self {
+        self.queue(|entity: EntityWorldMut| {
+            on_world(entity, |world, entity| {
+                crate::server::apply(world, entity, crate::HolderEvent::Reset);
+            });
+        })
+    }
+}
+
+fn on_world(entity: EntityWorldMut<'_>, f: impl FnOnce(&mut World, Entity)) {
+    let id = entity.id();
+    f(entity.into_world_mut(), id);
+}
+
+fn request(world: &mut World, entity: Entity) {
+    let view = world.get::<AuthorityView>(entity).copied();
+    if matches!(
+        view,
+        Some(AuthorityView::Requested { .. } | AuthorityView::Granted)
+    ) {
+        return;
+    }
+    let Some((link, slot)) = source(world, entity) else {
+        return deny(world, entity, DenyReason::NotDelegated);
+    };
+    let Some(global) = slot.global() else {
+        return deny(world, entity, DenyReason::Unknown);
+    };
+    let mut asked = world.resource_mut::<Asked>();
+    asked.last = asked.last.wrapping_add(1);
+    let request = RequestId(asked.last);
+    let sent = world
+        .resource_mut::<Peers>()
+        .get_mut(link)
+        .is_some_and(|peer| {
+            peer.send_control(&Control::AuthorityRequest {
+                request,
+                entity: global,
+            })
+            .is_ok()
+        });
+    if !sent {
+        return deny(world, entity, DenyReason::Limited);
+    }
+    world.resource_mut::<Asked>().open.insert(request, entity);
+    world.entity_mut(entity).insert(AuthorityView::Requested {
+        request,
+        granted: None,
+    });
+}
+
+fn deny(world: &mut World, entity: Entity, reason: DenyReason) {
+    world.trigger(AuthorityDenied { entity, reason });
+}
+
+fn source(world: &World, entity: Entity) -> Option<(LinkId, NetSlot)> {
+    let slot = *world.get::<NetSlot>(entity)?;
+    let link = world.resource::<Slots>().source(&slot)?;
+    Some((link, slot))
+}
+
+fn release(world: &mut World, entity: Entity) {
+    let held = world.get::<AuthorityView>(entity) == Some(&AuthorityView::Granted);
+    let Some(authority) = world.get::<Authority>(entity).copied().filter(|_| held) else {
+        return;
+    };
+    world.resource_mut::<Asked>().releases.push(entity);
+    let after = AuthorityView::Releasing(authority.since);
+    world
+        .entity_mut(entity)
+        .insert(after)
+        .remove::<crate::Granted>();
+}
+
+fn delegate(world: &mut World, entity: Entity) {
+    if world.get::<Hosted>(entity).is_none() {
+        return deny(world, entity, DenyReason::NotDelegated);
+    }
+    let Some(slot) = world.get::<NetSlot>(entity).copied() else {
+        return;
+    };
+    let mut peers = world.resource_mut::<Peers>();
+    // On a client there is one server that plays; a host has none and decides for itself.
+    let server = peers
+        .iter_mut()
+        .find(|peer| peer.side() == LinkSide::ToServer && !peer.is_spectator());
+    match (server, slot.global()) {
+        (Some(server), Some(entity)) => {
+            if let Err(error) = server.send_control(&Control::Delegate { entity }) {
+                tracing::warn!(%entity, %error, "a delegation cannot be asked for");
+            }
+        }
+        (None, _) => {
+            crate::server::apply(world, entity, crate::HolderEvent::Enable);
+        }
+        (Some(_), None) => deny(world, entity, DenyReason::Unknown),
+    }
+}
+
+/// After collect, before send: a release names the last row of this tick, so that the server can
+/// wait for it.
+pub(crate) fn send_releases(world: &mut World) {
+    for entity in std::mem::take(&mut world.resource_mut::<Asked>().releases) {
+        let Some((link, slot)) = source(world, entity) else {
+            continue;
+        };
+        let (Some(global), Some(authority)) = (slot.global(), world.get::<Authority>(entity))
+        else {
+            continue;
+        };
+        let control = Control::AuthorityRelease {
+            entity: global,
+            epoch: authority.epoch,
+            last: written_version(world, &slot),
+        };
+        if let Some(peer) = world.resource_mut::<Peers>().get_mut(link)
+            && let Err(error) = peer.send_control(&control)
+        {
+            tracing::warn!(%global, %error, "a release cannot be sent");
+        }
+    }
+}
+
+/// What the server says.
+pub(crate) fn hear(world: &mut World, received: &ControlReceived) {
+    match &received.control {
+        Control::AuthorityAnswer {
+            request, answer, ..
+        } => {
+            let Some(entity) = world.resource_mut::<Asked>().open.remove(request) else {
+                return;
+            };
+            heard_answer(world, entity, *request, *answer);
+        }
+        Control::MigrateResponse { .. } => {
+            follow(world, received.link, &received.control);
+        }
+        Control::DelegateRefused {
+            entity: global,
+            reason,
+        } => {
+            let entity = world.resource::<Slots>().entity(*global);
+            if let Some(entity) = entity {
+                deny(world, entity, *reason);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn heard_answer(world: &mut World, entity: Entity, request: RequestId, answer: AuthorityAnswer) {
+    let Ok(present) = world.get_entity(entity) else {
+        return;
+    };
+    let before = present.get::<AuthorityView>().copied();
+    let ours = matches!(before, Some(AuthorityView::Requested { request: r, .. }) if r == request);
+    let Some(authority) = present.get::<Authority>().copied() else {
+        // It was never shown to be lendable.
+        if let AuthorityAnswer::Denied(reason) = answer {
+            world.entity_mut(entity).remove::<AuthorityView>();
+            deny(world, entity, reason);
+        }
+        return;
+    };
+    if !ours {
+        return;
+    }
+    let Some(me) = world.resource::<Peers>().me() else {
+        return;
+    };
+    let (after, reason) = match answer {
+        AuthorityAnswer::Granted(epoch) => {
+            let waiting = AuthorityView::Requested {
+                request,
+                granted: Some(epoch),
+            };
+            (view::derive(waiting, &authority, me), None)
+        }
+        AuthorityAnswer::Denied(reason) => {
+            let held = authority.holder != Holder::Nobody;
+            let after = if held {
+                AuthorityView::Denied
+            } else {
+                AuthorityView::Available
+            };
+            (after, Some(reason))
+        }
+    };
+    let mut commands = world.commands();
+    view::enter(&mut commands.entity(entity), before, after, reason);
+    world.flush();
+}
+
+/// The server is gone: open requests will not be answered.
+pub(crate) fn link_lost(world: &mut World, link: LinkId) {
+    let open: Vec<(RequestId, Entity)> = world
+        .resource::<Asked>()
+        .open
+        .iter()
+        .map(|(r, e)| (*r, *e))
+        .collect();
+    for (request, entity) in open {
+        let gone = source(world, entity).is_none_or(|(source, _)| source == link);
+        if gone {
+            world.resource_mut::<Asked>().open.remove(&request);
+            if let Ok(mut entity) = world.get_entity_mut(entity) {
+                entity.remove::<AuthorityView>();
+                let entity = entity.id();
+                deny(world, entity, DenyReason::HostedElsewhere);
+            }
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Authority over entities, lent to clients and taken back.
+//!
+//! Every entity has one host, and at most one *holder* who may write it: the host, unless it is
+//! lent. A client asks for an entity that is [`Delegated`], writes it while it holds it, and gives
+//! it back; the server can give, take and reset at any time. The fence (epoch and tenure) stands
+//! in the entity's row and on every write, so a write after a revocation is never applied, and the
+//! last write before a release is never lost.
+//!
+//! A client may also spawn an entity and have the server take it over
+//! ([`AuthorityCommandsExt::delegate`]): it *migrates* from the client's host map to its remote
+//! map, on the same Bevy entity, in one tick.
+//!
+//! # Layout
+//!
+//! * [`step`]: the rules, pure.
+//! * [`AuthorityCommandsExt`]: what a game does.
+//! * [`AuthorityView`], [`Granted`], [`AuthorityGranted`], [`AuthorityDenied`], [`AuthorityLost`]:
+//!   what a client sees and hears.
+//! * [`AuthorityPolicy`]: who may.
+//! * [`Pending`], [`resume_deferred`]: requests for entities on their way to another node.
+
+mod client;
+mod holder;
+mod plugin;
+mod policy;
+mod server;
+mod view;
+
+pub use client::AuthorityCommandsExt;
+pub use holder::{HolderEvent, LossReason, Outcome, step};
+pub use plugin::{AuthorityPlugin, Delegated};
+pub use policy::{AuthorityPolicy, Terms};
+pub use server::{Pending, resume_deferred};
+pub use view::{AuthorityDenied, AuthorityGranted, AuthorityLost, AuthorityView, Granted};

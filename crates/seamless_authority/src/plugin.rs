@@ -1,0 +1,114 @@
+//! The plugin: order of things.
+
+use bevy::{ecs::message::MessageCursor, prelude::*};
+use seamless_replication::{
+    ControlReceived, PeerLeft, Peers, ReplicationSystems, interest::Watched, transport::LinkSide,
+};
+
+use crate::{
+    client::{self, Asked},
+    holder::HolderEvent,
+    policy::{AuthorityPolicy, Terms},
+    server::{self, Pending},
+    view,
+};
+
+/// Lets the authority over a hosted entity be lent. Spawn it with
+/// [`Replicated`](seamless_replication::Replicated); take it off to end it.
+#[derive(Component, Clone, Copy, Debug, Default, Reflect)]
+#[reflect(Component)]
+pub struct Delegated;
+
+/// Delegation, the same on servers and clients.
+///
+/// After the replication received (`PreUpdate`, [`ReplicationSystems::React`]): items of clients
+/// are decided, answers of servers are heard, releases whose last row is there are carried out,
+/// holders who left or do not see their entity any more lose it. Between collect and send: a
+/// client's releases go out with the rows of the same tick.
+pub struct AuthorityPlugin;
+
+impl Plugin for AuthorityPlugin {
+    fn build(&self, app: &mut App) {
+        app.init_resource::<Asked>()
+            .init_resource::<Pending>()
+            .init_resource::<AuthorityPolicy>()
+            .init_resource::<Terms>()
+            .add_observer(view::follow_row)
+            .add_observer(view::tell_granted)
+            .add_observer(view::tell_lost)
+            .add_observer(enable)
+            .add_observer(disable)
+            .add_systems(PreUpdate, react.in_set(ReplicationSystems::React))
+            .add_systems(
+                FixedPostUpdate,
+                client::send_releases
+                    .after(ReplicationSystems::Visibility)
+                    .before(ReplicationSystems::Send),
+            );
+    }
+}
+
+fn enable(event: On<Add, Delegated>, mut commands: Commands) {
+    let entity = event.entity;
+    commands.queue(move |world: &mut World| {
+        server::apply(world, entity, HolderEvent::Enable);
+    });
+}
+
+fn disable(event: On<Remove, Delegated>, mut commands: Commands) {
+    let entity = event.entity;
+    commands.queue(move |world: &mut World| {
+        server::apply(world, entity, HolderEvent::Disable);
+    });
+}
+
+/// Everything that was received and concerns authority, in the order it came.
+fn react(
+    world: &mut World,
+    mut controls: Local<MessageCursor<ControlReceived>>,
+    mut left: Local<MessageCursor<PeerLeft>>,
+    mut watched: Local<MessageCursor<Watched>>,
+) {
+    let items: Vec<ControlReceived> = controls
+        .read(world.resource::<Messages<ControlReceived>>())
+        .cloned()
+        .collect();
+    for item in items {
+        let side = world
+            .resource::<Peers>()
+            .get(item.link)
+            .map(|peer| peer.side());
+        match side {
+            Some(LinkSide::ToClient) => server::hear(world, &item),
+            Some(LinkSide::ToServer) => client::hear(world, &item),
+            None => {}
+        }
+    }
+    server::finish_releases(world);
+    let blind: Vec<Watched> = watched
+        .read(world.resource::<Messages<Watched>>())
+        .filter(|watched| !watched.sees)
+        .copied()
+        .collect();
+    for Watched { entity, peer, .. } in blind {
+        if world.get_entity(entity).is_ok() {
+            server::vanished(world, entity, peer);
+        }
+    }
+    let gone: Vec<PeerLeft> = left
+        .read(world.resource::<Messages<PeerLeft>>())
+        .copied()
+        .collect();
+    for PeerLeft {
+        link,
+        peer,
+        spectator,
+    } in gone
+    {
+        client::link_lost(world, link);
+        let back = world.resource::<Peers>().by_id(peer).is_some();
+        if !spectator && !back {
+            server::client_left(world, peer);
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! The host's side: decide, lend, take back.
+
+use bevy::{ecs::query::Allow, platform::collections::HashMap, prelude::*};
+use seamless_replication::{
+    Authority, ControlReceived, Frozen, NetClock, NetSlot, Peers, Role, Slots,
+    migrate::{adopt, confirmed, has_arrived, sees},
+    transport::LinkId,
+    wire::{
+        Epoch, GlobalEntity, Holder, PeerId, RequestId, Tick,
+        control::{AuthorityAnswer, Control, DenyReason},
+    },
+};
+
+use crate::{
+    holder::{HolderEvent, Outcome, step},
+    policy::{AuthorityPolicy, Terms},
+};
+
+/// Releases whose last row has not arrived, and requests for entities that are frozen.
+#[derive(Resource, Default)]
+pub struct Pending {
+    releases: Vec<Release>,
+    /// Items about frozen entities, with their senders: whoever hosts the entity after the freeze
+    /// goes on with them.
+    deferred: Vec<(PeerId, LinkId, Control)>,
+    /// Requests per client in this second.
+    requests: HashMap<PeerId, u32>,
+    second: u32,
+}
+
+struct Release {
+    link: LinkId,
+    peer: PeerId,
+    entity: GlobalEntity,
+    epoch: Epoch,
+    last: u32,
+    /// When it is carried out even without the last row.
+    deadline: Tick,
+}
+
+impl Pending {
+    /// Takes the items about these entities that came while they were frozen.
+    pub fn take_deferred(&mut self, entities: &[GlobalEntity]) -> Vec<(PeerId, Control)> {
+        let mut taken = Vec::new();
+        self.deferred.retain(|(peer, _, control)| {
+            let about = subject(control).is_some_and(|entity| entities.contains(&entity));
+            if about {
+                taken.push((*peer, control.clone()));
+            }
+            !about
+        });
+        taken
+    }
+}
+
+/// Which entity an item of a client is about.
+fn subject(control: &Control) -> Option<GlobalEntity> {
+    match control {
+        Control::AuthorityRequest { entity, .. } | Control::AuthorityRelease { entity, .. } => {
+            Some(*entity)
+        }
+        _ => None,
+    }
+}
+
+/// Carries an event out on an entity that we host. `None` if we do not.
+pub(crate) fn apply(world: &mut World, entity: Entity, event: HolderEvent) -> Option<Outcome> {
+    let slot = *world.get::<NetSlot>(entity)?;
+    let slots = world.resource::<Slots>();
+    if slots.role(&slot)? != Role::Host {
+        return None;
+    }
+    let before = slots.tenure(&slot)?;
+    let outcome = step(&before, event);
+    if outcome.tenure != before {
+        // The hook of the immutable component moves the fence.
+        world
+            .entity_mut(entity)
+            .insert(Authority::of(true, &outcome.tenure));
+    }
+    Some(outcome)
+}
+
+/// Lends an entity to a client, if that sees it.
+pub(crate) fn give(world: &mut World, entity: Entity, peer: PeerId) {
+    let Some(slot) = world.get::<NetSlot>(entity).copied() else {
+        return;
+    };
+    let peers = world.resource::<Peers>();
+    let in_scope = peers
+        .by_id(peer)
+        .is_some_and(|p| sees(peers, p.link(), &slot));
+    if in_scope {
+        apply(world, entity, HolderEvent::Give(peer));
+    } else {
+        tracing::warn!(%entity, %peer, "not given: the client does not see it");
+    }
+}
+
+/// What a client says.
+pub(crate) fn hear(world: &mut World, received: &ControlReceived) {
+    let &ControlReceived {
+        link,
+        peer,
+        ref control,
+    } = received;
+    match control {
+        Control::AuthorityRequest { request, entity } => {
+            hear_request(world, (link, peer), *request, *entity);
+        }
+        &Control::AuthorityRelease {
+            entity,
+            epoch,
+            last,
+        } => {
+            let clock = world.resource::<NetClock>();
+            let deadline = clock.tick().plus(u32::from(clock.rate()) * 2);
+            let release = Release {
+                link,
+                peer,
+                entity,
+                epoch,
+                last: last.unwrap_or_default(),
+                deadline,
+            };
+            world.resource_mut::<Pending>().releases.push(release);
+        }
+        Control::Delegate { entity } => hear_delegate(world, (link, peer), *entity),
+        &Control::Migrated { entity, baseline } => confirmed(world, link, entity, baseline),
+        _ => {}
+    }
+}
+
+fn hear_request(
+    world: &mut World,
+    (link, peer): (LinkId, PeerId),
+    request: RequestId,
+    global: GlobalEntity,
+) {
+    let entity = world.resource::<Slots>().entity(global);
+    if let Some(entity) = entity
+        && world.get::<Frozen>(entity).is_some()
+    {
+        let control = Control::AuthorityRequest {
+            request,
+            entity: global,
+        };
+        world
+            .resource_mut::<Pending>()
+            .deferred
+            .push((peer, link, control));
+        return;
+    }
+    let answer = match entity {
+        None => AuthorityAnswer::Denied(DenyReason::Unknown),
+        Some(entity) => {
+            let verdict = verdict(world, (link, peer), entity);
+            apply(world, entity, HolderEvent::Request { peer, verdict })
+                .and_then(|outcome| outcome.answer)
+                .unwrap_or(AuthorityAnswer::Denied(DenyReason::HostedElsewhere))
+        }
+    };
+    answer_request(world, link, request, global, answer);
+}
+
+fn answer_request(
+    world: &mut World,
+    link: LinkId,
+    request: RequestId,
+    entity: GlobalEntity,
+    answer: AuthorityAnswer,
+) {
+    let control = Control::AuthorityAnswer {
+        request,
+        entity,
+        answer,
+    };
+    if let Some(peer) = world.resource_mut::<Peers>().get_mut(link)
+        && let Err(error) = peer.send_control(&control)
+    {
+        tracing::warn!(%link, %error, "a request cannot be answered");
+    }
+}
+
+/// What scope, rate and policy say to a request.
+fn verdict(
+    world: &mut World,
+    (link, peer): (LinkId, PeerId),
+    entity: Entity,
+) -> Result<(), DenyReason> {
+    let clock = world.resource::<NetClock>();
+    let second = clock.tick().0 / u32::from(clock.rate());
+    let limit = world.resource::<AuthorityPolicy>().requests_per_second;
+    let mut pending = world.resource_mut::<Pending>();
+    if pending.second != second {
+        pending.second = second;
+        pending.requests.clear();
+    }
+    let count = pending.requests.entry(peer).or_default();
+    *count += 1;
+    if *count > limit {
+        return Err(DenyReason::Limited);
+    }
+    let slot = world
+        .get::<NetSlot>(entity)
+        .copied()
+        .ok_or(DenyReason::Unknown)?;
+    if !sees(world.resource::<Peers>(), link, &slot) {
+        return Err(DenyReason::OutOfScope);
+    }
+    let held = world
+        .query_filtered::<&Authority, Allow<Frozen>>()
+        .iter(world)
+        .filter(|authority| authority.holder == Holder::Peer(peer))
+        .count();
+    let policy = world.resource::<AuthorityPolicy>();
+    if held >= policy.entities_per_client as usize {
+        return Err(DenyReason::Limited);
+    }
+    policy.decide(world, peer, entity)
+}
+
+fn hear_delegate(world: &mut World, (link, peer): (LinkId, PeerId), global: GlobalEntity) {
+    let entity = world.resource::<Slots>().entity(global);
+    let allowed = entity.is_some_and(|entity| {
+        world
+            .resource::<AuthorityPolicy>()
+            .decide_delegation(world, peer, entity)
+    });
+    let result = if allowed {
+        let term = world.resource_mut::<Terms>().next();
+        let keep = world
+            .resource::<Peers>()
+            .get(link)
+            .is_some_and(|peer| !peer.is_spectator());
+        adopt(world, link, global, term, keep)
+    } else {
+        Err(entity.map_or(DenyReason::Unknown, |_| DenyReason::Policy))
+    };
+    if let Err(reason) = result
+        && let Some(peer) = world.resource_mut::<Peers>().get_mut(link)
+        && let Err(error) = peer.send_control(&Control::DelegateRefused {
+            entity: global,
+            reason,
+        })
+    {
+        tracing::warn!(%link, %error, "a delegation cannot be refused");
+    }
+}
+
+/// Carries out releases whose last row has arrived, so that no final value is lost. Once a frame.
+pub(crate) fn finish_releases(world: &mut World) {
+    let releases = std::mem::take(&mut world.resource_mut::<Pending>().releases);
+    if releases.is_empty() {
+        return;
+    }
+    let now = world.resource::<NetClock>().tick();
+    let mut waiting = Vec::new();
+    for release in releases {
+        let Some(entity) = world.resource::<Slots>().entity(release.entity) else {
+            continue;
+        };
+        let Some(slot) = world.get::<NetSlot>(entity).copied() else {
+            continue;
+        };
+        if world.get::<Frozen>(entity).is_some() {
+            let Release {
+                link,
+                peer,
+                entity,
+                epoch,
+                last,
+                ..
+            } = release;
+            let control = Control::AuthorityRelease {
+                entity,
+                epoch,
+                last: Some(last),
+            };
+            world
+                .resource_mut::<Pending>()
+                .deferred
+                .push((peer, link, control));
+            continue;
+        }
+        let arrived = release.last == 0
+            || has_arrived(world.resource::<Peers>(), release.link, &slot, release.last);
+        if !arrived && now < release.deadline {
+            waiting.push(release);
+            continue;
+        }
+        let Release {
+            peer, epoch: stamp, ..
+        } = release;
+        apply(world, entity, HolderEvent::Release { peer, stamp });
+    }
+    let mut pending = world.resource_mut::<Pending>();
+    waiting.append(&mut pending.releases);
+    pending.releases = waiting;
+}
+
+/// Goes on with items that came while an entity was frozen, here or on the node it came from.
+pub fn resume_deferred(world: &mut World, items: Vec<(PeerId, Control)>) {
+    for (peer, control) in items {
+        let Some(link) = world
+            .resource::<Peers>()
+            .by_id(peer)
+            .map(|peer| peer.link())
+        else {
+            continue;
+        };
+        hear(
+            world,
+            &ControlReceived {
+                link,
+                peer,
+                control,
+            },
+        );
+    }
+}
+
+/// A client does not see an entity any more: it cannot go on holding it.
+pub(crate) fn vanished(world: &mut World, entity: Entity, peer: PeerId) {
+    apply(world, entity, HolderEvent::Vanish(peer));
+}
+
+/// A client is gone: what it held is free.
+pub(crate) fn client_left(world: &mut World, peer: PeerId) {
+    let held: Vec<Entity> = world
+        .query_filtered::<(Entity, &Authority), Allow<Frozen>>()
+        .iter(world)
+        .filter(|(_, authority)| authority.hosted && authority.holder == Holder::Peer(peer))
+        .map(|(entity, _)| entity)
+        .collect();
+    for entity in held {
+        apply(world, entity, HolderEvent::Vanish(peer));
+    }
+}

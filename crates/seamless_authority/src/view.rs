@@ -1,0 +1,225 @@
+//! How a client sees authority over an entity.
+//!
+//! The row says who holds it; the view adds what we asked for ourselves. An equal state tells
+//! nothing; each entry into `Granted` or `Denied` and each exit from `Granted` is one event.
+
+use bevy::prelude::*;
+use seamless_replication::{
+    Authority, Peers,
+    wire::{Epoch, Holder, PeerId, RequestId, control::DenyReason},
+};
+
+use crate::holder::LossReason;
+
+/// A client's view of an entity that can be lent.
+#[derive(Component, Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum AuthorityView {
+    /// Nobody has it.
+    #[default]
+    Available,
+    /// We asked.
+    Requested {
+        /// The request.
+        request: RequestId,
+        /// Set once the answer said yes; the row with that epoch is still to come.
+        granted: Option<Epoch>,
+    },
+    /// It is ours to write.
+    Granted,
+    /// We gave it back, held since this epoch, and the server has not said so yet.
+    Releasing(Epoch),
+    /// Somebody else has it.
+    Denied,
+}
+
+/// The entity is lent to this client: what it writes goes to the host.
+#[derive(Component, Clone, Copy, Debug, Default, Reflect)]
+#[reflect(Component)]
+pub struct Granted;
+
+/// The entity is ours to write.
+#[derive(EntityEvent, Clone, Copy, Debug)]
+pub struct AuthorityGranted {
+    /// Which.
+    pub entity: Entity,
+}
+
+/// We may not write it: a request was denied, or somebody else took it while it was free.
+#[derive(EntityEvent, Clone, Copy, Debug)]
+pub struct AuthorityDenied {
+    /// Which.
+    pub entity: Entity,
+    /// Why.
+    pub reason: DenyReason,
+}
+
+/// It was ours, and is not any more.
+#[derive(EntityEvent, Clone, Copy, Debug)]
+pub struct AuthorityLost {
+    /// Which.
+    pub entity: Entity,
+    /// Why; `None` after a release of our own.
+    pub reason: Option<LossReason>,
+}
+
+/// The view that follows from a row.
+#[must_use]
+pub(crate) fn derive(before: AuthorityView, authority: &Authority, me: PeerId) -> AuthorityView {
+    let mine = authority.holder == Holder::Peer(me);
+    match before {
+        // The row does not know of our release yet.
+        AuthorityView::Releasing(since) if mine && authority.since == since => before,
+        _ if mine => AuthorityView::Granted,
+        // The answer is still to come, or the row of its epoch is.
+        AuthorityView::Requested { granted: None, .. } => before,
+        AuthorityView::Requested {
+            granted: Some(epoch),
+            ..
+        } if authority.epoch < epoch => before,
+        _ if authority.holder == Holder::Nobody => AuthorityView::Available,
+        _ => AuthorityView::Denied,
+    }
+}
+
+/// A row brought another fence: the view follows.
+pub(crate) fn follow_row(
+    event: On<Insert, Authority>,
+    entities: Query<(&Authority, Option<&AuthorityView>)>,
+    peers: Res<Peers>,
+    mut commands: Commands,
+) {
+    let entity = event.entity;
+    let Ok((authority, view)) = entities.get(entity) else {
+        return;
+    };
+    if authority.hosted || !authority.delegated {
+        commands
+            .entity(entity)
+            .try_remove::<(AuthorityView, Granted)>();
+        return;
+    }
+    let Some(me) = peers.me() else { return };
+    let before = view.copied().unwrap_or_default();
+    enter(
+        &mut commands.entity(entity),
+        view.copied(),
+        derive(before, authority, me),
+        None,
+    );
+}
+
+/// Puts the entity into a view and tells of it. `reason`: of a denied request.
+pub(crate) fn enter(
+    entity: &mut EntityCommands<'_>,
+    before: Option<AuthorityView>,
+    after: AuthorityView,
+    reason: Option<DenyReason>,
+) {
+    if before != Some(after) {
+        entity.try_insert(after);
+        if after == AuthorityView::Granted {
+            entity.try_insert(Granted);
+        } else {
+            entity.try_remove::<Granted>();
+        }
+    }
+    let was_ours = matches!(
+        before,
+        Some(AuthorityView::Granted | AuthorityView::Releasing(_))
+    );
+    let denied = after == AuthorityView::Denied && before != Some(after) && !was_ours;
+    if let Some(reason) = reason.or_else(|| denied.then_some(DenyReason::Held)) {
+        entity.trigger(|entity| AuthorityDenied { entity, reason });
+    }
+}
+
+/// The marker came: tell.
+pub(crate) fn tell_granted(event: On<Add, Granted>, mut commands: Commands) {
+    commands.trigger(AuthorityGranted {
+        entity: event.entity,
+    });
+}
+
+/// The marker goes: tell, whatever the cause. The reason is what the row says.
+pub(crate) fn tell_lost(
+    event: On<Remove, Granted>,
+    entities: Query<(Option<&Authority>, Option<&AuthorityView>)>,
+    peers: Res<Peers>,
+    mut commands: Commands,
+) {
+    let entity = event.entity;
+    let Ok((authority, view)) = entities.get(entity) else {
+        return;
+    };
+    let reason = match (authority, view) {
+        (_, Some(AuthorityView::Releasing(_))) => None,
+        (Some(authority), _) if !authority.delegated => Some(LossReason::Disabled),
+        (Some(authority), _) => Some(match authority.holder {
+            Holder::Host => LossReason::Taken,
+            Holder::Nobody => LossReason::Reset,
+            Holder::Peer(peer) if Some(peer) != peers.me() => LossReason::Given,
+            // Still ours by the row: the entity itself goes.
+            Holder::Peer(_) => LossReason::Gone,
+        }),
+        (None, _) => Some(LossReason::Gone),
+    };
+    commands.trigger(AuthorityLost { entity, reason });
+}
+
+#[cfg(test)]
+mod tests {
+    use seamless_replication::wire::{Tenure, Term};
+
+    use super::*;
+
+    const ME: PeerId = PeerId(7);
+    const REQUEST: AuthorityView = AuthorityView::Requested {
+        request: RequestId(1),
+        granted: None,
+    };
+
+    fn row(holders: &[Holder]) -> Authority {
+        let mut tenure = Tenure {
+            delegated: true,
+            ..Tenure::plain(Term(1))
+        };
+        for &holder in holders {
+            tenure.transfer(holder);
+        }
+        Authority::of(false, &tenure)
+    }
+
+    #[test]
+    fn a_request_stands_until_its_answer_or_a_grant() {
+        let other = row(&[Holder::Peer(PeerId(1))]);
+        assert_eq!(derive(REQUEST, &other, ME), REQUEST);
+        assert_eq!(derive(REQUEST, &row(&[Holder::Nobody]), ME), REQUEST);
+        assert_eq!(
+            derive(REQUEST, &row(&[Holder::Peer(ME)]), ME),
+            AuthorityView::Granted
+        );
+    }
+
+    #[test]
+    fn a_grant_that_was_taken_back_before_its_row_came_is_not_waited_for() {
+        let granted = row(&[Holder::Peer(ME)]);
+        let taken = row(&[Holder::Peer(ME), Holder::Host]);
+        let waiting = AuthorityView::Requested {
+            request: RequestId(1),
+            granted: Some(granted.epoch),
+        };
+        assert_eq!(derive(waiting, &row(&[]), ME), waiting);
+        assert_eq!(derive(waiting, &taken, ME), AuthorityView::Denied);
+    }
+
+    #[test]
+    fn a_release_under_way_is_not_undone_by_an_old_row_but_by_a_new_grant() {
+        let held = row(&[Holder::Peer(ME)]);
+        let releasing = AuthorityView::Releasing(held.since);
+        assert_eq!(derive(releasing, &held, ME), releasing);
+        let again = row(&[Holder::Peer(ME), Holder::Nobody, Holder::Peer(ME)]);
+        assert_eq!(derive(releasing, &again, ME), AuthorityView::Granted);
+        let freed = row(&[Holder::Peer(ME), Holder::Nobody]);
+        assert_eq!(derive(releasing, &freed, ME), AuthorityView::Available);
+    }
+}
