@@ -1,3 +1,10 @@
 //! Who owns what in a mesh of game servers.
 
 pub mod directory;
+pub mod link;
+pub mod liveness;
+pub mod protocol;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
+pub mod ticket;
+pub mod timing;

@@ -159,23 +159,13 @@ pub fn follow(world: &mut World, link: LinkId, response: &Control) -> Option<Ent
             slot.remote_name = Some(name);
             slot.newest = seamless_wire::Tick(0);
         }
-        let mut peers = world.resource_mut::<Peers>();
-        if let Some(peer) = peers.get_mut(link)
-            && let Some(slot) = peer
-                .receiver
-                .table
-                .entry(Allocator::Peer, new_index, 1 << 20)
-        {
-            slot.generation = new_generation;
-            slot.global = Some(global);
-            slot.entity = Some(entity);
-            slot.live = true;
-            slot.held = true;
-            if let Some(mut row) = row {
-                row.tenure = tenure;
-                slot.ring.keep(Version(version), row);
-                baseline = true;
-            }
+        let row = row.map(|mut row| {
+            row.tenure = tenure;
+            (Version(version), row)
+        });
+        baseline = row.is_some();
+        if let Some(peer) = world.resource_mut::<Peers>().get_mut(link) {
+            peer.receiver.table.install(name, global, entity, row);
         }
     }
     let mut peers = world.resource_mut::<Peers>();

@@ -116,6 +116,11 @@ impl PeerInterest {
         self.recheck.push(slot.index);
     }
 
+    /// The slot is free: exceptions for its entity go with it.
+    pub(crate) fn forget(&mut self, slot: u32) {
+        self.exceptions.remove(&slot);
+    }
+
     /// The predicate, as far as place, scopes and exceptions go.
     fn wants(&self, slot: u32, region: Option<InterestRegionId>, scopes: &[ToolScopeId]) -> bool {
         if let Some(&shown) = self.exceptions.get(&slot) {

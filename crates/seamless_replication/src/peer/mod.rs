@@ -236,6 +236,7 @@ impl Peers {
     pub(crate) fn slot_departed(&mut self, slot: u32, reason: LeaveReason) {
         for peer in self.map.values_mut() {
             peer.sender.vanish(slot, reason);
+            peer.interest.forget(slot);
         }
     }
 }

@@ -10,7 +10,7 @@ pub(crate) struct Rtt {
 }
 
 /// Before the first sample.
-const INITIAL: Duration = Duration::from_millis(200);
+const INITIAL: Duration = Duration::from_millis(100);
 
 /// Bounds of the time after which an unreported datagram counts as lost.
 const MIN_TIMEOUT: Duration = Duration::from_millis(50);

@@ -1,7 +1,7 @@
 //! What a peer told us of its entities, by their short names.
 
 use bevy::{platform::collections::HashMap, prelude::Entity};
-use seamless_wire::{Allocator, GlobalEntity, Tick, WireId};
+use seamless_wire::{Allocator, GlobalEntity, Tick, WireId, record::Version};
 
 use super::ParsedRow;
 use crate::rows::{Ring, Row};
@@ -136,6 +136,29 @@ impl RemoteTable {
         }
         slot.ring.keep(parsed.version, parsed.row);
         self.bytes = self.bytes + slot.ring.bytes() - before;
+    }
+
+    /// A name stands for an entity of ours that migrated to the peer. `row`: what both have, as the
+    /// first baseline.
+    pub(crate) fn install(
+        &mut self,
+        name: WireId,
+        global: GlobalEntity,
+        entity: Entity,
+        row: Option<(Version, Row)>,
+    ) {
+        self.begin_life(name.allocator, name.index);
+        let slot = self.slots.entry((name.allocator, name.index)).or_default();
+        slot.generation = name.generation;
+        slot.global = Some(global);
+        slot.entity = Some(entity);
+        slot.live = true;
+        slot.held = true;
+        if let Some((version, row)) = row {
+            let before = slot.ring.bytes();
+            slot.ring.keep(version, row);
+            self.bytes = self.bytes + slot.ring.bytes() - before;
+        }
     }
 
     /// The name gets another entity: all is forgotten but the version numbers.

@@ -102,7 +102,7 @@ impl Sender {
         }
         self.visible.set(slot as usize, false);
         let state = self.slot_mut(slot);
-        if state.was_sent() {
+        if state.told {
             state.leave(reason);
             self.dirty.insert(slot as usize);
         } else {

@@ -341,6 +341,7 @@ impl Sender {
         });
         let state = &mut self.slots[slot as usize];
         state.sent = Some(version);
+        state.told = true;
         state.priority = 0.0;
         self.dirty.set(slot as usize, false);
         self.counters.records += 1;
@@ -382,6 +383,7 @@ impl Sender {
         let state = &mut self.slots[candidate.slot as usize];
         state.bulk = Some(candidate.version);
         state.sent = Some(candidate.version);
+        state.told = true;
         state.priority = 0.0;
         self.dirty.set(candidate.slot as usize, false);
         self.counters.big_rows += 1;

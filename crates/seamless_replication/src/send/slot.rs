@@ -24,6 +24,9 @@ pub(super) enum Presence {
 pub(super) struct LinkSlot {
     pub(super) presence: Presence,
     pub(super) generation: u32,
+    /// Whether anything of it was sent in this life. It may arrive even after it was given up as
+    /// lost.
+    pub(super) told: bool,
     /// Newest version that the peer holds: the baseline.
     pub(super) acked: Option<Version>,
     /// Newest version that is under way or arrived.
@@ -47,11 +50,6 @@ impl LinkSlot {
         }
     }
 
-    /// Whether the peer may have heard of it.
-    pub(super) const fn was_sent(&self) -> bool {
-        self.sent.is_some() || self.bulk.is_some() || self.acked.is_some()
-    }
-
     pub(super) fn leave(&mut self, reason: LeaveReason) {
         self.presence = Presence::Leaving(reason);
         self.acked = None;
@@ -67,6 +65,7 @@ impl LinkSlot {
     }
 
     pub(super) fn install(&mut self, version: Version) {
+        self.told = true;
         self.acked = Some(version);
         self.sent = Some(version);
     }
