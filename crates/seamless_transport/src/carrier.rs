@@ -1,0 +1,71 @@
+//! What carries a link: how payloads become datagrams and where those go.
+
+use std::time::Duration;
+
+use crate::{Conditioner, LinkSide, Refused};
+
+/// Which endpoint a link belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CarrierKind {
+    UdpServer,
+    MemoryServer,
+    Client,
+}
+
+impl CarrierKind {
+    pub(crate) const fn side(self) -> LinkSide {
+        match self {
+            Self::UdpServer | Self::MemoryServer => LinkSide::ToClient,
+            Self::Client => LinkSide::ToServer,
+        }
+    }
+}
+
+/// Seals payloads of one link and puts them on the wire.
+pub(crate) trait Carrier {
+    /// Sends a payload; how many bytes it was on the wire.
+    fn send(&mut self, payload: &[u8], path: &mut Path<'_>) -> Result<usize, Refused>;
+}
+
+/// The way of sealed datagrams to the wire: through the weather or straight.
+pub(crate) struct Path<'a> {
+    weather: Option<&'a mut Conditioner>,
+    now: Duration,
+}
+
+impl<'a> Path<'a> {
+    pub(crate) fn new(weather: Option<&'a mut Conditioner>, now: Duration) -> Self {
+        Self {
+            // A clear sky is none.
+            weather: weather.filter(|conditioner| !conditioner.is_clear()),
+            now,
+        }
+    }
+
+    /// Puts a datagram on its way; `wire` is the wire.
+    pub(crate) fn put(
+        &mut self,
+        datagram: &[u8],
+        wire: impl FnOnce(&[u8]) -> Result<(), Refused>,
+    ) -> Result<(), Refused> {
+        match &mut self.weather {
+            Some(weather) => {
+                weather.offer(self.now, datagram);
+                Ok(())
+            }
+            None => wire(datagram),
+        }
+    }
+
+    /// Lets out what is due.
+    pub(crate) fn release(&mut self, mut wire: impl FnMut(&[u8]) -> Result<(), Refused>) {
+        let Some(weather) = &mut self.weather else {
+            return;
+        };
+        while let Some(datagram) = weather.take(self.now) {
+            // A datagram that the system does not take now is lost, as it would be further on.
+            let _ = wire(&datagram);
+            weather.recycle(datagram);
+        }
+    }
+}

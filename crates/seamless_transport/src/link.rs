@@ -1,0 +1,447 @@
+//! One connection to one peer, whatever carries it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use seamless_wire::{MAX_DATAGRAM, packet::STATE_MARK, ticket::TICKET_BYTES};
+
+use crate::{
+    Backlog, Channel, CloseReason, ConditionerConfig, LinkError, LinkId, LinkSide, LinkState,
+    LinkStats, PeerAddress, Refused, TransportConfig,
+    carrier::{Carrier, CarrierKind, Path},
+    conditioner::Weather,
+    engine::Engine,
+    limiter::{FaultMeter, LinkLimiter},
+    queues::{Inbox, Outbox},
+    reliable::Reliable,
+    stats::Class,
+};
+
+/// Ticks that a closed link can still be read: the one in which it closed and the next.
+const READABLE_TICKS: u8 = 2;
+
+/// One connection to one peer.
+///
+/// What is sent is queued and leaves with the tick's flush; what arrived in
+/// [`TransportSystems::Receive`](crate::TransportSystems::Receive) waits in queues. All queues are
+/// bounded. A link does nothing by itself: it is the desk between the layers above and the
+/// endpoint that carries it.
+#[derive(Debug)]
+pub struct Link {
+    id: LinkId,
+    side: LinkSide,
+    pub(crate) carrier: CarrierKind,
+    peer: PeerAddress,
+    netcode_id: u64,
+    user_data: Option<Box<[u8; TICKET_BYTES]>>,
+    state: LinkState,
+    closing: Option<Closing>,
+    /// Set where the link must end; the endpoint that carries it does the rest.
+    doom: Option<CloseReason>,
+    /// Ticks until a closed link's slot is freed.
+    readable: u8,
+    outbox: Outbox,
+    inbox: Inbox,
+    reliable: Reliable,
+    /// Boxed: most links have none.
+    weather: Option<Box<Weather>>,
+    pub(crate) limiter: LinkLimiter,
+    faults: FaultMeter,
+    bounds: Bounds,
+    pub(crate) stats: LinkStats,
+    rtt: Duration,
+    pub(crate) times: Times,
+}
+
+/// When things last happened, on the clock of `Time<Real>`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    pub(crate) heard: Duration,
+    pub(crate) sent: Duration,
+    pub(crate) served: Duration,
+}
+
+/// The link's part of [`TransportConfig`].
+#[derive(Debug)]
+struct Bounds {
+    datagrams_out: usize,
+    datagrams_in: usize,
+    close_ticks: u32,
+}
+
+#[derive(Debug)]
+struct Closing {
+    reason: CloseReason,
+    ticks_left: u32,
+    flushed: bool,
+}
+
+/// Who is at the other end, as the endpoint knows it.
+pub(crate) struct Peer {
+    pub(crate) carrier: CarrierKind,
+    pub(crate) address: PeerAddress,
+    pub(crate) netcode_id: u64,
+    pub(crate) user_data: Option<Box<[u8; TICKET_BYTES]>>,
+}
+
+impl Link {
+    pub(crate) fn new(id: LinkId, peer: Peer, config: &TransportConfig, now: Duration) -> Self {
+        let side = peer.carrier.side();
+        Self {
+            id,
+            side,
+            carrier: peer.carrier,
+            peer: peer.address,
+            netcode_id: peer.netcode_id,
+            user_data: peer.user_data,
+            state: match side {
+                LinkSide::ToServer => LinkState::Connecting,
+                LinkSide::ToClient => LinkState::Connected,
+            },
+            closing: None,
+            doom: None,
+            readable: READABLE_TICKS,
+            outbox: Outbox::default(),
+            inbox: Inbox::default(),
+            reliable: Reliable::default(),
+            weather: None,
+            limiter: LinkLimiter::new(config.link_rate),
+            faults: FaultMeter::new(config.faults),
+            bounds: Bounds {
+                datagrams_out: config.datagrams_per_tick,
+                datagrams_in: config.datagrams_unread,
+                close_ticks: config.close_ticks,
+            },
+            stats: LinkStats::default(),
+            rtt: Duration::ZERO,
+            times: Times {
+                heard: now,
+                sent: now,
+                served: now,
+            },
+        }
+    }
+
+    /// Its name in this app.
+    #[must_use]
+    pub const fn id(&self) -> LinkId {
+        self.id
+    }
+
+    /// Which end this app is.
+    #[must_use]
+    pub const fn side(&self) -> LinkSide {
+        self.side
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub const fn state(&self) -> LinkState {
+        self.state
+    }
+
+    /// Whether data can flow.
+    #[must_use]
+    pub const fn is_connected(&self) -> bool {
+        matches!(self.state, LinkState::Connected)
+    }
+
+    /// Whether [`close`](Self::close) was called and the last words are on their way.
+    #[must_use]
+    pub const fn is_closing(&self) -> bool {
+        self.closing.is_some()
+    }
+
+    /// Where the peer is. On a client's side with several server addresses in its token, the one
+    /// it tries or uses.
+    #[must_use]
+    pub const fn peer_address(&self) -> PeerAddress {
+        self.peer
+    }
+
+    /// The client's id in the connect token, which is also renet's client id on the server. Random
+    /// for each token; not a player's name.
+    #[must_use]
+    pub const fn netcode_id(&self) -> u64 {
+        self.netcode_id
+    }
+
+    /// On the server's side, the sealed user data of the client's connect token. Authentic only if
+    /// the endpoint is not [`Authentication::Unsecure`](crate::Authentication::Unsecure).
+    #[must_use]
+    pub fn user_data(&self) -> Option<&[u8; TICKET_BYTES]> {
+        self.user_data.as_deref()
+    }
+
+    /// Counters since the link was made.
+    #[must_use]
+    pub const fn stats(&self) -> &LinkStats {
+        &self.stats
+    }
+
+    /// What waits now.
+    #[must_use]
+    pub fn backlog(&self) -> Backlog {
+        let (reliable_out, reliable_unacked, reliable_in) = self.reliable.backlog();
+        Backlog {
+            datagrams_out: self.outbox.len(),
+            datagrams_in: self.inbox.len(),
+            reliable_out,
+            reliable_unacked,
+            reliable_in,
+        }
+    }
+
+    /// renet's estimate of the round trip, zero before the first reliable message is acknowledged.
+    /// It includes the ticks of both sides and held-back acknowledgements: layers above measure
+    /// their own.
+    #[must_use]
+    pub const fn engine_rtt(&self) -> Duration {
+        self.rtt
+    }
+
+    /// When anything authentic last came from the peer, as elapsed time of `Time<Real>`.
+    #[must_use]
+    pub const fn heard_at(&self) -> Duration {
+        self.times.heard
+    }
+
+    /// Queues a state datagram for this tick's flush. Unreliable, unordered, at most once.
+    ///
+    /// Takes 1 to [`MAX_DATAGRAM`] bytes, the first at least
+    /// [`STATE_MARK`]. Costs a copy.
+    ///
+    /// # Errors
+    /// Any [`LinkError`] but [`LinkError::Backpressure`]; nothing was queued.
+    pub fn send_datagram(&mut self, datagram: &[u8]) -> Result<(), LinkError> {
+        self.check_open()?;
+        let Some(first) = datagram.first() else {
+            return Err(LinkError::Empty);
+        };
+        if *first < STATE_MARK {
+            return Err(LinkError::NotAState(*first));
+        }
+        if datagram.len() > MAX_DATAGRAM {
+            return Err(LinkError::TooLong {
+                len: datagram.len(),
+                max: MAX_DATAGRAM,
+            });
+        }
+        if self.outbox.len() >= self.bounds.datagrams_out {
+            return Err(LinkError::QueueFull);
+        }
+        self.outbox.push(datagram);
+        Ok(())
+    }
+
+    /// The oldest received state datagram. It shares a block of 64 KiB with its neighbours: keep
+    /// what was decoded, not the bytes.
+    pub fn recv_datagram(&mut self) -> Option<Bytes> {
+        self.inbox.pop()
+    }
+
+    /// All received state datagrams, oldest first.
+    pub fn drain_datagrams(&mut self) -> impl Iterator<Item = Bytes> + '_ {
+        std::iter::from_fn(|| self.inbox.pop())
+    }
+
+    /// Queues a message that arrives once and in the order of its channel, as long as the link
+    /// lives.
+    ///
+    /// # Errors
+    /// [`LinkError::Backpressure`] when too much waits on the channel, and for messages that are
+    /// empty or longer than [`Channel::max_message`]; nothing was queued.
+    pub fn send_reliable(&mut self, channel: Channel, message: Bytes) -> Result<(), LinkError> {
+        self.check_open()?;
+        self.reliable.send(channel, message)
+    }
+
+    /// The next reliable message. Read them: a link whose messages stay unread stops taking more.
+    pub fn recv_reliable(&mut self, channel: Channel) -> Option<Bytes> {
+        self.reliable.recv(channel)
+    }
+
+    /// Ends the link. What is queued leaves with the next flush; the goodbye follows as soon as
+    /// everything reliable is acknowledged, a tick later at the earliest and after
+    /// [`TransportConfig::close_ticks`] at the latest. Nothing more can be sent. A second call
+    /// changes nothing.
+    pub const fn close(&mut self, reason: CloseReason) {
+        match self.state {
+            LinkState::Connecting => self.doom(reason),
+            LinkState::Connected if self.closing.is_none() => {
+                self.closing = Some(Closing {
+                    reason,
+                    ticks_left: self.bounds.close_ticks,
+                    flushed: false,
+                });
+            }
+            LinkState::Connected | LinkState::Closed(_) => {}
+        }
+    }
+
+    /// Drops the link without a goodbye, as if this process had died. For tests of the peer.
+    pub const fn abandon(&mut self) {
+        self.doom(CloseReason::Abandoned);
+    }
+
+    /// Sets or changes the weather of this link, on this side. Datagrams on their way arrive as
+    /// they would have.
+    pub fn set_conditioner(&mut self, config: ConditionerConfig) {
+        match &mut self.weather {
+            Some(weather) => weather.change(&config),
+            None => self.weather = Some(Box::new(Weather::new(&config))),
+        }
+    }
+
+    const fn check_open(&self) -> Result<(), LinkError> {
+        match self.state {
+            LinkState::Connected if self.closing.is_none() => Ok(()),
+            LinkState::Connected => Err(LinkError::Closing),
+            LinkState::Connecting | LinkState::Closed(_) => Err(LinkError::NotConnected),
+        }
+    }
+
+    /// Marks the link to end at once. The first reason stays.
+    pub(crate) const fn doom(&mut self, reason: CloseReason) {
+        if self.doom.is_none() && !matches!(self.state, LinkState::Closed(_)) {
+            self.doom = Some(reason);
+        }
+    }
+
+    pub(crate) const fn doomed(&self) -> Option<CloseReason> {
+        self.doom
+    }
+
+    /// The client's side: the server accepted.
+    pub(crate) const fn establish(&mut self) {
+        if matches!(self.state, LinkState::Connecting) {
+            self.state = LinkState::Connected;
+        }
+    }
+
+    pub(crate) const fn set_peer(&mut self, peer: PeerAddress) {
+        self.peer = peer;
+    }
+
+    /// Ends it. What was received stays readable.
+    pub(crate) fn finish(&mut self, reason: CloseReason) {
+        self.state = LinkState::Closed(reason);
+        self.closing = None;
+        self.doom = None;
+        self.outbox.clear();
+        self.weather = None;
+    }
+
+    /// One tick of a closed link. `true` when its slot can be freed.
+    pub(crate) const fn decay(&mut self) -> bool {
+        if matches!(self.state, LinkState::Closed(_)) {
+            self.readable = self.readable.saturating_sub(1);
+        }
+        self.readable == 0
+    }
+
+    /// Counts a refused packet; too many faults end the link.
+    pub(crate) fn refuse(&mut self, kind: Refused, now: Duration) {
+        self.stats.refused.count(kind);
+        if kind.is_fault() && !self.faults.bear(now) {
+            self.doom(CloseReason::Misbehaved);
+        }
+    }
+
+    /// The weather of arriving datagrams, if there is any.
+    pub(crate) fn incoming(&mut self) -> Option<&mut crate::Conditioner> {
+        self.weather
+            .as_deref_mut()
+            .map(|weather| &mut weather.receive)
+            .filter(|conditioner| !conditioner.is_clear())
+    }
+
+    /// The way out for sealed datagrams.
+    pub(crate) fn path(&mut self, now: Duration) -> Path<'_> {
+        Path::new(
+            self.weather.as_deref_mut().map(|weather| &mut weather.send),
+            now,
+        )
+    }
+
+    /// Takes the payload of an authentic packet of `wire` bytes.
+    pub(crate) fn accept(
+        &mut self,
+        payload: &[u8],
+        wire: usize,
+        engine: &mut dyn Engine,
+        now: Duration,
+    ) {
+        self.times.heard = now;
+        let class = match payload.first() {
+            Some(first) if *first >= STATE_MARK => Class::State,
+            _ => Class::Reliable,
+        };
+        self.stats.received.carried(class, payload.len(), wire);
+        let verdict = match class {
+            _ if payload.is_empty() => Err(Refused::EmptyPayload),
+            Class::State if payload.len() > MAX_DATAGRAM => Err(Refused::StateTooLong),
+            Class::State => match self.inbox.push(payload, self.bounds.datagrams_in) {
+                true => Err(Refused::Unread),
+                false => Ok(()),
+            },
+            Class::Reliable => self.reliable.accept(payload, engine),
+        };
+        if let Err(kind) = verdict {
+            self.refuse(kind, now);
+        }
+    }
+
+    /// Moves what the reliable engine has to the link's queues, and looks after the engine.
+    pub(crate) fn settle(&mut self, engine: &mut dyn Engine) {
+        self.reliable.collect(engine);
+        if engine.is_disconnected() {
+            // The application ended it through renet's resource, or renet gave up.
+            self.doom(CloseReason::Engine);
+        }
+    }
+
+    /// Sends this tick's datagrams and reliable packets.
+    pub(crate) fn flush(
+        &mut self,
+        engine: &mut dyn Engine,
+        carrier: &mut dyn Carrier,
+        now: Duration,
+    ) {
+        if !self.is_connected() {
+            return;
+        }
+        let weather = self.weather.as_deref_mut().map(|weather| &mut weather.send);
+        let mut path = Path::new(weather, now);
+        let (stats, times) = (&mut self.stats, &mut self.times);
+        let mut send = |payload: &[u8], class| match carrier.send(payload, &mut path) {
+            Ok(wire) => {
+                stats.sent.carried(class, payload.len(), wire);
+                times.sent = now;
+            }
+            Err(kind) => stats.refused.count(kind),
+        };
+        for datagram in self.outbox.iter() {
+            send(datagram, Class::State);
+        }
+        self.outbox.clear();
+        self.reliable
+            .flush(now, engine, |packet| send(packet, Class::Reliable));
+        self.rtt = Duration::try_from_secs_f64(engine.rtt()).unwrap_or_default();
+        self.advance_closing(engine);
+    }
+
+    fn advance_closing(&mut self, engine: &dyn Engine) {
+        let Some(closing) = &mut self.closing else {
+            return;
+        };
+        let settled = closing.flushed && self.reliable.is_settled(engine);
+        closing.flushed = true;
+        let late = closing.ticks_left == 0;
+        closing.ticks_left = closing.ticks_left.saturating_sub(1);
+        let reason = closing.reason;
+        if settled || late {
+            self.doom(reason);
+        }
+    }
+}

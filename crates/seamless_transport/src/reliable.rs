@@ -1,0 +1,202 @@
+//! The reliable half of a link: our queues in front of renet and behind it, and the gate between.
+
+use std::{collections::VecDeque, time::Duration};
+
+use bytes::Bytes;
+
+use crate::{
+    Channel, LinkError, Refused,
+    channel::MESSAGE_OVERHEAD,
+    engine::Engine,
+    flight::Flight,
+    gate::{AckRangeGuard, MAX_ACK_RANGES, ReceiveWindow, ReliablePacket, parse_reliable},
+    pacing::AckPacer,
+};
+
+/// Messages with a bound on their bytes.
+#[derive(Debug, Default)]
+struct Queue {
+    messages: VecDeque<Bytes>,
+    bytes: usize,
+}
+
+const fn cost(len: usize) -> usize {
+    len + MESSAGE_OVERHEAD
+}
+
+impl Queue {
+    fn push(&mut self, message: Bytes) {
+        self.bytes += cost(message.len());
+        self.messages.push_back(message);
+    }
+
+    fn pop(&mut self) -> Option<Bytes> {
+        let message = self.messages.pop_front()?;
+        self.bytes -= cost(message.len());
+        Some(message)
+    }
+}
+
+/// Everything reliable about one link.
+///
+/// Out: our queue, then renet, as much as renet's bytes and the receiver's window allow. A full
+/// renet channel would end the connection; a full queue of ours is an error to the caller.
+/// In: the gate, renet, then our queue. When nobody reads, the gate refuses packets, which are
+/// then not acknowledged and come again: the sender slows down, nothing grows.
+#[derive(Debug)]
+pub(crate) struct Reliable {
+    out: [Queue; 2],
+    inn: [Queue; 2],
+    windows: [ReceiveWindow; 2],
+    ranges: AckRangeGuard,
+    flight: Flight,
+    acks: AckPacer,
+}
+
+impl Default for Reliable {
+    fn default() -> Self {
+        Self {
+            out: Default::default(),
+            inn: Default::default(),
+            windows: Channel::ALL.map(ReceiveWindow::new),
+            ranges: AckRangeGuard::default(),
+            flight: Flight::default(),
+            acks: AckPacer::default(),
+        }
+    }
+}
+
+impl Reliable {
+    pub(crate) fn send(&mut self, channel: Channel, message: Bytes) -> Result<(), LinkError> {
+        let (len, max) = (message.len(), channel.max_message());
+        if len == 0 {
+            return Err(LinkError::Empty);
+        }
+        if len > max {
+            return Err(LinkError::TooLong { len, max });
+        }
+        let queue = &mut self.out[channel as usize];
+        if queue.bytes + cost(len) > channel.max_backlog() {
+            return Err(LinkError::Backpressure(channel));
+        }
+        queue.push(message);
+        Ok(())
+    }
+
+    pub(crate) fn recv(&mut self, channel: Channel) -> Option<Bytes> {
+        self.inn[channel as usize].pop()
+    }
+
+    /// Bytes waiting in front of renet, unacknowledged messages, bytes not read.
+    pub(crate) fn backlog(&self) -> (usize, usize, usize) {
+        let bytes = |queues: &[Queue; 2]| queues.iter().map(|queue| queue.bytes).sum();
+        (bytes(&self.out), self.flight.len(), bytes(&self.inn))
+    }
+
+    /// Nothing waits to be sent or acknowledged.
+    pub(crate) fn is_settled(&self, engine: &dyn Engine) -> bool {
+        self.out.iter().all(|queue| queue.messages.is_empty())
+            && Channel::ALL
+                .iter()
+                .all(|channel| engine.is_settled(*channel))
+    }
+
+    /// Gives renet a packet that the gate let through.
+    pub(crate) fn accept(&mut self, bytes: &[u8], engine: &mut dyn Engine) -> Result<(), Refused> {
+        let packet = parse_reliable(bytes)?;
+        // Both guards or neither: a refused packet must not look received.
+        let mut ranges = self.ranges;
+        ranges.admit(packet.sequence())?;
+        match packet {
+            ReliablePacket::Messages {
+                channel, messages, ..
+            } => {
+                self.windows[channel as usize].admit_messages(messages)?;
+                self.acks.on_data();
+            }
+            ReliablePacket::Slice { channel, slice, .. } => {
+                self.windows[channel as usize].admit_slice(slice)?;
+                self.acks.on_data();
+            }
+            ReliablePacket::Acks { acks, .. } => {
+                self.flight.acknowledge(acks)?;
+                self.acks.on_acks(acks.count());
+            }
+        }
+        self.ranges = ranges;
+        engine.process(bytes);
+        self.collect(engine);
+        Ok(())
+    }
+
+    /// Moves what renet has in order to our queue, as long as there is room.
+    pub(crate) fn collect(&mut self, engine: &mut dyn Engine) {
+        for channel in Channel::ALL {
+            let queue = &mut self.inn[channel as usize];
+            while queue.bytes < channel.unread_bytes() {
+                let Some(message) = engine.receive(channel) else {
+                    break;
+                };
+                self.windows[channel as usize].read();
+                queue.push(message);
+            }
+        }
+    }
+
+    /// The packets of this tick, each handed to `send`. Call once a tick, after renet's update.
+    ///
+    /// Costs a few comparisons when nothing waits, is unacknowledged, or must be acknowledged.
+    pub(crate) fn flush(
+        &mut self,
+        now: Duration,
+        engine: &mut dyn Engine,
+        mut send: impl FnMut(&[u8]),
+    ) {
+        self.flight.expire(now);
+        let mut open = false;
+        for channel in Channel::ALL {
+            self.feed(channel, engine);
+            let settled = engine.is_settled(channel);
+            if settled {
+                self.flight.settle(channel);
+            }
+            open |= !settled;
+        }
+        let ack = self.acks.is_due(now);
+        // renet writes its ranges into every acknowledgement, so asking it also tells their
+        // number when the guard's bound has grown.
+        if !open && !ack && self.ranges.ranges() <= MAX_ACK_RANGES / 2 {
+            return;
+        }
+        let mut ranges = 0;
+        for packet in engine.packets() {
+            // An empty packet, which renet makes before a message of nearly a slice, is no packet
+            // to our gate either.
+            let Ok(parsed) = parse_reliable(&packet) else {
+                continue;
+            };
+            self.flight.send(now, &parsed);
+            if let ReliablePacket::Acks { acks, .. } = parsed {
+                ranges = acks.count();
+                if !ack {
+                    continue;
+                }
+                self.acks.on_sent(now);
+            }
+            send(&packet);
+        }
+        self.ranges.refresh(ranges);
+    }
+
+    fn feed(&mut self, channel: Channel, engine: &mut dyn Engine) {
+        let queue = &mut self.out[channel as usize];
+        while let Some(next) = queue.messages.front() {
+            if next.len() > engine.free_bytes(channel) || !self.flight.has_room(channel) {
+                break;
+            }
+            let Some(message) = queue.pop() else { break };
+            self.flight.give(channel, message.len());
+            engine.send(channel, message);
+        }
+    }
+}
