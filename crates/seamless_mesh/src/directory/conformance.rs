@@ -743,7 +743,7 @@ pub fn a_checkpoint_under_a_former_term_is_refused_and_named(open: &Opener) {
         cell: HOME,
     };
     let other = scene.d.create(scene.s, OpId(3), &create).expect("new");
-    scene
+    let claimed = scene
         .d
         .claim(scene.t, OpId(2), &scene.claim())
         .expect("all holds");
@@ -760,7 +760,7 @@ pub fn a_checkpoint_under_a_former_term_is_refused_and_named(open: &Opener) {
         .expect("present");
     let foreign = CheckpointOutcome::Foreign {
         entity: name(ROOT),
-        owner: Some(scene.t),
+        row: Some((scene.t, claimed)),
     };
     assert_eq!(outcomes[0], foreign);
     assert!(matches!(outcomes[1], CheckpointOutcome::Stored { .. }));
@@ -779,7 +779,7 @@ pub fn a_checkpoint_under_a_former_term_is_refused_and_named(open: &Opener) {
         .checkpoint(scene.s, OpId(6), &[old])
         .expect("present");
     assert!(
-        matches!(outcomes[..], [CheckpointOutcome::Foreign { owner: Some(owner), .. }] if owner == scene.s)
+        matches!(outcomes[..], [CheckpointOutcome::Foreign { row: Some(row), .. }] if row == (scene.s, aborted))
     );
 }
 
@@ -800,7 +800,7 @@ pub fn a_checkpoint_never_brings_a_retired_root_back(open: &Opener) {
         outcomes,
         [CheckpointOutcome::Foreign {
             entity: name(ROOT),
-            owner: None
+            row: None
         }]
     );
     assert_eq!(scene.d.head(name(ROOT)), Ok(None));

@@ -121,7 +121,7 @@ pub type Result<T> = std::result::Result<T, DirectoryError>;
 ///
 /// # Contract
 ///
-/// * **Terms** come from one counter. `create`, `regroup` when it creates, `claim`, `abort`,
+/// * **Terms** come from one counter. `create`, `regroup` when it makes the root, `claim`, `abort`,
 ///   `reclaim` and every change of a cell's owner draw one; it is never drawn again and none is
 ///   lower than one drawn before.
 /// * **Every changing method** is refused with [`Refusal::NodeGone`] if the caller's record, in
@@ -203,8 +203,8 @@ pub trait Directory: Send {
     fn retire(&mut self, node: NodeRef, root: GlobalEntity) -> Result<u32>;
 
     /// Makes the rows of a root the ones named: rows that were under it and are not named become
-    /// roots of their own, rows that are missing are made. The manifest's version rises if
-    /// anything changed.
+    /// roots of their own, rows that are missing are made: under a fresh term with the root, under
+    /// the root's term without it. The manifest's version rises if anything changed.
     ///
     /// # Errors
     /// [`Refusal::NotOwner`] if any row concerned is another node's; [`Refusal::PlayerExists`];

@@ -213,6 +213,8 @@ pub struct Regrouped {
     pub manifest: u32,
     /// The root's player.
     pub player: Option<PeerId>,
+    /// Whether the root's row was made by this.
+    pub made: bool,
 }
 
 /// The commit of a handover: a compare-and-swap, made by the target.
@@ -252,7 +254,8 @@ pub struct Reclaimed {
 pub struct Checkpoint {
     /// Which root. Its row must exist and be the caller's.
     pub root: GlobalEntity,
-    /// Under which term the caller simulates it.
+    /// Under which term the caller simulates it: the row's, or a later one that the entity had as
+    /// part of another group. Under an earlier one nothing is stored.
     pub term: Term,
     /// At the end of which tick all states were.
     pub tick: Tick,
@@ -278,7 +281,7 @@ pub enum CheckpointOutcome {
     Foreign {
         /// Which.
         entity: GlobalEntity,
-        /// Whose it is.
-        owner: Option<NodeRef>,
+        /// Whose it is, and under which term.
+        row: Option<(NodeRef, Term)>,
     },
 }

@@ -418,8 +418,12 @@ fn apply(
     if arrangement.missing.is_empty() {
         return Ok(());
     }
-    let cell = t.entity(regroup.root)?.map_or(regroup.cell, |row| row.cell);
-    let fresh = fresh_row(node, op, draw(t)?, cell);
+    // What is new under a root that is there takes the root's term, which its owner knows.
+    let (cell, term) = match t.entity(regroup.root)? {
+        Some(root) => (root.cell, root.term),
+        None => (regroup.cell, draw(t)?),
+    };
+    let fresh = fresh_row(node, op, term, cell);
     for &entity in &arrangement.missing {
         let player = if entity == regroup.root {
             regroup.player
@@ -457,6 +461,7 @@ pub fn regroup(
             term: row.term,
             manifest: row.manifest,
             player: row.player,
+            made: row.op == op,
         }),
         None => Err(stale(regroup.root, None).into()),
     }
@@ -615,18 +620,31 @@ fn checkpoint_one(
     op: OpId,
     group: &Checkpoint,
 ) -> Result<CheckpointOutcome> {
-    let foreign = |entity, owner| Ok(CheckpointOutcome::Foreign { entity, owner });
-    let root = match t.entity(group.root)? {
-        Some(row) if row.owner == node && row.term == group.term => row,
-        found => return foreign(group.root, found.map(|row| row.owner)),
+    let foreign = |entity, row: Option<EntityRecord>| {
+        let row = row.map(|row| (row.owner, row.term));
+        Ok(CheckpointOutcome::Foreign { entity, row })
     };
-    if (root.written, root.tick) > (group.term, group.tick) {
-        return Ok(CheckpointOutcome::Older);
+    let root = match t.entity(group.root)? {
+        Some(row) if row.owner == node && row.term <= group.term => row,
+        found => return foreign(group.root, found),
+    };
+    // A member may have been under a later term than its root, as a root of its own.
+    let stamp = |row: &EntityRecord| (group.term.max(row.term), group.tick);
+    for entity in group
+        .rows
+        .iter()
+        .map(|(entity, _)| *entity)
+        .chain([group.root])
+    {
+        let row = t.entity(entity)?;
+        if row.is_some_and(|row| (row.written, row.tick) > stamp(&row)) {
+            return Ok(CheckpointOutcome::Older);
+        }
     }
     let members = group.rows.iter().map(|(entity, _)| *entity);
     let arrangement = match arrange(t, node, group.root, members)? {
         Ok(arrangement) => arrangement,
-        Err(row) => return foreign(row.entity, Some(row.owner)),
+        Err(row) => return foreign(row.entity, Some(row)),
     };
     let regroup = Regroup {
         root: group.root,
@@ -649,7 +667,7 @@ fn checkpoint_one(
         }
         t.put_entity(&EntityRecord {
             cell: group.cell,
-            written: group.term,
+            written: stamp(&row).0,
             tick: group.tick,
             last_input: group.last_input,
             ..row
