@@ -61,6 +61,8 @@ pub struct RefusedStats {
     pub duplicates: u64,
     /// Datagrams that could not be read.
     pub malformed: u64,
+    /// Datagrams so late that their baselines were gone.
+    pub late: u64,
     /// Records after a newer one.
     pub stale: u64,
     /// Records of a writer who may not write.
@@ -76,6 +78,7 @@ impl From<&ReceiveCounters> for RefusedStats {
         Self {
             duplicates: c.duplicates,
             malformed: c.malformed,
+            late: c.late,
             stale: c.stale,
             fenced: c.fenced,
             undecodable: c.undecodable,

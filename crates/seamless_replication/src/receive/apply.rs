@@ -480,27 +480,53 @@ fn show(world: &mut World, slot: &mut RemoteSlot, entity: Entity, part: Part) ->
     good
 }
 
-/// Takes one leave.
-pub(crate) fn take_leave(world: &mut World, peer: &mut Peer, leave: &Leave, tick: Tick) {
+/// Takes one leave. False if its datagram must not be acknowledged.
+///
+/// A leave of an entity that we never heard of counts too: what is still on its way of it must not
+/// bring it to life.
+pub(crate) fn take_leave(world: &mut World, peer: &mut Peer, leave: &Leave, tick: Tick) -> bool {
     let WireId {
         allocator,
         index,
         generation,
     } = leave.id;
-    let Some(slot) = peer.receiver.table.get_mut(allocator, index) else {
-        return;
-    };
-    if allocator != Allocator::Peer
-        || slot.generation != generation
-        || slot.newest.is_some_and(|newest| tick <= newest)
-    {
-        peer.receiver.counters.stale += 1;
-        return;
+    if allocator != Allocator::Peer {
+        peer.receiver.counters.fenced += 1;
+        return false;
     }
-    slot.newest = Some(tick);
-    if let Some(entity) = peer.receiver.table.end_life(allocator, index) {
+    let limits = world.resource::<ReplicationConfig>().limits(peer.side);
+    let receiver = &mut peer.receiver;
+    if receiver
+        .table
+        .redirect(allocator, index)
+        .is_some_and(|r| r.generation == generation)
+    {
+        // The holder does not despawn what it gave to us.
+        receiver.counters.stale += 1;
+        return true;
+    }
+    let Some(slot) = receiver.table.entry(allocator, index, limits.entities) else {
+        receiver.counters.refused += 1;
+        return false;
+    };
+    let known = slot.newest;
+    let ahead = generation.wrapping_sub(slot.generation) as i32;
+    if known.is_some_and(|newest| ahead < 0 || (ahead == 0 && tick <= newest)) {
+        receiver.counters.stale += 1;
+        return true;
+    }
+    let ended = receiver.table.end_life(allocator, index);
+    if ahead != 0 {
+        receiver.table.begin_life(allocator, index);
+    }
+    if let Some(slot) = receiver.table.get_mut(allocator, index) {
+        slot.generation = generation;
+        slot.newest = Some(tick);
+    }
+    if let Some(entity) = ended {
         end_remote(world, peer.link, entity, leave.reason);
     }
+    true
 }
 
 /// A link tells no more of an entity: another one takes over, or the entity goes.

@@ -11,7 +11,7 @@ use seamless_wire::{
     record::Version,
 };
 
-use super::{ParseContext, apply, parse, parse_big_row};
+use super::{ParseContext, ParseError, apply, parse, parse_big_row};
 use crate::{
     clock::NetClock,
     inputs::{Inboxes, InputOutbox},
@@ -217,6 +217,10 @@ fn take_datagram(world: &mut World, peer: &mut Peer, bytes: &[u8]) {
     };
     let parsed = match parsed {
         Ok(parsed) => parsed,
+        Err(ParseError::Late(_)) => {
+            peer.receiver.counters.late += 1;
+            return;
+        }
         Err(error) => return malformed(peer, &error.to_string()),
     };
     let tick = parsed.header.tick;
@@ -239,7 +243,7 @@ fn take_datagram(world: &mut World, peer: &mut Peer, bytes: &[u8]) {
         peer.receiver.control.take(parsed.control);
     }
     for leave in &parsed.leaves {
-        apply::take_leave(world, peer, leave, tick);
+        kept &= apply::take_leave(world, peer, leave, tick);
     }
     for row in parsed.rows {
         kept &= apply::take_row(world, peer, row);

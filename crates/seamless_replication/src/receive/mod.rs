@@ -10,7 +10,7 @@ pub(crate) mod driver;
 mod parse;
 mod table;
 
-pub(crate) use parse::{ParseContext, ParsedRow, parse, parse_big_row};
+pub(crate) use parse::{ParseContext, ParseError, ParsedRow, parse, parse_big_row};
 pub(crate) use table::{Redirect, RemoteTable};
 
 use crate::peer::{acks::Received, control::ControlIn};
@@ -34,6 +34,8 @@ pub(crate) struct ReceiveCounters {
     pub(crate) duplicates: u64,
     /// Datagrams that could not be read.
     pub(crate) malformed: u64,
+    /// Datagrams so late that their baselines are gone.
+    pub(crate) late: u64,
     /// Records that came after a newer one.
     pub(crate) stale: u64,
     /// Records of a writer who may not write.

@@ -60,11 +60,23 @@ pub(crate) struct ParseContext<'a> {
     pub(crate) header: HeaderContext,
 }
 
+/// Why a datagram was not read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ParseError {
+    /// No honest peer wrote it.
+    #[error("malformed: {0}")]
+    Malformed(#[from] WireError),
+    /// A record is against a row that is not kept any more: the datagram is late. Its sender will
+    /// find it lost and send what is newest.
+    #[error("late: no baseline for entity {0}")]
+    Late(u32),
+}
+
 /// Reads one datagram.
 ///
 /// # Errors
-/// [`WireError`] for the first thing that does not make sense; then nothing of it counts.
-pub(crate) fn parse(bytes: &[u8], context: &mut ParseContext<'_>) -> Result<Parsed, WireError> {
+/// [`ParseError`] for the first thing that does not make sense; then nothing of it counts.
+pub(crate) fn parse(bytes: &[u8], context: &mut ParseContext<'_>) -> Result<Parsed, ParseError> {
     let mut r = BitReader::new(bytes);
     let header = StateHeader::read(&mut r, context.header)?;
     let tick = header.tick;
@@ -101,7 +113,8 @@ pub(crate) fn parse(bytes: &[u8], context: &mut ParseContext<'_>) -> Result<Pars
         return Err(WireError::Invalid {
             what: "content of an unnumbered datagram",
             value: 0,
-        });
+        }
+        .into());
     }
     Ok(parsed)
 }
@@ -113,7 +126,7 @@ pub(crate) fn parse(bytes: &[u8], context: &mut ParseContext<'_>) -> Result<Pars
 pub(crate) fn parse_big_row(
     big: &BigRow,
     context: &mut ParseContext<'_>,
-) -> Result<ParsedRow, WireError> {
+) -> Result<ParsedRow, ParseError> {
     let mut r = BitReader::new(&big.section);
     let mut rows = Vec::new();
     read_rows(&mut r, big.tick, context, &mut rows)?;
@@ -123,7 +136,8 @@ pub(crate) fn parse_big_row(
         _ => Err(WireError::Invalid {
             what: "number of big rows",
             value: rows.len() as u64,
-        }),
+        }
+        .into()),
     }
 }
 
@@ -132,14 +146,15 @@ fn read_rows(
     tick: Tick,
     context: &mut ParseContext<'_>,
     out: &mut Vec<ParsedRow>,
-) -> Result<(), WireError> {
+) -> Result<(), ParseError> {
     let head = RowsHead::read(r, context.registry.components().len())?;
     let Some(set) = context.sets.intern(&head.components) else {
         let value = head.components.len() as u64;
         return Err(WireError::Invalid {
             what: "set of components",
             value,
-        });
+        }
+        .into());
     };
     let mut cursor = RecordCursor::default();
     let mut builder = RowBuilder::default();
@@ -153,7 +168,8 @@ fn read_rows(
                 what: "unfolded datagram",
                 value,
                 max,
-            });
+            }
+            .into());
         }
         out.push(row);
     }
@@ -172,7 +188,7 @@ fn read_record(
     record: &RecordHead,
     builder: &mut RowBuilder,
     context: &ParseContext<'_>,
-) -> Result<ParsedRow, WireError> {
+) -> Result<ParsedRow, ParseError> {
     let mut parsed = ParsedRow {
         allocator: head.allocator,
         index: record.index,
@@ -199,10 +215,7 @@ fn read_record(
             age,
             mask,
         } => {
-            let missing = || WireError::Invalid {
-                what: "baseline of an entity",
-                value: record.index.into(),
-            };
+            let missing = || ParseError::Late(record.index);
             let table = &context.receiver.table;
             let slot = match table.redirect(head.allocator, record.index) {
                 Some(redirect) => table.get(Allocator::Local, redirect.slot),
@@ -213,10 +226,7 @@ fn read_record(
                 .newest
                 .is_some_and(|newest| newest.since(tick) > MAX_LATENESS)
             {
-                return Err(WireError::Invalid {
-                    what: "age of a record",
-                    value: tick.0.into(),
-                });
+                return Err(missing());
             }
             let version = Version::widen8(slot.ring.last(), baseline);
             let stored = slot.ring.get(version).ok_or_else(missing)?;
@@ -258,7 +268,8 @@ fn read_record(
                     what: "row",
                     value: len as u64,
                     max,
-                });
+                }
+                .into());
             }
             builder.end_value();
         }

@@ -90,7 +90,12 @@ impl Sender {
     pub(crate) fn appear(&mut self, slot: u32, generation: u32) {
         let appeared = self.next;
         let state = self.slot_mut(slot);
-        *state = LinkSlot::appearing(generation, appeared);
+        // What it was told in an earlier life it may still show, until it acknowledged the end.
+        let told = state.told;
+        *state = LinkSlot {
+            told,
+            ..LinkSlot::appearing(generation, appeared)
+        };
         self.visible.insert(slot as usize);
         self.dirty.insert(slot as usize);
     }
