@@ -65,6 +65,7 @@ impl Run {
             config.clock = Duration::from_secs(3600 * rng.below(3));
             config.drift_ppm = rng.below(20_000) as i32 - 10_000;
             game.add(config);
+            game.side_mut(id).noting = env::var_os("SEAMLESS_SEED").is_some();
         }
         game.mesh.locks(rng.per_mille(500));
         game.run(ms(60));
@@ -224,6 +225,11 @@ fn schedule(seed: u64) -> (usize, [u32; 6]) {
     }
     run.heal();
     run.game.settle(ms(3000));
+    if env::var_os("SEAMLESS_SAID").is_some() {
+        for (id, side) in &run.game.sides {
+            println!("{id}: {:#?}", side.said);
+        }
+    }
     let rows = run.game.mesh.directory().rows();
     let roots = rows.iter().filter(|row| row.player.is_some()).count();
     let oracle = &run.game.oracle;

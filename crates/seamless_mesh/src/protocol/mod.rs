@@ -26,7 +26,7 @@
 //!
 //! * Time never falls.
 //! * Every [`Action::Send`] and [`Action::Directory`] is answered exactly once, with an error if
-//!   need be, within a bounded time. Directory operations are carried out in order.
+//!   need be, within a bounded time. Directory operations are carried out and answered in order.
 //! * Every [`Action::Stage`] is answered by [`Input::Staged`], best before anything else.
 //! * Every [`Input::Request`] gets at most one [`Action::Respond`]; the driver has a timeout.
 

@@ -110,6 +110,8 @@ struct Process {
     alive: Option<Alive>,
     /// When its last directory operation is made; later ones come after it.
     directory: Duration,
+    /// When its last one is answered.
+    answered: Duration,
     answers: Vec<(PeerId, SessionReply)>,
 }
 
@@ -212,6 +214,7 @@ impl World {
             config,
             alive: None,
             directory: Duration::ZERO,
+            answered: Duration::ZERO,
             answers: Vec::new(),
         };
         self.processes.insert(id, process);
@@ -529,7 +532,11 @@ impl World {
         if fate == DirectoryFate::DiesAfter && self.alive_mut(node, life).is_some() {
             self.crash(node);
         }
-        let when = self.now + wait;
+        let mut when = self.now + wait;
+        if let Some(process) = self.processes.get_mut(&node) {
+            process.answered = process.answered.max(when);
+            when = process.answered;
+        }
         self.at(
             when,
             Event::Answer {

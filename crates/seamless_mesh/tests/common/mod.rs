@@ -52,8 +52,9 @@ pub struct Side {
     pub reserved: BTreeMap<GlobalEntity, HandoverId>,
     pub attached: BTreeSet<HandoverId>,
     pub expected: BTreeSet<HandoverId>,
-    /// Everything that the node said, in words.
+    /// Everything that the node said, in words, if it is noted.
     pub said: Vec<String>,
+    pub noting: bool,
     pub rejected: Vec<(GlobalEntity, RejectReason)>,
     pub healthy: bool,
     /// Attach the client of every expected handover at once.
@@ -84,6 +85,7 @@ pub struct Game {
     pub sides: BTreeMap<NodeId, Side>,
     pub oracle: Oracle,
     made: BTreeSet<GlobalEntity>,
+    looked: u64,
     seed: u64,
 }
 
@@ -126,6 +128,7 @@ impl Game {
             sides: BTreeMap::new(),
             oracle: Oracle::default(),
             made: BTreeSet::new(),
+            looked: 0,
             seed,
         }
     }
@@ -250,6 +253,11 @@ impl Game {
                 );
             }
         }
+        let version = self.mesh.directory().version();
+        if version == self.looked {
+            return;
+        }
+        self.looked = version;
         for row in self.mesh.directory().rows() {
             let stored = (row.written, row.tick);
             let before = self.oracle.stored.insert(row.entity, stored);
@@ -466,7 +474,9 @@ impl Game {
                     self.checkpoint(id);
                 }
             }
-            self.run(ms(100));
+            let to = self.now() + ms(20);
+            self.mesh.advance(to);
+            self.frame();
         }
         if !settled(self) {
             let rows = roots(self);
@@ -500,6 +510,7 @@ impl Side {
             attached: BTreeSet::new(),
             expected: BTreeSet::new(),
             said: Vec::new(),
+            noting: true,
             rejected: Vec::new(),
             healthy: true,
             attach: true,
@@ -522,7 +533,9 @@ impl Side {
     }
 
     fn hear(&mut self, event: MeshEvent, oracle: &mut Oracle, seed: u64) {
-        self.said.push(format!("{:?} {event:?}", self.node.now()));
+        if self.noting {
+            self.said.push(format!("{:?} {event:?}", self.node.now()));
+        }
         match event {
             MeshEvent::Joined { node, .. } => {
                 self.me = Some(node);
