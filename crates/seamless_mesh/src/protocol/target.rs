@@ -317,14 +317,22 @@ impl NodeCore {
     }
 
     pub(super) fn on_release(&mut self, release: Release) {
-        let root = release.handover.root;
-        let reserved =
-            self.targets.incoming.get(&root).is_some_and(|incoming| {
-                incoming.handover == release.handover && !incoming.committed()
-            });
+        let handover = release.handover;
+        let incoming = self.targets.incoming.get(&handover.root);
+        let incoming = incoming.filter(|incoming| incoming.handover == handover);
+        let (here, committed) = (
+            incoming.is_some(),
+            incoming.is_some_and(Incoming::committed),
+        );
         // A COMMIT that is here is decided by the directory.
-        if reserved {
-            self.unexpect(root, Outcome::Cancelled);
+        if committed || self.targets.ended.contains_key(&handover) {
+            return;
+        }
+        // A PREPARE that comes late finds it ended.
+        self.targets
+            .remember(handover, HandoverStatus::Void, release.from);
+        if here {
+            self.unexpect(handover.root, Outcome::Cancelled);
         }
     }
 
