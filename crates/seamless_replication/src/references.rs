@@ -2,7 +2,9 @@
 //!
 //! On the wire a reference is the entity's name, in the bits of an `Entity`. A name that is not
 //! here yet reserves an empty entity at once, so that no record ever waits for another; the
-//! record that spawns it later moves in there. A reservation that nothing refers to any more goes.
+//! record that spawns it later moves in there. What leaves our sight while something refers to it
+//! is emptied instead of despawned, for the same reason. A reservation that nothing refers to any
+//! more goes.
 
 use std::any::TypeId;
 
@@ -12,6 +14,7 @@ use bevy::{
     prelude::*,
 };
 use seamless_wire::GlobalEntity;
+use smallvec::SmallVec;
 
 use crate::slots::{NetSlot, Slots};
 
@@ -36,66 +39,86 @@ impl EntityMapper for ToNames<'_> {
     fn set_mapped(&mut self, _source: Entity, _target: Entity) {}
 }
 
-/// Names that are referred to and not here.
+/// One component of one entity.
+type Referrer = (Entity, TypeId);
+
+/// Who refers to whom, as far as peers told us, and who is referred to without being here.
 #[derive(Resource, Default)]
 pub(crate) struct References {
-    reserved: HashMap<GlobalEntity, Reservation>,
-}
-
-struct Reservation {
-    entity: Entity,
-    referrers: HashSet<(Entity, TypeId)>,
+    reserved: HashMap<GlobalEntity, Entity>,
+    by_name: HashMap<GlobalEntity, HashSet<Referrer>>,
+    by_referrer: HashMap<Referrer, SmallVec<[GlobalEntity; 2]>>,
 }
 
 impl References {
     fn name_of(&self, entity: Entity) -> Option<GlobalEntity> {
         self.reserved
             .iter()
-            .find(|(_, r)| r.entity == entity)
+            .find(|(_, e)| **e == entity)
             .map(|(name, _)| *name)
     }
 
     /// The entity that was reserved for this name; the caller moves in.
     pub(crate) fn claim(&mut self, global: GlobalEntity) -> Option<Entity> {
-        self.reserved
-            .remove(&global)
-            .map(|reservation| reservation.entity)
+        self.reserved.remove(&global)
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.reserved.len()
+    /// Whether the entity with this name should be emptied rather than despawned when it leaves:
+    /// something refers to it. It is reserved then.
+    pub(crate) fn retain(&mut self, global: GlobalEntity, entity: Entity) -> bool {
+        let wanted = self
+            .by_name
+            .get(&global)
+            .is_some_and(|referrers| !referrers.is_empty())
+            && self.reserved.len() < MAX_RESERVATIONS;
+        if wanted {
+            self.reserved.insert(global, entity);
+        }
+        wanted
+    }
+
+    fn set(&mut self, referrer: Referrer, names: SmallVec<[GlobalEntity; 2]>) {
+        let old = if names.is_empty() {
+            self.by_referrer.remove(&referrer)
+        } else {
+            self.by_referrer.insert(referrer, names.clone())
+        };
+        for name in old
+            .into_iter()
+            .flatten()
+            .filter(|name| !names.contains(name))
+        {
+            if let Some(referrers) = self.by_name.get_mut(&name) {
+                referrers.remove(&referrer);
+            }
+        }
+        for name in names {
+            self.by_name.entry(name).or_default().insert(referrer);
+        }
     }
 }
 
 /// Names to local entities, for one component of one entity.
 pub(crate) struct ToLocal<'w> {
     world: &'w mut World,
-    referrer: (Entity, TypeId),
-    waiting: Vec<GlobalEntity>,
+    referrer: Referrer,
+    names: SmallVec<[GlobalEntity; 2]>,
 }
 
 impl<'w> ToLocal<'w> {
-    pub(crate) const fn new(world: &'w mut World, referrer: Entity, component: TypeId) -> Self {
+    pub(crate) fn new(world: &'w mut World, referrer: Entity, component: TypeId) -> Self {
         Self {
             world,
             referrer: (referrer, component),
-            waiting: Vec::new(),
+            names: SmallVec::new(),
         }
     }
 
-    /// Writes down which names this component waits for.
+    /// Writes down whom this component refers to.
     pub(crate) fn finish(self) {
-        let mut references = self.world.resource_mut::<References>();
-        if references.reserved.is_empty() {
-            return;
-        }
-        for (name, reservation) in &mut references.reserved {
-            if self.waiting.contains(name) {
-                reservation.referrers.insert(self.referrer);
-            } else {
-                reservation.referrers.remove(&self.referrer);
-            }
-        }
+        self.world
+            .resource_mut::<References>()
+            .set(self.referrer, self.names);
     }
 }
 
@@ -104,46 +127,56 @@ impl EntityMapper for ToLocal<'_> {
         let Some(global) = GlobalEntity::from_bits(source.to_bits()) else {
             return Entity::PLACEHOLDER;
         };
+        if !self.names.contains(&global) {
+            self.names.push(global);
+        }
         if let Some(entity) = self.world.resource::<Slots>().entity(global) {
             return entity;
         }
         let references = self.world.resource::<References>();
-        let reserved = references.reserved.get(&global).map(|r| r.entity);
-        if reserved.is_none() && references.len() >= MAX_RESERVATIONS {
+        if let Some(&entity) = references.reserved.get(&global) {
+            return entity;
+        }
+        if references.reserved.len() >= MAX_RESERVATIONS {
             return Entity::PLACEHOLDER;
         }
-        self.waiting.push(global);
-        reserved.unwrap_or_else(|| {
-            let entity = self.world.spawn_empty().id();
-            self.world.resource_mut::<References>().reserved.insert(
-                global,
-                Reservation {
-                    entity,
-                    referrers: HashSet::default(),
-                },
-            );
-            entity
-        })
+        let entity = self.world.spawn_empty().id();
+        self.world
+            .resource_mut::<References>()
+            .reserved
+            .insert(global, entity);
+        entity
     }
 
     fn set_mapped(&mut self, _source: Entity, _target: Entity) {}
 }
 
-/// The component is gone from the entity: it waits for nothing any more.
+/// The component is gone from the entity: it refers to nobody any more.
 pub(crate) fn forget(world: &mut World, entity: Entity, component: TypeId) {
-    for reservation in world.resource_mut::<References>().reserved.values_mut() {
-        reservation.referrers.remove(&(entity, component));
-    }
+    world
+        .resource_mut::<References>()
+        .set((entity, component), SmallVec::new());
 }
 
-/// Once a second: despawns reservations that no living entity refers to.
+/// Once a second: forgets referrers that are gone, and despawns reservations that nothing refers
+/// to.
 pub(crate) fn sweep(mut commands: Commands, mut references: ResMut<References>, all: Query<()>) {
-    references.reserved.retain(|_, reservation| {
-        reservation
-            .referrers
-            .retain(|(entity, _)| all.contains(*entity));
-        let wanted = !reservation.referrers.is_empty();
-        if !wanted && let Ok(mut entity) = commands.get_entity(reservation.entity) {
+    let references = &mut *references;
+    let gone: Vec<Referrer> = references
+        .by_referrer
+        .keys()
+        .filter(|(entity, _)| !all.contains(*entity))
+        .copied()
+        .collect();
+    for referrer in gone {
+        references.set(referrer, SmallVec::new());
+    }
+    references
+        .by_name
+        .retain(|_, referrers| !referrers.is_empty());
+    references.reserved.retain(|name, entity| {
+        let wanted = references.by_name.contains_key(name);
+        if !wanted && let Ok(mut entity) = commands.get_entity(*entity) {
             entity.despawn();
         }
         wanted

@@ -188,8 +188,9 @@ pub(crate) fn update(
         entry.peer = peer.id();
         entry.to_server = peer.side() == LinkSide::ToServer;
         entry.spectator = peer.is_spectator();
-        entry.bytes = (wire.bytes_received(), wire.bytes_sent());
-        entry.packets = (wire.packets_received(), wire.packets_sent());
+        let (received, sent) = (wire.received.total(), wire.sent.total());
+        entry.bytes = (received.bytes, sent.bytes);
+        entry.packets = (received.packets, sent.packets);
         entry.rtt = peer.rtt();
         entry.loss = peer.loss();
         entry.visible = peer.visible();

@@ -54,6 +54,16 @@ impl InputInbox {
             .split_off(&InputSeq(applied.0.saturating_add(1)));
     }
 
+    /// Hosts a new player under `term`: nothing is applied yet.
+    pub const fn host(&mut self, term: Term) {
+        self.term = term;
+    }
+
+    /// The player's root is under another term of the same host.
+    pub fn raise_term(&mut self, term: Term) {
+        self.term = self.term.max(term);
+    }
+
     fn arrive(&mut self, batch: InputBatch) {
         if !self.hosting {
             // The client begins with what nobody acknowledged; what is before that is settled.

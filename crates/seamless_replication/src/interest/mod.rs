@@ -231,6 +231,13 @@ impl Positions {
     }
 }
 
+/// Where an entity was at the end of the last tick, if positions are registered
+/// ([`InterestAppExt::interest_position`]).
+#[must_use]
+pub fn position_of(world: &World, slot: &crate::NetSlot) -> Option<Vec3> {
+    world.resource::<Positions>().get(slot.index)
+}
+
 /// Adds interest management to [`App`].
 pub trait InterestAppExt {
     /// Reads the position of entities from `C`: what clients are told then depends on their

@@ -152,8 +152,19 @@ impl Peer {
         &mut self.interest
     }
 
+    /// Closes the link at the end of the tick.
+    pub const fn end(&mut self) {
+        self.state = PeerState::Ended;
+    }
+
+    /// The newest tick that came from the peer.
+    #[must_use]
+    pub const fn heard(&self) -> Tick {
+        self.receiver.tick
+    }
+
     /// Makes a spectator's link the one that plays, or back.
-    pub fn set_spectator(&mut self, spectator: bool) {
+    pub const fn set_spectator(&mut self, spectator: bool) {
         self.spectator = spectator;
     }
 }

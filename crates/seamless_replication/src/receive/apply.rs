@@ -557,7 +557,7 @@ pub(crate) fn end_remote(world: &mut World, link: LinkId, entity: Entity, reason
         orphan(world, net_slot.index);
         return;
     }
-    despawn(world, entity);
+    despawn(world, entity, reason);
 }
 
 /// The entity stays as it is for a while, until another link tells of it.
@@ -570,8 +570,9 @@ fn orphan(world: &mut World, index: u32) {
     }
 }
 
-/// Despawns a remote entity. Children that are told of on their own stay.
-fn despawn(world: &mut World, entity: Entity) {
+/// Despawns a remote entity, or empties it if it may come back and something refers to it.
+/// Children that are told of on their own stay.
+fn despawn(world: &mut World, entity: Entity, reason: LeaveReason) {
     let children: Vec<Entity> = world
         .get::<Children>(entity)
         .map(|children| children.iter().collect())
@@ -581,7 +582,14 @@ fn despawn(world: &mut World, entity: Entity) {
             world.entity_mut(child).remove::<ChildOf>();
         }
     }
-    world.despawn(entity);
+    let name = world.get::<NetSlot>(entity).and_then(NetSlot::global);
+    let comes_back = reason != LeaveReason::Despawned
+        && name.is_some_and(|name| world.resource_mut::<References>().retain(name, entity));
+    if comes_back {
+        world.entity_mut(entity).clear();
+    } else {
+        world.despawn(entity);
+    }
 }
 
 /// A link is gone: what it told of goes, is taken over, or waits for a while.
@@ -628,7 +636,7 @@ pub(crate) fn give_up_orphans(world: &mut World) {
         .map(|(_, slot)| slot.entity)
         .collect();
     for entity in given_up {
-        despawn(world, entity);
+        despawn(world, entity, LeaveReason::OutOfSight);
     }
 }
 
