@@ -16,7 +16,7 @@ pub struct TransportConfig {
     /// 1200. Default 16 KiB, at 30 Hz 480 KiB/s.
     pub reliable_bytes_per_tick: u64,
     /// After how long renet sends an unacknowledged message or slice again. Acknowledgements may
-    /// be held back for 100 ms and wait for a tick on both sides. Default 300 ms.
+    /// be held back for 90 ms and wait for a tick on both sides. Default 300 ms.
     pub resend_time: Duration,
     /// What an established link may receive. Default 8,000 packets and 8 MiB a second, and as
     /// much at once: far above what one player or one neighbour node sends, and little enough to
@@ -31,7 +31,7 @@ pub struct TransportConfig {
     /// them. Default 8192.
     pub packets_per_frame: usize,
     /// Over how many ticks at most a closing link waits until its last messages are
-    /// acknowledged. Default 15, half a second.
+    /// acknowledged. Default 45, one and a half seconds: four resends.
     pub close_ticks: u32,
 }
 
@@ -49,7 +49,7 @@ impl Default for TransportConfig {
             strangers: StrangerLimits::default(),
             faults: FaultLimit::default(),
             packets_per_frame: 8192,
-            close_ticks: 15,
+            close_ticks: 45,
         }
     }
 }

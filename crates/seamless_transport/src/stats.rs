@@ -171,8 +171,6 @@ refused! {
     Unread,
     /// The operating system did not take a packet.
     SendFailed,
-    /// A packet not sent because its nonce was used before.
-    NonceUsed,
 }
 
 /// One counter for each [`Refused`].

@@ -1,6 +1,7 @@
 //! Links over UDP, encrypted by netcode.
 
 mod client;
+mod door;
 mod handshake;
 mod server;
 mod server_link;

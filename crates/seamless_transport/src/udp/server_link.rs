@@ -1,10 +1,9 @@
 //! How a server's endpoint drives its links.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use renet::RenetServer;
 use renetcode::{NetcodeServer, ServerResult};
-use seamless_wire::ticket::TICKET_BYTES;
 
 use super::{handshake::SpentNonces, server::ServerEndpoint, socket::Socket};
 use crate::{
@@ -12,10 +11,8 @@ use crate::{
     carrier::{Carrier, CarrierKind, Path},
     engine::{self, ServerEngine},
     frame::Frame,
-    gate::{DatagramHead, DatagramType, Request, check_datagram},
-    link::Peer,
+    gate::{DatagramHead, DatagramType, check_datagram},
     notice::Notices,
-    token::MAX_TOKEN_SECONDS,
 };
 
 /// netcode's own interval of keep-alives. Timeouts are looked for as often.
@@ -27,9 +24,31 @@ const GOODBYES: usize = 3;
 /// What the endpoint knows about an address with a link.
 #[derive(Debug)]
 pub(super) struct LinkPeer {
-    link: LinkId,
-    client: u64,
+    pub(super) link: LinkId,
+    pub(super) client: u64,
     spent: SpentNonces,
+    /// The nonce of the next packet to it.
+    next: u64,
+}
+
+impl LinkPeer {
+    /// After the answer to its handshake. That has nonce 0, which no challenge has.
+    pub(super) const fn new(link: LinkId, client: u64, spent: SpentNonces) -> Self {
+        Self {
+            link,
+            client,
+            spent,
+            next: 1,
+        }
+    }
+
+    /// Makes netcode skip nonces that are spent: packets that are sealed and not sent.
+    fn step_over_spent(&mut self, netcode: &mut NetcodeServer) {
+        while self.spent.contains(self.next) {
+            let _ = netcode.generate_payload_packet(self.client, &[]);
+            self.next += 1;
+        }
+    }
 }
 
 impl ServerEndpoint {
@@ -58,7 +77,7 @@ impl ServerEndpoint {
         notices: &mut Notices<'_>,
         now: Duration,
     ) {
-        if let Some((address, peer)) = find(&self.peers, link) {
+        if let Some((address, peer)) = find(&mut self.peers, link) {
             let mut engine = ServerEngine {
                 server: renet,
                 client: peer.client,
@@ -66,8 +85,7 @@ impl ServerEndpoint {
             let mut carrier = Sealer {
                 netcode: &mut self.netcode,
                 socket: &self.socket,
-                spent: &peer.spent,
-                client: peer.client,
+                peer,
                 address,
             };
             link.flush(&mut engine, &mut carrier, now);
@@ -161,136 +179,9 @@ impl ServerEndpoint {
         }
     }
 
-    /// A datagram from an address without a link: only handshakes get anywhere.
-    fn on_stranger(
-        &mut self,
-        from: SocketAddr,
-        datagram: &mut [u8],
-        renet: &mut RenetServer,
-        frame: &mut Frame<'_, '_>,
-    ) -> Result<(), Refused> {
-        let head = check_datagram(datagram)?;
-        let request = match head.kind {
-            DatagramType::Request => Some(self.check_request(from, datagram)?),
-            DatagramType::Response if self.handshakes.contains(from) => None,
-            _ => return Err(Refused::Stranger),
-        };
-        if !self.strangers.admit(frame.now, from.ip()) {
-            return Err(Refused::RateLimited);
-        }
-        self.stats.received.add(1, datagram.len());
-        // A nonce of 0 would meet that of the link's first packet. Requests are not changed by
-        // being read, so asking again gives the next.
-        for _ in 0..2 {
-            match self.netcode.process_packet(from, datagram) {
-                ServerResult::PacketToSend { payload, .. } => {
-                    let answer = check_datagram(payload)?;
-                    if answer.sequence == 0 {
-                        continue;
-                    }
-                    if let Some(request) = request {
-                        self.tokens.note(request.mac, from, request.expires);
-                    }
-                    if answer.kind == DatagramType::Challenge {
-                        self.handshakes.challenged(from, answer.sequence, frame.now);
-                    }
-                    self.stats.sent.add(1, payload.len());
-                    return self.socket.send(payload, from);
-                }
-                ServerResult::ClientConnected {
-                    client_id,
-                    user_data,
-                    payload,
-                    ..
-                } => {
-                    let answer = payload.to_vec();
-                    return self.welcome(from, client_id, user_data, &answer, renet, frame);
-                }
-                _ => return Err(Refused::Unopened),
-            }
-        }
-        Err(Refused::NonceUsed)
-    }
-
-    /// What renetcode does not check, or only after decrypting.
-    fn check_request(&mut self, from: SocketAddr, datagram: &[u8]) -> Result<Request, Refused> {
-        let request = Request::read(datagram)?;
-        let now = self.clock.now().as_secs();
-        // Whoever takes anyone also takes any clock.
-        let timely = match self.mint {
-            Some(_) => (now + 1..=now + MAX_TOKEN_SECONDS).contains(&request.expires),
-            None => request.expires > now,
-        };
-        if request.protocol_id != self.protocol_id || !timely {
-            return Err(Refused::BadRequest);
-        }
-        self.tokens.check(&request.mac, from, now)?;
-        self.handshakes.check_room(from)?;
-        Ok(request)
-    }
-
-    /// A client proved its address and its token.
-    fn welcome(
-        &mut self,
-        from: SocketAddr,
-        client: u64,
-        user_data: Box<[u8; TICKET_BYTES]>,
-        answer: &[u8],
-        renet: &mut RenetServer,
-        frame: &mut Frame<'_, '_>,
-    ) -> Result<(), Refused> {
-        let spent = self.handshakes.finish(from);
-        let minted = self
-            .mint
-            .as_ref()
-            .is_none_or(|mint| mint.redeem(client, &user_data));
-        // netcode can be brought to take one id twice; renet cannot tell the two apart.
-        let known = renet.is_connected(client);
-        let peer = Peer {
-            carrier: CarrierKind::UdpServer,
-            address: PeerAddress::Udp(from),
-            netcode_id: client,
-            user_data: Some(user_data),
-        };
-        let make = |id| Link::new(id, peer, frame.config, frame.now);
-        let link = (minted && !known)
-            .then(|| frame.links.insert(make))
-            .flatten();
-        let Some(link) = link.and_then(|id| frame.links.get_mut(id)) else {
-            // Nothing is sent: with a used token, our packets would repeat nonces.
-            self.netcode.disconnect(client);
-            if known {
-                self.close_all_of(client, frame);
-            }
-            return Err(Refused::TokenReused);
-        };
-        renet.add_connection(client);
-        if check_datagram(answer).is_ok_and(|head| !spent.contains(head.sequence)) {
-            self.socket.send(answer, from)?;
-            link.stats.sent.overhead(answer.len());
-        }
-        let peer = LinkPeer {
-            link: link.id(),
-            client,
-            spent,
-        };
-        self.peers.insert(from, peer);
-        frame.notices.opened(link);
-        Ok(())
-    }
-
-    fn close_all_of(&self, client: u64, frame: &mut Frame<'_, '_>) {
-        let peers = self.peers.values().filter(|peer| peer.client == client);
-        for peer in peers {
-            if let Some(link) = frame.links.get_mut(peer.link) {
-                link.doom(CloseReason::Misbehaved);
-            }
-        }
-    }
-
     /// Keep-alives, timeouts and delayed datagrams of a link.
     fn serve(&mut self, link: &mut Link, renet: &mut RenetServer, now: Duration) {
-        let Some((address, peer)) = find(&self.peers, link) else {
+        let Some((address, peer)) = find(&mut self.peers, link) else {
             // Made by another endpoint that stood here before.
             link.doom(CloseReason::Abandoned);
             return;
@@ -307,14 +198,10 @@ impl ServerEndpoint {
             return;
         }
         link.times.served = now;
+        peer.step_over_spent(&mut self.netcode);
         match self.netcode.update_client(peer.client) {
             ServerResult::PacketToSend { payload, .. } => {
-                let fresh =
-                    check_datagram(payload).is_ok_and(|head| !peer.spent.contains(head.sequence));
-                if !fresh {
-                    link.stats.refused.count(Refused::NonceUsed);
-                    return;
-                }
+                peer.next += 1;
                 let mut path = link.path(now);
                 if path.put(payload, |d| self.socket.send(d, address)).is_ok() {
                     link.stats.sent.overhead(payload.len());
@@ -333,28 +220,25 @@ impl ServerEndpoint {
         now: Duration,
     ) {
         let Some(reason) = link.doomed() else { return };
-        let address = find(&self.peers, link).map(|(address, _)| address);
+        let address = find(&mut self.peers, link).map(|(address, _)| address);
         let removed = address.and_then(|address| self.peers.remove_entry(&address));
-        if let Some((address, peer)) = removed {
+        if let Some((address, mut peer)) = removed {
+            peer.step_over_spent(&mut self.netcode);
             let goodbye = self.netcode.disconnect(peer.client);
             if let ServerResult::ClientDisconnected {
                 payload: Some(payload),
                 ..
             } = goodbye
+                && reason != CloseReason::Abandoned
             {
-                let fresh =
-                    check_datagram(payload).is_ok_and(|head| !peer.spent.contains(head.sequence));
-                if fresh && reason != CloseReason::Abandoned {
-                    for _ in 0..GOODBYES {
-                        let _ = link
-                            .path(now)
-                            .put(payload, |d| self.socket.send(d, address));
-                        link.stats.sent.overhead(payload.len());
-                    }
-                    // What the weather would still hold back leaves now, the goodbye last.
-                    link.path(Duration::MAX)
-                        .release(|datagram| self.socket.send(datagram, address));
+                for _ in 0..GOODBYES {
+                    let mut path = link.path(now);
+                    let _ = path.put(payload, |d| self.socket.send(d, address));
+                    link.stats.sent.overhead(payload.len());
                 }
+                // What the weather would still hold back leaves now, the goodbye last.
+                link.path(Duration::MAX)
+                    .release(|datagram| self.socket.send(datagram, address));
             }
         }
         engine::end(renet, link.netcode_id(), reason);
@@ -377,37 +261,34 @@ fn admit(link: &mut Link, datagram: &[u8], now: Duration) -> Result<DatagramHead
 }
 
 fn find<'a>(
-    peers: &'a std::collections::HashMap<SocketAddr, LinkPeer>,
+    peers: &'a mut HashMap<SocketAddr, LinkPeer>,
     link: &Link,
-) -> Option<(SocketAddr, &'a LinkPeer)> {
+) -> Option<(SocketAddr, &'a mut LinkPeer)> {
     let PeerAddress::Udp(address) = link.peer_address() else {
         return None;
     };
-    let peer = peers.get(&address)?;
+    let peer = peers.get_mut(&address)?;
     (peer.link == link.id()).then_some((address, peer))
 }
 
 struct Sealer<'a> {
     netcode: &'a mut NetcodeServer,
     socket: &'a Socket,
-    spent: &'a SpentNonces,
-    client: u64,
+    peer: &'a mut LinkPeer,
     address: SocketAddr,
 }
 
 impl Carrier for Sealer<'_> {
     fn send(&mut self, payload: &[u8], path: &mut Path<'_>) -> Result<usize, Refused> {
-        loop {
-            let Ok((_, datagram)) = self.netcode.generate_payload_packet(self.client, payload)
-            else {
-                return Err(Refused::SendFailed);
-            };
-            let head = check_datagram(datagram).map_err(|_| Refused::SendFailed)?;
-            // Stepping over a spent nonce: the next packet has the next one.
-            if !self.spent.contains(head.sequence) {
-                path.put(datagram, |d| self.socket.send(d, self.address))?;
-                return Ok(datagram.len());
-            }
-        }
+        self.peer.step_over_spent(self.netcode);
+        let sealed = self
+            .netcode
+            .generate_payload_packet(self.peer.client, payload);
+        let Ok((_, datagram)) = sealed else {
+            return Err(Refused::SendFailed);
+        };
+        self.peer.next += 1;
+        path.put(datagram, |d| self.socket.send(d, self.address))?;
+        Ok(datagram.len())
     }
 }
