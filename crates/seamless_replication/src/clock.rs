@@ -15,6 +15,8 @@ use bevy::{
 };
 use seamless_wire::Tick;
 
+use crate::plugin::ReplicationSystems;
+
 /// Most ticks that one frame catches up on; older ones are skipped. A quarter of a second.
 const CATCH_UP: Duration = Duration::from_millis(250);
 
@@ -111,7 +113,9 @@ impl Plugin for ClockPlugin {
             .add_systems(First, read_clock.after(TimeSystems))
             .add_systems(
                 RunFixedMainLoop,
-                align_fixed_time.in_set(RunFixedMainLoopSystems::BeforeFixedMainLoop),
+                align_fixed_time
+                    .in_set(RunFixedMainLoopSystems::BeforeFixedMainLoop)
+                    .in_set(ReplicationSystems::Align),
             )
             .add_systems(FixedFirst, raise_tick);
     }

@@ -92,6 +92,9 @@ impl ReplicationConfig {
 /// [`Send`](Self::Send), then the transport flushes.
 #[derive(SystemSet, Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum ReplicationSystems {
+    /// In `RunFixedMainLoop`, before the loop: how many ticks are due. Whoever may forbid ticks
+    /// pauses `Time<Virtual>` before this.
+    Align,
     /// Datagrams and frames take effect.
     Receive,
     /// Reactions to what was received: authority, handover.

@@ -77,6 +77,12 @@ impl OutBox {
         self.newest
     }
 
+    /// Another host is ours, whose state contains the inputs up to `ack.applied`: what follows is
+    /// sent to it.
+    pub fn take_over(&mut self, ack: InputAck) {
+        self.ack(ack);
+    }
+
     /// An acknowledgement came. Only that of the highest term counts; under a new term it may be
     /// lower than before, and what follows it is sent again.
     pub(crate) fn ack(&mut self, ack: InputAck) {

@@ -1,0 +1,43 @@
+//! A client of the mesh: one world, whichever servers it is on.
+
+mod links;
+mod session;
+mod state;
+
+use bevy::prelude::*;
+use seamless_replication::{ReplicationConfig, ReplicationSystems};
+
+pub use links::{MeshClientConfig, Sessions};
+#[cfg(feature = "http")]
+pub use session::HttpSession;
+pub use session::{SessionOutcome, SessionPort};
+pub use state::{ClientCounters, HostChanged, LinkUse, MeshClient};
+
+/// How long entities are kept whose server has gone or handed them on, until another tells of
+/// them. Longer than a failover takes.
+const ORPHAN_GRACE: std::time::Duration = std::time::Duration::from_secs(3);
+
+/// Plays in a world of many nodes. Needs [`MeshClient`] and [`Sessions`].
+///
+/// After receive: offers to link to the other side of a border are followed, the host that
+/// announces itself under the highest term is the one we play over, inputs that its state lacks go
+/// out again. A host that falls silent is looked for, from node to node.
+pub struct MeshClientPlugin;
+
+impl Plugin for MeshClientPlugin {
+    fn build(&self, app: &mut App) {
+        app.init_resource::<MeshClientConfig>().add_message::<HostChanged>();
+        if !app.is_plugin_added::<crate::SharedPlugin>() {
+            app.add_plugins(crate::SharedPlugin);
+        }
+        app.add_systems(
+            PreUpdate,
+            (links::follow, links::keep_linked).chain().in_set(ReplicationSystems::React),
+        );
+    }
+
+    fn finish(&self, app: &mut App) {
+        let mut config = app.world_mut().resource_mut::<ReplicationConfig>();
+        config.orphan_grace = config.orphan_grace.max(ORPHAN_GRACE);
+    }
+}

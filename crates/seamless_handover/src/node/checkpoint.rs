@@ -1,0 +1,133 @@
+//! Checkpoints: what survives this node.
+//!
+//! A few times a second, every root whose group changed is written to the directory, with all its
+//! members at one tick. After a death, another node goes on from there.
+
+use bevy::{ecs::query::Allow, prelude::*};
+use seamless_mesh::protocol::{CheckpointGroup, MeshCommand};
+use seamless_replication::{
+    Frozen, Hosted, NetClock, NetSlot, Slots,
+    inputs::Inboxes,
+    interest::position_of,
+    migrate::written_version,
+    snapshot::take_snapshot,
+};
+
+use super::{
+    plugin::{MeshNodeConfig, Stored},
+    state::{HandoverRoot, MeshView},
+};
+use crate::{
+    geometry::CellGrid,
+    group::{RidesOn, members},
+    port::Mesh,
+};
+
+/// Writes the groups that changed. Cost per call: the version of each member of each root, and a
+/// row per member of those that changed.
+pub(super) fn checkpoint(
+    world: &mut World,
+    roots: &mut QueryState<Entity, (With<HandoverRoot>, With<Hosted>)>,
+) {
+    let Some(mesh) = world.get_resource::<Mesh>().cloned() else { return };
+    let clock = world.resource::<NetClock>();
+    let (now, rate) = (clock.tick(), u32::from(clock.rate()));
+    let every = (rate / world.resource::<MeshNodeConfig>().checkpoints_per_second.max(1)).max(1);
+    if !now.0.is_multiple_of(every) || world.resource::<MeshView>().node.is_none() {
+        return;
+    }
+    let roots: Vec<Entity> = roots.iter(world).collect();
+    let mut groups = Vec::new();
+    for entity in roots {
+        if let Some(group) = changed_group(world, entity) {
+            groups.push(group);
+        }
+    }
+    if !groups.is_empty() {
+        mesh.send(MeshCommand::Checkpoint { groups });
+    }
+}
+
+fn changed_group(world: &mut World, entity: Entity) -> Option<CheckpointGroup> {
+    let root = world.get::<HandoverRoot>(entity)?;
+    if !root.stored {
+        return None;
+    }
+    let (written, player) = (root.written, root.player);
+    let group = members(world, entity);
+    // Versions only rise, so equal sums over an equal group mean that nothing changed; one more
+    // for each member tells groups of different size apart.
+    let versions: u64 = group
+        .iter()
+        .filter_map(|&member| world.get::<NetSlot>(member))
+        .map(|slot| u64::from(written_version(world, slot).unwrap_or_default()) + 1)
+        .sum();
+    if versions == written {
+        return None;
+    }
+    let slot = *world.get::<NetSlot>(entity)?;
+    let name = slot.global()?;
+    let term = world.resource::<Slots>().tenure(&slot)?.epoch.term;
+    let place = position_of(world, &slot)?;
+    let snapshot = match take_snapshot(world, &group) {
+        Ok(snapshot) => snapshot,
+        Err(error) => {
+            tracing::error!(root = %name, %error, "a group cannot be stored");
+            return None;
+        }
+    };
+    for &member in &group {
+        world.entity_mut(member).insert(Stored);
+    }
+    let now = world.resource::<NetClock>().tick();
+    if let Some(mut root) = world.get_mut::<HandoverRoot>(entity) {
+        root.written = versions;
+        root.checkpointed = Some(now);
+    }
+    let last_input = player
+        .and_then(|player| world.resource::<Inboxes>().get(player))
+        .map(|inbox| inbox.ack().applied)
+        .unwrap_or_default();
+    Some(CheckpointGroup {
+        root: name,
+        term,
+        tick: snapshot.tick,
+        last_input,
+        members: snapshot.rows,
+        cell: world.resource::<CellGrid>().cell_at(place),
+    })
+}
+
+/// What was carried and has a row becomes a root of its own when it is put down, and stops being
+/// one when it is picked up.
+pub(super) fn adjust_roots(
+    mut commands: Commands,
+    alone: Query<
+        Entity,
+        (
+            With<Stored>,
+            With<Hosted>,
+            Without<HandoverRoot>,
+            Without<RidesOn>,
+            Without<ChildOf>,
+            Allow<Frozen>,
+        ),
+    >,
+    carried: Query<
+        (Entity, &HandoverRoot),
+        (Or<(With<RidesOn>, With<ChildOf>)>, Without<Frozen>),
+    >,
+    clock: Res<NetClock>,
+) {
+    for entity in &alone {
+        let mut root = HandoverRoot::new(None);
+        root.stored = true;
+        root.arrived = clock.tick();
+        commands.entity(entity).insert(root);
+    }
+    for (entity, root) in &carried {
+        if root.player.is_none() {
+            commands.entity(entity).remove::<HandoverRoot>();
+        }
+    }
+}
