@@ -317,13 +317,13 @@ mod tests {
     #[test]
     fn equal_times_keep_the_order_of_offers() {
         let mut conditioner = Conditioner::new(Condition::default(), 3);
-        for i in 0..100 {
+        for i in (0..100).rev() {
             conditioner.offer(Duration::ZERO, &[i]);
         }
         let out: Vec<u8> = std::iter::from_fn(|| conditioner.take(Duration::ZERO))
             .map(|datagram| datagram[0])
             .collect();
-        assert_eq!(out, (0..100).collect::<Vec<_>>());
+        assert_eq!(out, (0..100).rev().collect::<Vec<_>>());
     }
 
     #[test]

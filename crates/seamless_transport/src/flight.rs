@@ -163,3 +163,101 @@ impl InFlight {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use renet::RenetClient;
+
+    use super::*;
+    use crate::{
+        LinkSide, TransportConfig,
+        channel::connection_config,
+        gate::{Acks, parse_reliable},
+    };
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn engine() -> RenetClient {
+        let config = connection_config(LinkSide::ToServer, &TransportConfig::default());
+        let mut renet = RenetClient::new(config);
+        renet.set_connected();
+        renet
+    }
+
+    /// Sends all of a flight; the packets' numbers.
+    fn send(flight: &mut Flight, renet: &mut RenetClient, now: Duration) -> Vec<u64> {
+        let packets = renet.get_packets_to_send();
+        let parsed = packets.iter().map(|packet| parse_reliable(packet).unwrap());
+        parsed
+            .map(|packet| {
+                flight.send(now, &packet);
+                packet.sequence()
+            })
+            .collect()
+    }
+
+    fn with_ack_of<T>(number: u64, then: impl FnOnce(Acks<'_>) -> T) -> T {
+        let packet = [4, 0, number as u8, 0, 0];
+        let Ok(ReliablePacket::Acks { acks, .. }) = parse_reliable(&packet) else {
+            panic!("not an ack");
+        };
+        then(acks)
+    }
+
+    fn acknowledge(flight: &mut Flight, number: u64) -> Result<(), Refused> {
+        with_ack_of(number, |acks| flight.acknowledge(acks))
+    }
+
+    #[test]
+    fn a_sliced_message_is_open_until_its_last_slice() {
+        let (mut flight, mut renet) = (Flight::default(), engine());
+        renet.send_message(1, vec![0; 3000]);
+        flight.give(Channel::Bulk, 3000);
+        let numbers = send(&mut flight, &mut renet, Duration::ZERO);
+        assert_eq!(numbers, [0, 1, 2]);
+        for number in numbers {
+            assert_eq!(flight.len(), 1);
+            acknowledge(&mut flight, number).unwrap();
+        }
+        assert_eq!(flight.len(), 0);
+    }
+
+    #[test]
+    fn what_was_never_sent_cannot_be_acknowledged() {
+        let (mut flight, mut renet) = (Flight::default(), engine());
+        assert_eq!(acknowledge(&mut flight, 0), Err(Refused::AckOfUnsent));
+        renet.send_message(0, vec![0; 10]);
+        flight.give(Channel::Control, 10);
+        send(&mut flight, &mut renet, Duration::ZERO);
+        assert_eq!(acknowledge(&mut flight, 1), Err(Refused::AckOfUnsent));
+        assert_eq!(acknowledge(&mut flight, 0), Ok(()));
+        assert_eq!(acknowledge(&mut flight, 0), Ok(()));
+    }
+
+    #[test]
+    fn an_acknowledgement_after_three_seconds_counts_for_nothing_as_in_renet() {
+        let (mut flight, mut renet) = (Flight::default(), engine());
+        renet.send_message(0, vec![0; 10]);
+        flight.give(Channel::Control, 10);
+        send(&mut flight, &mut renet, Duration::ZERO);
+        renet.update(3 * SECOND);
+        flight.expire(3 * SECOND);
+        acknowledge(&mut flight, 0).unwrap();
+        renet.process_packet(&[4, 0, 0, 0, 0]);
+        assert_eq!(flight.len(), 1);
+        assert_eq!(send(&mut flight, &mut renet, 3 * SECOND)[0], 1);
+    }
+
+    #[test]
+    fn a_flight_is_full_until_its_oldest_message_is_acknowledged() {
+        let mut flight = Flight::default();
+        for _ in 0..MAX_IN_FLIGHT {
+            assert!(flight.has_room(Channel::Control));
+            flight.give(Channel::Control, 1);
+        }
+        assert!(!flight.has_room(Channel::Control));
+        assert!(flight.has_room(Channel::Bulk));
+        flight.settle(Channel::Control);
+        assert!(flight.has_room(Channel::Control));
+    }
+}

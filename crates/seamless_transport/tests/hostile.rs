@@ -224,6 +224,25 @@ fn a_valid_link_survives_everything_that_is_thrown_at_both_its_ends() {
 }
 
 #[test]
+fn a_client_hears_its_server_only() {
+    let (mut pair, mut relay) = relayed();
+    let stranger = socket([127, 0, 0, 1]);
+    pair.down().send_datagram(&[0x80, 5]).unwrap();
+    pair.server.update();
+    // What the server said comes from elsewhere first.
+    let said = receive(&relay.back).unwrap();
+    stranger.send_to(&said, relay.client.unwrap()).unwrap();
+    pair.client.update();
+    let up = pair.up();
+    assert_eq!(up.recv_datagram(), None);
+    assert_eq!(up.stats().refused[Refused::Stranger], 1);
+    relay.to_client(&said);
+    relay.pump();
+    pair.client.update();
+    assert_eq!(pair.up().recv_datagram().unwrap()[..], [0x80, 5]);
+}
+
+#[test]
 fn every_bit_of_a_session_may_flip() {
     let (mut pair, mut relay) = relayed();
     for link in pair.both() {

@@ -228,6 +228,60 @@ fn many_tiny_messages_are_backpressure_too() {
 }
 
 #[test]
+fn thousands_of_tiny_messages_pass_the_receivers_window_under_loss() {
+    for seed in 0..3 {
+        let mut pair = Pair::in_memory(lossy(seed));
+        let (mut sent, mut arrived) = (0, 0);
+        for _ in 0..3000 {
+            for _ in 0..400 {
+                if sent < 8000
+                    && pair
+                        .up()
+                        .send_reliable(Channel::Control, numbered(sent, 4))
+                        .is_ok()
+                {
+                    sent += 1;
+                }
+            }
+            pair.step();
+            for message in read(pair.down(), Channel::Control) {
+                assert_eq!(number(&message), arrived);
+                arrived += 1;
+            }
+            if arrived == 8000 {
+                break;
+            }
+        }
+        assert_eq!(arrived, 8000);
+        assert_eq!(pair.down().stats().refused[Refused::TooFarAhead], 0);
+    }
+}
+
+#[test]
+fn what_others_send_through_renet_does_not_stall_the_link() {
+    let mut pair = Pair::in_memory(ConditionerConfig::default());
+    let id = pair.down().netcode_id();
+    let mut renet = pair
+        .server
+        .world_mut()
+        .resource_mut::<bevy_renet::RenetServer>();
+    renet.send_message(id, Channel::Control as u8, vec![9; 3000]);
+    let mut arrived = 0;
+    for sent in 0..3000 {
+        pair.down()
+            .send_reliable(Channel::Control, numbered(sent, 4))
+            .unwrap();
+        if sent % 10 == 0 {
+            pair.step();
+            arrived += read(pair.up(), Channel::Control).len();
+        }
+    }
+    pair.steps(20);
+    arrived += read(pair.up(), Channel::Control).len();
+    assert_eq!(arrived, 3001);
+}
+
+#[test]
 fn a_reader_that_stops_slows_the_sender_down_and_loses_nothing() {
     let mut pair = Pair::in_memory(ConditionerConfig::default());
     let mut sent = 0;

@@ -341,3 +341,40 @@ const fn address(link: &Link) -> u64 {
         PeerAddress::Udp(_) => u64::MAX,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Links, TransportPlugin,
+        memory::datagram::{Numbering, request},
+    };
+
+    #[test]
+    fn a_request_that_was_held_up_opens_no_link_after_the_goodbye() {
+        let hub = MemoryHub::new();
+        let server = MemoryServer::listen(&hub, 1, MemoryConfig::default()).unwrap();
+        let mut app = App::new();
+        app.add_plugins((MinimalPlugins, TransportPlugin::default()))
+            .insert_resource(server);
+        app.update();
+
+        let client = hub.bind_client();
+        let request = request(&[0; 256]);
+        client.send(&request, 1).unwrap();
+        app.update();
+        let connected = |app: &App| {
+            let links = app.world().resource::<Links>();
+            links.iter().filter(|link| link.is_connected()).count()
+        };
+        assert_eq!(connected(&app), 1);
+        let mut goodbye = Vec::new();
+        Numbering::default().write(&mut goodbye, DatagramType::Disconnect, &[]);
+        client.send(&goodbye, 1).unwrap();
+        app.update();
+        assert_eq!(connected(&app), 0);
+        client.send(&request, 1).unwrap();
+        app.update();
+        assert_eq!(connected(&app), 0);
+    }
+}
