@@ -1,6 +1,6 @@
 //! Components and small helpers that the tests share.
 
-#![allow(dead_code, reason = "each test uses some of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test uses some of it")]
 
 use bevy::prelude::*;
 use seamless_replication::{NetSlot, ReplicateAppExt, Slots, wire::GlobalEntity};

@@ -11,10 +11,10 @@ use seamless_transport::{
 };
 
 /// Ticks per second of a cluster's apps.
-const TICK_RATE: u16 = 30;
+pub(crate) const TICK_RATE: u16 = 30;
 
 /// Silence after which a link in a cluster ends.
-const TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One app of a cluster.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -104,7 +104,8 @@ impl Cluster {
         }
     }
 
-    fn add(&mut self, block: Option<u32>, before: impl FnOnce(&mut App)) -> AppId {
+    /// Adds an app. `before` runs before the cluster's own setup.
+    pub(crate) fn add(&mut self, block: Option<u32>, before: impl FnOnce(&mut App)) -> AppId {
         let mut app = App::new();
         app.add_plugins((
             MinimalPlugins,
@@ -205,6 +206,27 @@ impl Cluster {
             self.step();
         }
         panic!("not within {limit} frames: {what} (seed {})", self.seed);
+    }
+
+    /// The hub that all links run through.
+    pub(crate) const fn hub(&self) -> &MemoryHub {
+        &self.hub
+    }
+
+    /// The number that the next app will have.
+    pub(crate) const fn next_number(&self) -> u64 {
+        self.apps.len() as u64
+    }
+
+    /// The weather in one direction.
+    pub(crate) const fn condition(&self) -> Condition {
+        self.weather.0
+    }
+
+    /// The cluster's seed.
+    #[must_use]
+    pub const fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// Frames so far.

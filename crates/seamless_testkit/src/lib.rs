@@ -26,7 +26,9 @@
 //! ```
 
 mod cluster;
+mod mesh;
 mod rng;
 
 pub use cluster::{AppId, Cluster, Weather};
+pub use mesh::{MeshCluster, NodeSetup};
 pub use rng::Rng;

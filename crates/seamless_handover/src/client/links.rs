@@ -1,6 +1,6 @@
 //! A client's links: in, across, and back in after a loss.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use bevy::{ecs::message::MessageCursor, prelude::*};
 use seamless_replication::{
@@ -34,6 +34,22 @@ const ENTER_PATIENCE: Duration = Duration::from_secs(2);
 /// Where tickets come from.
 #[derive(Resource)]
 pub struct Sessions(pub Box<dyn SessionPort>);
+
+/// What makes a link's configuration of an address and what a node minted for us.
+type Dial = dyn Fn(SocketAddr, &[u8]) -> Result<ClientConfig, String> + Send + Sync;
+
+/// How a node is dialled: by default with a netcode token over UDP.
+#[derive(Resource)]
+pub struct Dialer(pub Box<Dial>);
+
+impl Default for Dialer {
+    fn default() -> Self {
+        Self(Box::new(|_, token| {
+            let token = Token::from_bytes(token).map_err(|error| error.to_string())?;
+            Ok(ClientConfig::secure(token))
+        }))
+    }
+}
 
 /// How a client behaves.
 #[derive(Resource, Clone, Debug)]
@@ -112,7 +128,7 @@ fn on_offer(world: &mut World, offered: &HandoverOffered) {
     if under_way || offer.token.is_empty() {
         return;
     }
-    match connect(world, &offer.token) {
+    match connect(world, offer.address, &offer.token) {
         Ok(link) => {
             let used = LinkUse::Offered { handover: offer.handover, told: false, since: now };
             world.resource_mut::<MeshClient>().links.insert(link, used);
@@ -125,12 +141,15 @@ fn on_offer(world: &mut World, offered: &HandoverOffered) {
     }
 }
 
-fn connect(world: &mut World, token: &[u8]) -> Result<LinkId, String> {
-    let token = Token::from_bytes(token).map_err(|error| error.to_string())?;
+fn connect(world: &mut World, address: SocketAddr, token: &[u8]) -> Result<LinkId, String> {
+    let config = (world.resource::<Dialer>().0)(address, token)?;
+    let mut client = world.resource_mut::<MeshClient>();
+    client.dialled += 1;
+    let luck = client.dialled.wrapping_mul(0x9e37_79b9).wrapping_add(client.player.0);
     let mut weather = world.resource::<MeshClientConfig>().weather;
     // Each link has its own luck.
-    weather.seed = weather.seed.wrapping_add(token.client_id());
-    let config = ClientConfig::secure(token).with_conditioner(weather);
+    weather.seed = weather.seed.wrapping_add(luck);
+    let config = config.with_conditioner(weather);
     world.resource_scope(|world, mut endpoints: Mut<ClientEndpoints>| {
         let limits = world.resource::<TransportConfig>().clone();
         let mut links = world.resource_mut::<Links>();
@@ -293,7 +312,7 @@ fn hear_session(world: &mut World, now: Duration) {
     let Some(outcome) = world.resource_mut::<Sessions>().0.poll() else { return };
     world.resource_mut::<MeshClient>().asking = false;
     match outcome {
-        SessionOutcome::Ticket { token, .. } => match connect(world, &token) {
+        SessionOutcome::Ticket { address, token } => match connect(world, address, &token) {
             Ok(link) => {
                 let mut client = world.resource_mut::<MeshClient>();
                 client.counters.logins += 1;

@@ -7,7 +7,7 @@ mod state;
 use bevy::prelude::*;
 use seamless_replication::{ReplicationConfig, ReplicationSystems};
 
-pub use links::{MeshClientConfig, Sessions};
+pub use links::{Dialer, MeshClientConfig, Sessions};
 #[cfg(feature = "http")]
 pub use session::HttpSession;
 pub use session::{SessionOutcome, SessionPort};
@@ -26,7 +26,7 @@ pub struct MeshClientPlugin;
 
 impl Plugin for MeshClientPlugin {
     fn build(&self, app: &mut App) {
-        app.init_resource::<MeshClientConfig>().add_message::<HostChanged>();
+        app.init_resource::<MeshClientConfig>().init_resource::<Dialer>().add_message::<HostChanged>();
         if !app.is_plugin_added::<crate::SharedPlugin>() {
             app.add_plugins(crate::SharedPlugin);
         }

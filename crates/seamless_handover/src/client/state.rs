@@ -40,6 +40,7 @@ pub struct MeshClient {
     /// The node that hosts us.
     pub node: Option<NodeRef>,
     pub(crate) links: BTreeMap<LinkId, LinkUse>,
+    pub(crate) dialled: u64,
     pub(crate) asking: bool,
     pub(crate) ask_again: Option<Duration>,
     /// Counted since the start.
@@ -71,6 +72,7 @@ impl MeshClient {
             term: Term(0),
             node: None,
             links: BTreeMap::new(),
+            dialled: 0,
             asking: false,
             ask_again: None,
             counters: ClientCounters { crossings: 0, logins: 0, failed_offers: 0 },

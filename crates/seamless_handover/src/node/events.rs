@@ -52,7 +52,10 @@ fn on_event(world: &mut World, mesh: &Mesh, event: MeshEvent) {
             let link = mesh.link().clone();
             world.resource_mut::<NetClock>().follow(move || link.mesh_now());
             world.resource_mut::<Admission>().node = Some(node);
-            world.resource_mut::<MeshView>().node = Some(node);
+            let mut view = world.resource_mut::<MeshView>();
+            view.node = Some(node);
+            // It is well until told otherwise.
+            view.healthy = true;
             let cells = world.resource::<MeshNodeConfig>().cells.clone();
             mesh.send(MeshCommand::ClaimCells(cells));
         }

@@ -8,7 +8,8 @@ use bevy::{
 };
 use seamless_mesh::protocol::Staged;
 use seamless_replication::{
-    Hosted, NetSlot, Registry, ReplicateAppExt, Replicated, ReplicationSystems, Slots,
+    Hosted, NetSlot, Registry, ReplicateAppExt, Replicated, ReplicationConfig,
+    ReplicationSystems, Slots,
     snapshot::stage,
     wire::{CellId, snapshot::WorldSnapshot},
 };
@@ -75,7 +76,10 @@ impl Plugin for MeshNodePlugin {
         if !app.is_plugin_added::<crate::SharedPlugin>() {
             app.add_plugins(crate::SharedPlugin);
         }
-        app.add_systems(
+        app.add_systems(Startup, |mut config: ResMut<ReplicationConfig>| {
+            config.keep_alive_ticks = config.keep_alive_ticks.min(KEEP_ALIVE_TICKS);
+        })
+        .add_systems(
             RunFixedMainLoop,
             hold_if_fenced
                 .in_set(RunFixedMainLoopSystems::BeforeFixedMainLoop)
@@ -112,6 +116,10 @@ fn hold_if_fenced(world: &mut World) {
     let fenced = !mesh.link().may_simulate();
     events::set_fenced(world, fenced);
 }
+
+/// A client takes ten silent ticks for the death of its host: five signs of life, of which four
+/// may be lost.
+const KEEP_ALIVE_TICKS: u32 = 2;
 
 fn install_door(world: &mut World) {
     if world.get_resource_ref::<Mesh>().is_some_and(|mesh| mesh.is_added())

@@ -1,0 +1,272 @@
+//! Players cross from node to node.
+
+mod common;
+
+use bevy::prelude::*;
+use common::{Label, Place};
+use seamless_authority::{AuthorityCommandsExt, AuthorityView, Delegated};
+use seamless_handover::{
+    client::MeshClient,
+    geometry::{BorderRules, CellGrid},
+    group::RidesOn,
+    node::{HandoverRoot, MeshView, PlayerLogin},
+};
+use seamless_replication::{
+    Hosted, NetSlot, Replicated, Slots,
+    inputs::{InputAppExt, InputOutbox, LocalInputs, PlayerInputs},
+    interest::InterestAppExt,
+    wire::{CellId, GlobalEntity, PeerId, Term},
+};
+use seamless_testkit::{AppId, MeshCluster, NodeSetup, Weather};
+use serde::{Deserialize, Serialize};
+
+/// Metres a player walks per input.
+const STEP: f32 = 0.2;
+
+/// What a player wants in one tick.
+#[derive(TypePath, Serialize, Deserialize, Clone, Copy, PartialEq, Debug)]
+struct Walk(i8);
+
+/// What this node applied: player, input, term.
+#[derive(Resource, Default)]
+struct Applied(Vec<(PeerId, u32, Term)>);
+
+/// Where a client's player is to walk; nothing while it rests.
+#[derive(Resource, Default)]
+struct Wish(Option<i8>);
+
+fn game(app: &mut App) {
+    common::register(app);
+    app.interest_position::<Place>(|place| Vec3::new(place.0, place.1, place.2))
+        .player_input::<Walk>()
+        .init_resource::<Applied>()
+        .init_resource::<Wish>()
+        .add_systems(FixedUpdate, (walk, want))
+        .add_observer(|login: On<PlayerLogin>, mut commands: Commands| {
+            commands.spawn((
+                Replicated,
+                NetSlot::named(login.root),
+                Place(10.0, 0.0, 10.0),
+                Label(format!("player {}", login.player)),
+            ));
+        });
+}
+
+fn walk(
+    mut players: Query<(&HandoverRoot, &NetSlot, &mut Place), With<Hosted>>,
+    slots: Res<Slots>,
+    mut inputs: PlayerInputs<Walk>,
+    mut applied: ResMut<Applied>,
+) {
+    for (root, slot, mut place) in &mut players {
+        let Some(player) = root.player else { continue };
+        for (seq, Walk(direction)) in inputs.due(player) {
+            place.0 += f32::from(direction) * STEP;
+            let term = slots.tenure(slot).map(|tenure| tenure.epoch.term).unwrap_or_default();
+            applied.0.push((player, seq.0, term));
+        }
+    }
+}
+
+fn want(wish: Res<Wish>, client: Option<Res<MeshClient>>, mut inputs: LocalInputs<Walk>) {
+    if let Some(direction) = wish.0
+        && client.is_some_and(|client| client.root.is_some())
+    {
+        inputs.push(&Walk(direction));
+    }
+}
+
+fn two_cells() -> CellGrid {
+    CellGrid { origin: Vec2::ZERO, cell: Vec2::splat(50.0), columns: 2, rows: 1 }
+}
+
+fn cluster(seed: u64, weather: Weather) -> (MeshCluster, [AppId; 2]) {
+    let mut cluster =
+        MeshCluster::new(seed, two_cells(), BorderRules::default(), CellId(0), game);
+    cluster.set_weather(weather);
+    let nodes = [0, 1].map(|id| cluster.node(&NodeSetup { id, cells: vec![CellId(id)] }));
+    cluster.run_until("the cells are owned", 120, |cluster| {
+        nodes.iter().enumerate().all(|(id, &node)| {
+            cluster.world(node).resource::<MeshView>().owns(CellId(id as u32))
+        })
+    });
+    (cluster, nodes)
+}
+
+fn enter(cluster: &mut MeshCluster) -> (AppId, PeerId) {
+    let (client, player) = cluster.player();
+    cluster.run_until("the player is in", 300, |cluster| {
+        let root = cluster.world(client).resource::<MeshClient>().root;
+        root.is_some_and(|root| cluster.world(client).resource::<Slots>().entity(root).is_some())
+    });
+    (client, player)
+}
+
+/// The node that hosts a player.
+fn host(cluster: &mut MeshCluster, nodes: &[AppId], player: PeerId) -> Option<AppId> {
+    let mut hosts = nodes.iter().copied().filter(|node| {
+        cluster.world(*node).get_resource::<MeshView>().is_some_and(|view| {
+            view.players.contains_key(&player)
+        })
+    });
+    let host = hosts.next();
+    assert_eq!(hosts.next(), None, "two nodes host one player");
+    host
+}
+
+/// Which inputs were applied, by whichever node, in the order of terms.
+fn applied(cluster: &mut MeshCluster, nodes: &[AppId], player: PeerId) -> Vec<u32> {
+    let mut all: Vec<(Term, u32)> = Vec::new();
+    for &node in nodes {
+        if let Some(log) = cluster.world(node).get_resource::<Applied>() {
+            all.extend(log.0.iter().filter(|a| a.0 == player).map(|a| (a.2, a.1)));
+        }
+    }
+    all.sort_unstable();
+    all.into_iter().map(|(_, seq)| seq).collect()
+}
+
+fn place_at(cluster: &mut MeshCluster, app: AppId, root: GlobalEntity) -> Option<Place> {
+    let world = cluster.world(app);
+    let entity = world.resource::<Slots>().entity(root)?;
+    world.get::<Place>(entity).cloned()
+}
+
+fn walk_over(seed: u64, weather: Weather) {
+    let (mut cluster, nodes) = cluster(seed, weather);
+    let (client, player) = enter(&mut cluster);
+    assert_eq!(host(&mut cluster, &nodes, player), Some(nodes[0]));
+    let root = cluster.world(client).resource::<MeshClient>().root.expect("in");
+    let body = cluster.world(client).resource::<Slots>().entity(root).expect("seen");
+
+    cluster.world(client).resource_mut::<Wish>().0 = Some(1);
+    let mut absent = 0;
+    cluster.run_until("the other node hosts the player", 900, |cluster| {
+        absent += usize::from(cluster.world(client).get::<Place>(body).is_none());
+        host(cluster, &nodes, player) == Some(nodes[1])
+    });
+    cluster.run(60);
+    cluster.world(client).resource_mut::<Wish>().0 = None;
+    cluster.run(90);
+
+    assert_eq!(absent, 0, "the player's body was always there, as the same entity");
+    assert!(cluster.world(client).get::<Place>(body).is_some());
+    let sent = cluster.world(client).resource::<InputOutbox>().newest().0;
+    let want: Vec<u32> = (1..=sent).collect();
+    assert_eq!(applied(&mut cluster, &nodes, player), want, "each input once and in order");
+    let end = Place(10.0 + sent as f32 * STEP, 0.0, 10.0);
+    for app in [nodes[1], client] {
+        let place = place_at(&mut cluster, app, root).expect("it is here");
+        assert!((place.0 - end.0).abs() < 0.01, "{place:?} for {end:?}");
+    }
+    assert_eq!(cluster.world(client).resource::<MeshClient>().counters.crossings, 1);
+}
+
+#[test]
+fn a_player_walks_over_a_border_and_nothing_is_lost() {
+    walk_over(1, Weather::near());
+}
+
+#[test]
+fn a_player_walks_over_a_border_on_a_bad_network() {
+    for seed in 10..16 {
+        walk_over(seed, Weather::lossy(0.1));
+    }
+}
+
+#[test]
+fn a_player_who_walks_to_and_fro_is_never_in_two_places() {
+    let (mut cluster, nodes) = cluster(3, Weather::lossy(0.02));
+    let (client, player) = enter(&mut cluster);
+    cluster.world(client).resource_mut::<Wish>().0 = Some(1);
+    let mut crossings = 0;
+    let mut last = host(&mut cluster, &nodes, player);
+    for frame in 0..3000 {
+        cluster.step();
+        let now = host(&mut cluster, &nodes, player);
+        if now.is_some() && now != last {
+            crossings += 1;
+            last = now;
+            // Turn round a little after each crossing.
+            let back = if now == Some(nodes[1]) { -1 } else { 1 };
+            cluster.run(30);
+            cluster.world(client).resource_mut::<Wish>().0 = Some(back);
+        }
+        if crossings == 6 {
+            break;
+        }
+        assert!(frame < 2999, "six crossings, not {crossings}");
+    }
+    cluster.world(client).resource_mut::<Wish>().0 = None;
+    cluster.run(90);
+    let sent = cluster.world(client).resource::<InputOutbox>().newest().0;
+    assert_eq!(applied(&mut cluster, &nodes, player), (1..=sent).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_a_player_carries_crosses_with_it_and_stays_lent() {
+    let (mut cluster, nodes) = cluster(5, Weather::lossy(0.05));
+    let (client, player) = enter(&mut cluster);
+    let root = cluster.world(client).resource::<MeshClient>().root.expect("in");
+    let body = cluster.world(nodes[0]).resource::<Slots>().entity(root).expect("hosted");
+    let crate_ =
+        cluster.world(nodes[0]).spawn((Replicated, Delegated, Place(11.0, 0.0, 10.0))).id();
+    cluster.run(10);
+    let name = common::name(&mut cluster, nodes[0], crate_);
+    let mine = common::wait_for(&mut cluster, client, name);
+    // The cluster steps without the mesh inside wait_for; a few frames put that right.
+    cluster.run(5);
+    cluster.world(client).commands().entity(mine).request_authority();
+    cluster.world(client).flush();
+    cluster.run_until("granted", 120, |cluster| {
+        cluster.world(client).get::<AuthorityView>(mine) == Some(&AuthorityView::Granted)
+    });
+    cluster.world(nodes[0]).entity_mut(crate_).insert(RidesOn(body));
+    cluster.world(client).resource_mut::<Wish>().0 = Some(1);
+    let mut lost = 0;
+    cluster.run_until("the other node hosts the player", 900, |cluster| {
+        // The holder goes on writing all the way.
+        if let Some(mut place) = cluster.world(client).get_mut::<Place>(mine) {
+            place.1 += 1.0;
+        }
+        let view = cluster.world(client).get::<AuthorityView>(mine).copied();
+        lost += usize::from(view != Some(AuthorityView::Granted));
+        host(cluster, &nodes, player) == Some(nodes[1])
+    });
+    cluster.run(30);
+    assert_eq!(lost, 0, "authority was never taken away");
+    let there = common::find(&mut cluster, nodes[1], name).expect("the crate came too");
+    assert!(common::find(&mut cluster, nodes[0], name).is_none(), "and left");
+    let carrier = cluster.world(nodes[1]).get::<RidesOn>(there).expect("still carried").0;
+    let body = cluster.world(nodes[1]).resource::<Slots>().entity(root).expect("hosted");
+    assert_eq!(carrier, body, "the reference points to the player here");
+    cluster.world(client).get_mut::<Place>(mine).expect("held").1 = 4321.0;
+    cluster.run(30);
+    let place = cluster.world(nodes[1]).get::<Place>(there).cloned();
+    assert_eq!(place.map(|p| p.1), Some(4321.0), "the holder writes on, at the new host");
+}
+
+#[test]
+fn a_node_that_dies_is_taken_over_and_its_player_plays_on() {
+    let (mut cluster, nodes) = cluster(6, Weather::near());
+    let (client, player) = enter(&mut cluster);
+    cluster.world(client).resource_mut::<Wish>().0 = Some(0);
+    cluster.run(60);
+    cluster.kill_node(nodes[0]);
+    let frames = cluster.run_until("the other node hosts the player", 120, |cluster| {
+        host(cluster, &nodes[1..], player) == Some(nodes[1])
+    });
+    let frames = frames
+        + cluster.run_until("and the client plays there", 120, |cluster| {
+            let world = cluster.world(client);
+            let node = world.resource::<MeshClient>().node;
+            node.is_some_and(|node| node.id.0 == 1)
+        });
+    assert!(frames <= 60, "{frames} frames");
+    cluster.run(30);
+    let before = applied(&mut cluster, &nodes[1..], player).len();
+    cluster.run(30);
+    let after = applied(&mut cluster, &nodes[1..], player);
+    assert!(after.len() >= before + 25, "inputs are applied again");
+    assert!(after.windows(2).all(|w| w[1] == w[0] + 1), "each once and in order");
+}
