@@ -107,7 +107,8 @@ pub(crate) fn connection_config(side: LinkSide, config: &TransportConfig) -> Con
             .to_vec()
     };
     ConnectionConfig {
-        available_bytes_per_tick: config.reliable_bytes_per_tick,
+        // Less would never let a slice out.
+        available_bytes_per_tick: config.reliable_bytes_per_tick.max(SLICE_BYTES as u64),
         server_channels_config: channels(side == LinkSide::ToClient),
         client_channels_config: channels(side == LinkSide::ToServer),
     }

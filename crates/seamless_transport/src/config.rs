@@ -12,18 +12,17 @@ pub struct TransportConfig {
     /// Most received state datagrams a link keeps unread; then the oldest go, because newer state
     /// replaces older. Default 1024.
     pub datagrams_unread: usize,
-    /// Bytes of reliable messages that leave a link in one tick, resends included. Not below
-    /// 1200. Default 16 KiB, at 30 Hz 480 KiB/s.
+    /// Bytes of reliable messages that leave a link in one tick, resends included. At least 1200
+    /// are taken. Default 16 KiB, at 30 Hz 480 KiB/s.
     pub reliable_bytes_per_tick: u64,
     /// After how long renet sends an unacknowledged message or slice again. Acknowledgements may
     /// be held back for 90 ms and wait for a tick on both sides. Default 300 ms.
     pub resend_time: Duration,
     /// What an established link may receive. Default 8,000 packets and 8 MiB a second, and as
     /// much at once: far above what one player or one neighbour node sends, and little enough to
-    /// decrypt (about 2 µs a packet).
+    /// decrypt (about 2 µs a packet). Counted before decryption, so someone who forges the peer's
+    /// address at such a rate can crowd out the peer, though not speak for it.
     pub link_rate: Rate,
-    /// Packets of strangers, who can only ask for a connection.
-    pub strangers: StrangerLimits,
     /// How many faults of an authenticated peer are borne, see
     /// [`Refused::is_fault`](crate::Refused::is_fault).
     pub faults: FaultLimit,
@@ -46,7 +45,6 @@ impl Default for TransportConfig {
                 packets_per_second: 8_000,
                 bytes_per_second: 8 * 1024 * 1024,
             },
-            strangers: StrangerLimits::default(),
             faults: FaultLimit::default(),
             packets_per_frame: 8192,
             close_ticks: 45,

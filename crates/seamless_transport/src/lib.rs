@@ -28,6 +28,50 @@
 //! Time is `Time<Real>` throughout. In tests with virtual time and links in memory, the same steps
 //! and the same seeds give the same bytes.
 //!
+//! # Example
+//!
+//! A server and a client in one process, stepped by hand. Over UDP the resource is a
+//! [`ServerEndpoint`], and its [`TokenMint`] gives the client a [`Token`] to connect with.
+//!
+//! ```
+//! use bevy::{prelude::*, time::TimeUpdateStrategy};
+//! use seamless_transport::*;
+//!
+//! let hub = MemoryHub::new();
+//! let app = || {
+//!     let mut app = App::new();
+//!     app.add_plugins((MinimalPlugins, TransportPlugin::default()))
+//!         .insert_resource(TimeUpdateStrategy::FixedTimesteps(1));
+//!     app
+//! };
+//! let mut server = app();
+//! server.insert_resource(MemoryServer::listen(&hub, 1, MemoryConfig::default()).unwrap());
+//!
+//! let mut client = app();
+//! client.add_systems(Startup, move |
+//!     mut clients: ResMut<ClientEndpoints>,
+//!     mut links: ResMut<Links>,
+//!     config: Res<TransportConfig>,
+//! | {
+//!     let server = ClientConfig::memory(&hub, 1);
+//!     clients.connect(&mut links, &config, server).expect("a free slot");
+//! });
+//! client.add_systems(Update, |mut opened: MessageReader<LinkOpened>, mut links: ResMut<Links>| {
+//!     for LinkOpened { link } in opened.read() {
+//!         let link = links.get_mut(*link).expect("told just now");
+//!         link.send_reliable(Channel::Control, "hello".into()).expect("an empty queue");
+//!     }
+//! });
+//!
+//! for _ in 0..4 {
+//!     client.update();
+//!     server.update();
+//! }
+//! let mut links = server.world_mut().resource_mut::<Links>();
+//! let link = links.iter_mut().next().unwrap();
+//! assert_eq!(link.recv_reliable(Channel::Control).unwrap(), "hello");
+//! ```
+//!
 //! # Layout
 //!
 //! * [`link`](Link), [`links`](Links), [`id`](LinkId), [`state`](LinkState): what a link is.

@@ -392,9 +392,9 @@ impl Link {
         }
     }
 
-    /// Moves what the reliable engine has to the link's queues, and looks after the engine.
+    /// Takes what the engine held back for want of room, and looks after the engine.
     pub(crate) fn settle(&mut self, engine: &mut dyn Engine) {
-        self.reliable.collect(engine);
+        self.reliable.catch_up(engine);
         if engine.is_disconnected() {
             // The application ended it through renet's resource, or renet gave up.
             self.doom(CloseReason::Engine);
@@ -425,9 +425,10 @@ impl Link {
             send(datagram, Class::State);
         }
         self.outbox.clear();
-        self.reliable
-            .flush(now, engine, |packet| send(packet, Class::Reliable));
-        self.rtt = Duration::try_from_secs_f64(engine.rtt()).unwrap_or_default();
+        let reliable = |packet: &[u8]| send(packet, Class::Reliable);
+        if self.reliable.flush(now, engine, reliable) {
+            self.rtt = Duration::try_from_secs_f64(engine.rtt()).unwrap_or_default();
+        }
         self.advance_closing(engine);
     }
 

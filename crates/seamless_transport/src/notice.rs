@@ -12,7 +12,7 @@ pub struct LinkOpened {
 }
 
 /// A link is over, or never came to stand. It can be read in [`Links`](crate::Links) until the end
-/// of the tick after the one in which this was written.
+/// of the tick after the one in which this was written, and into the next frame at least.
 #[derive(Message, Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LinkClosed {
     /// Which.

@@ -17,8 +17,8 @@ use crate::{
 ///
 /// In `PreUpdate`, [`TransportSystems::Receive`] reads every endpoint until nothing waits. Each
 /// datagram is checked, decrypted and checked again; state datagrams go to their link's queue,
-/// reliable packets to renet and renet's messages to the link's queues. Links that opened or
-/// closed are told as [`LinkOpened`] and [`LinkClosed`], in the order in which it happened, and
+/// reliable packets to renet and renet's messages to the link's queues. What opened is told as
+/// [`LinkOpened`], in the order of arrival, what closed as [`LinkClosed`], in the order of ids, and
 /// renet's own events are triggered as [`RenetServerEvent`]. Handshakes and keep-alives leave here.
 ///
 /// Once a tick, [`flush_links`] sends what the links' queues hold, in the order of link ids. Where
@@ -146,13 +146,17 @@ pub fn flush_links(
 ) {
     let t = &mut transport;
     let now = t.time.elapsed();
-    let before = flushed_at.replace(now).unwrap_or(now);
-    let delta = now.saturating_sub(before);
+    let before = flushed_at.replace(now);
+    let delta = now.saturating_sub(before.unwrap_or(now));
     if let Some(renet) = &mut t.renet_server {
         renet.update(delta);
     }
     t.flush_all(now, delta, |_| {});
-    t.links.sweep();
+    // Of several ticks in one frame one counts: whoever reads messages once a frame must still
+    // find the link.
+    if before != Some(now) {
+        t.links.sweep();
+    }
     trigger_events(t.renet_server.as_deref_mut(), &mut commands);
 }
 

@@ -51,6 +51,8 @@ pub(crate) struct Reliable {
     ranges: AckRangeGuard,
     flight: Flight,
     acks: AckPacer,
+    /// renet may hold messages that our full queue did not take.
+    held_back: bool,
 }
 
 impl Default for Reliable {
@@ -62,6 +64,7 @@ impl Default for Reliable {
             ranges: AckRangeGuard::default(),
             flight: Flight::default(),
             acks: AckPacer::default(),
+            held_back: false,
         }
     }
 }
@@ -129,29 +132,39 @@ impl Reliable {
         Ok(())
     }
 
+    /// Moves what renet still holds, if there is room now.
+    pub(crate) fn catch_up(&mut self, engine: &mut dyn Engine) {
+        if self.held_back {
+            self.collect(engine);
+        }
+    }
+
     /// Moves what renet has in order to our queue, as long as there is room.
-    pub(crate) fn collect(&mut self, engine: &mut dyn Engine) {
+    fn collect(&mut self, engine: &mut dyn Engine) {
+        self.held_back = false;
         for channel in Channel::ALL {
             let queue = &mut self.inn[channel as usize];
-            while queue.bytes < channel.unread_bytes() {
-                let Some(message) = engine.receive(channel) else {
-                    break;
-                };
+            while let Some(message) = (queue.bytes < channel.unread_bytes())
+                .then(|| engine.receive(channel))
+                .flatten()
+            {
                 self.windows[channel as usize].read();
                 queue.push(message);
             }
+            self.held_back |= queue.bytes >= channel.unread_bytes();
         }
     }
 
     /// The packets of this tick, each handed to `send`. Call once a tick, after renet's update.
     ///
-    /// Costs a few comparisons when nothing waits, is unacknowledged, or must be acknowledged.
+    /// Costs a few look-ups when nothing waits, is unacknowledged, or must be acknowledged; then
+    /// it is `false`.
     pub(crate) fn flush(
         &mut self,
         now: Duration,
         engine: &mut dyn Engine,
         mut send: impl FnMut(&[u8]),
-    ) {
+    ) -> bool {
         self.flight.expire(now);
         let mut open = false;
         for channel in Channel::ALL {
@@ -166,7 +179,7 @@ impl Reliable {
         // renet writes its ranges into every acknowledgement, so asking it also tells their
         // number when the guard's bound has grown.
         if !open && !ack && self.ranges.ranges() <= MAX_ACK_RANGES / 2 {
-            return;
+            return false;
         }
         let mut ranges = 0;
         for packet in engine.packets() {
@@ -186,6 +199,7 @@ impl Reliable {
             send(&packet);
         }
         self.ranges.refresh(ranges);
+        true
     }
 
     fn feed(&mut self, channel: Channel, engine: &mut dyn Engine) {

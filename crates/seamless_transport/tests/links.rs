@@ -413,6 +413,22 @@ fn a_closed_link_can_be_read_until_the_end_of_the_next_tick() {
 }
 
 #[test]
+fn a_closed_link_survives_several_ticks_in_one_frame() {
+    let mut pair = Pair::in_memory(ConditionerConfig::default());
+    let four_ticks = bevy::time::TimeUpdateStrategy::FixedTimesteps(4);
+    pair.client.insert_resource(four_ticks);
+    pair.down().close(CloseReason::Requested);
+    while told(&pair.client).closed.is_empty() {
+        pair.step();
+    }
+    let id = pair.up;
+    let links = |app: &App| app.world().resource::<Links>().get(id).is_some();
+    assert!(links(&pair.client));
+    pair.client.update();
+    assert!(!links(&pair.client));
+}
+
+#[test]
 fn opening_and_closing_are_told_once_on_both_sides() {
     let mut pair = Pair::over_udp(ConditionerConfig::default());
     pair.steps(5);

@@ -45,7 +45,9 @@ impl ServerEndpoint {
                         continue;
                     }
                     if let Some(request) = request {
-                        self.tokens.note(request.mac, from, request.expires);
+                        let latest = self.clock.now().as_secs() + MAX_TOKEN_SECONDS;
+                        let expires = request.expires.min(latest);
+                        self.tokens.note(request.mac, from, expires);
                     }
                     if answer.kind == DatagramType::Challenge {
                         self.handshakes.challenged(from, answer.sequence, frame.now);
