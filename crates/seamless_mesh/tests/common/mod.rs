@@ -519,6 +519,11 @@ impl Side {
         }
     }
 
+    /// The process was killed behind the game's back.
+    pub fn restart_quietly(&mut self) {
+        self.forget();
+    }
+
     fn forget(&mut self) {
         self.me = None;
         self.hosted.clear();
