@@ -82,7 +82,7 @@
 //! * [`stats`](LinkStats): true bytes on the wire, and everything refused.
 //! * [`token`](Token), [`mint`](TokenMint), [`clock`](TokenClock): the right to open a link.
 //! * [`udp`](ServerEndpoint): a server's endpoint, and the clients' half of it.
-//! * [`client`](ClientEndpoints): the links that this app asked for.
+//! * [`connect`](ClientConfig), [`client`](ClientEndpoints): the links that this app asked for.
 //! * [`memory`](MemoryHub): links inside one process.
 //! * [`conditioner`](Conditioner): delay, loss and worse, from a seed.
 //! * [`notice`](LinkOpened): what the app is told.
@@ -99,6 +99,7 @@ mod client;
 mod clock;
 mod conditioner;
 mod config;
+mod connect;
 mod engine;
 mod flight;
 mod frame;
@@ -120,10 +121,11 @@ mod token;
 mod udp;
 
 pub use channel::Channel;
-pub use client::{ClientConfig, ClientEndpoints, ConnectError, ServerAddress};
+pub use client::ClientEndpoints;
 pub use clock::TokenClock;
 pub use conditioner::{Condition, Conditioner, ConditionerConfig};
 pub use config::{FaultLimit, Rate, StrangerLimits, TransportConfig};
+pub use connect::{ClientConfig, ConnectError, ServerAddress};
 pub use id::LinkId;
 pub use link::Link;
 pub use links::Links;

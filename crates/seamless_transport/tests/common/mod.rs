@@ -7,6 +7,8 @@
     reason = "every test file uses a part of it, and a test may panic"
 )]
 
+pub mod hostile;
+
 use std::time::Duration;
 
 use bevy::{prelude::*, time::TimeUpdateStrategy};
@@ -203,4 +205,21 @@ pub fn digest(hash: u64, bytes: &[u8]) -> u64 {
     bytes.iter().fold(hash, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })
+}
+
+/// Bad weather: 30 % loss both ways, late, twice, out of order.
+pub fn lossy(seed: u64) -> ConditionerConfig {
+    let way = Condition {
+        delay: Duration::from_millis(40),
+        jitter: Duration::from_millis(30),
+        loss: 0.3,
+        duplicate: 0.1,
+        reorder: 0.1,
+        ..Default::default()
+    };
+    ConditionerConfig {
+        seed,
+        send: way,
+        receive: way,
+    }
 }
