@@ -190,6 +190,7 @@ fn on_control(world: &mut World, item: &ControlReceived) {
             let mut client = world.resource_mut::<MeshClient>();
             let former = client.playing();
             let back = former.is_none() && term == client.term;
+            let crossed = !matches!(client.links.get(&item.link), Some(LinkUse::Entering(_)));
             if term < client.term || (term == client.term && former == Some(item.link)) {
                 return;
             }
@@ -224,7 +225,7 @@ fn on_control(world: &mut World, item: &ControlReceived) {
             {
                 peer.set_spectator(true);
             }
-            world.write_message(HostChanged { link: item.link, term, root });
+            world.write_message(HostChanged { link: item.link, term, root, crossed });
         }
         Control::HandoverEnded { handover } => {
             let now = world.resource::<NetClock>().now();

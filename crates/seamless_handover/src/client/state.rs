@@ -102,4 +102,7 @@ pub struct HostChanged {
     pub term: Term,
     /// Our root.
     pub root: GlobalEntity,
+    /// Whether we came over a border, on a link that stood before. Otherwise we had to come in by
+    /// the door.
+    pub crossed: bool,
 }

@@ -17,7 +17,7 @@ use seamless_replication::{
 
 use super::{
     events::tell,
-    state::{Crossing, HandoverRoot, MeshView},
+    state::{Crossing, GroupFrozen, HandoverRoot, MeshView},
 };
 use crate::{
     geometry::{BorderRules, CellGrid},
@@ -188,5 +188,7 @@ fn freeze(world: &mut World, mesh: &Mesh, entity: Entity, place: Vec3, handover:
         .and_then(|player| world.resource::<Inboxes>().get(player))
         .map(|inbox| inbox.ack().applied)
         .unwrap_or_default();
+    let at = mesh.link().now();
+    world.write_message(GroupFrozen { handover, tick, at });
     mesh.send(MeshCommand::Commit { handover, tick, last_input, state, queue: Vec::new() });
 }

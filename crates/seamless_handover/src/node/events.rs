@@ -82,11 +82,17 @@ fn on_event(world: &mut World, mesh: &Mesh, event: MeshEvent) {
             world.resource_mut::<MeshView>().expected.remove(&handover);
         }
         MeshEvent::Activate {
-            handover, term, manifest, tick, last_input, staged, queue, ..
+            handover, term, manifest, tick, last_input, staged, queue, claimed_at, ..
         } => {
             world.resource_mut::<MeshView>().expected.remove(&handover);
-            let arrival =
-                Arrival { handover: Some(handover), term, tick, last_input, player: manifest.player };
+            let arrival = Arrival {
+                handover: Some(handover),
+                term,
+                tick,
+                last_input,
+                player: manifest.player,
+                claimed_at: Some(claimed_at),
+            };
             if host(world, staged, &arrival).is_some() {
                 world.resource_mut::<MeshView>().counters.activated += 1;
             }
@@ -277,6 +283,7 @@ pub(super) struct Arrival {
     pub(super) tick: Tick,
     pub(super) last_input: InputSeq,
     pub(super) player: Option<PeerId>,
+    pub(super) claimed_at: Option<std::time::Duration>,
 }
 
 /// Hosts a group from its decoded state. `None` if the state is not of our making.
@@ -305,6 +312,8 @@ fn host(world: &mut World, staged: Staged, arrival: &Arrival) -> Option<Entity> 
         handover: arrival.handover,
         term,
         tick: arrival.tick,
+        last_input: arrival.last_input,
+        claimed_at: arrival.claimed_at,
     });
     Some(root)
 }
@@ -348,7 +357,7 @@ fn reclaimed(world: &mut World, dead: NodeRef, term: Term, groups: Vec<Reclaimed
         let ReclaimedGroup { root, player, cell, tick, last_input, staged, .. } = group;
         let hosted = match staged {
             Some(Ok(staged)) => {
-                host(world, staged, &Arrival { handover: None, term, tick, last_input, player })
+                host(world, staged, &Arrival { handover: None, term, tick, last_input, player, claimed_at: None })
             }
             Some(Err(error)) => {
                 tracing::error!(%root, error, "a stored state does not decode here");

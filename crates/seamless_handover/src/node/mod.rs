@@ -10,6 +10,6 @@ mod state;
 pub(crate) use plugin::register_shared;
 pub use plugin::{MeshNodeConfig, MeshNodePlugin, Stored, stager};
 pub use state::{
-    CellOpened, Crossing, GroupActivated, GroupDeparted, HandoverCounters, HandoverRoot, MeshView,
+    CellOpened, Crossing, GroupActivated, GroupDeparted, GroupFrozen, HandoverCounters, HandoverRoot, MeshView,
     PlayerLogin, PlayerRetired, Tombstone,
 };

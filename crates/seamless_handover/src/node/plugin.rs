@@ -18,7 +18,7 @@ use super::{
     border, checkpoint,
     door::{self, Linkless},
     events,
-    state::{GroupActivated, GroupDeparted, MeshView},
+    state::{GroupActivated, GroupDeparted, GroupFrozen, MeshView},
 };
 use crate::{
     geometry::{BorderRules, CellGrid},
@@ -72,6 +72,7 @@ impl Plugin for MeshNodePlugin {
             .init_resource::<MeshView>()
             .init_resource::<Linkless>()
             .add_message::<GroupActivated>()
+            .add_message::<GroupFrozen>()
             .add_message::<GroupDeparted>();
         if !app.is_plugin_added::<crate::SharedPlugin>() {
             app.add_plugins(crate::SharedPlugin);

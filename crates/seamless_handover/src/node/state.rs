@@ -8,12 +8,15 @@ use seamless_mesh::directory::{CellRecord, NodeRecord};
 use seamless_replication::{
     transport::LinkId,
     wire::{
-        CellId, GlobalEntity, HandoverId, NodeRef, PeerId, Term, Tick,
+        CellId, GlobalEntity, HandoverId, InputSeq, NodeRef, PeerId, Term, Tick,
         mesh::{Manifest, RejectReason},
         ticket::Purpose,
     },
 };
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 /// A root: it crosses borders, with its group, and survives this node.
 ///
@@ -237,6 +240,21 @@ pub struct GroupActivated {
     pub term: Term,
     /// The last tick that was simulated elsewhere.
     pub tick: Tick,
+    /// The last input that is in its state.
+    pub last_input: InputSeq,
+    /// When the claim was won and everything was decoded, on the node's clock.
+    pub claimed_at: Option<Duration>,
+}
+
+/// A group stops here at the end of a tick; the mesh decides where it goes on.
+#[derive(Message, Clone, Copy, Debug)]
+pub struct GroupFrozen {
+    /// Which attempt.
+    pub handover: HandoverId,
+    /// The last tick that is simulated.
+    pub tick: Tick,
+    /// When, on the node's clock.
+    pub at: Duration,
 }
 
 /// A group is another node's now and is gone from here.
