@@ -30,9 +30,20 @@ const APPLICATION_ID: i64 = 0x534d_4c53;
 /// Version of the tables in the file.
 pub const SCHEMA_VERSION: i64 = 1;
 
-/// How long a call waits for another process's transaction. Those take well under 1 ms; a second
-/// means that the disk is stuck.
-const BUSY_TIMEOUT: Duration = Duration::from_millis(1000);
+/// Waits for another process's transaction; tells whether to try once more.
+///
+/// Those take about 0.1 ms, so the first tries come soon; SQLite's own handler would sleep for
+/// whole milliseconds. Gives up after about a second: the disk is stuck then.
+fn wait_while_busy(tries: i32) -> bool {
+    let wait = match tries {
+        ..100 => Duration::from_micros(20),
+        ..300 => Duration::from_millis(1),
+        ..460 => Duration::from_millis(5),
+        _ => return false,
+    };
+    thread::sleep(wait);
+    true
+}
 
 /// How long opening waits for another process that is just making the file.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(3);
@@ -156,8 +167,8 @@ impl SqliteDirectory {
     }
 
     fn prepare_file(&mut self, path: &Path) -> std::result::Result<(), Setup> {
+        self.connection.busy_handler(Some(wait_while_busy))?;
         let connection = &self.connection;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(64);
         let ours = |connection: &Connection| -> rusqlite::Result<(i64, i64, i64)> {
             Ok((

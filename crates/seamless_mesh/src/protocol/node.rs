@@ -170,6 +170,12 @@ impl NodeCore {
         self.base.traces.iter()
     }
 
+    /// How many handovers were finished since the process started.
+    #[must_use]
+    pub const fn finished(&self) -> usize {
+        self.base.traces.finished()
+    }
+
     /// What is under way.
     #[must_use]
     pub fn busy(&self) -> Busy {

@@ -115,20 +115,30 @@ impl HandoverTrace {
 
 /// The last finished handovers.
 #[derive(Debug, Clone, Default)]
-pub struct Traces(VecDeque<HandoverTrace>);
+pub struct Traces {
+    last: VecDeque<HandoverTrace>,
+    finished: usize,
+}
 
 impl Traces {
     pub(crate) fn finish(&mut self, mut trace: HandoverTrace, outcome: Outcome, now: Duration) {
         trace.outcome = Some((outcome, now));
-        if self.0.len() == TRACES {
-            self.0.pop_front();
+        if self.last.len() == TRACES {
+            self.last.pop_front();
         }
-        self.0.push_back(trace);
+        self.last.push_back(trace);
+        self.finished += 1;
     }
 
     /// The traces, the oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &HandoverTrace> {
-        self.0.iter()
+        self.last.iter()
+    }
+
+    /// How many were finished since the process started.
+    #[must_use]
+    pub const fn finished(&self) -> usize {
+        self.finished
     }
 }
 

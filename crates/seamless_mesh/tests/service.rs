@@ -1,0 +1,916 @@
+//! Real nodes: threads, loopback HTTP, the directory in a file.
+#![cfg(all(feature = "http", feature = "sqlite"))]
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use seamless_mesh::{
+    directory::{Directory, SqliteDirectory},
+    link::MeshLink,
+    protocol::{CheckpointGroup, MeshCommand, MeshEvent, Phase, Role, Staged},
+    service::{
+        EnterError, MeshHandle, MeshKey, Offer, ServiceConfig, StartError, auth, boot_clock, enter,
+    },
+    ticket::TicketRefusal,
+};
+use seamless_wire::{
+    CellId, GlobalEntity, HandoverId, InputSeq, NodeId, NodeRef, PeerId, Tenure, Term, Tick,
+    mesh::RejectReason,
+    snapshot::{SnapshotRow, WorldSnapshot},
+    ticket::{Purpose, TICKET_BYTES, Ticket},
+};
+
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// A folder that goes away with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path =
+            env::temp_dir().join(format!("seamless-service-{}-{number}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("mesh.sqlite")
+    }
+
+    fn locks(&self) -> PathBuf {
+        self.0.join("locks")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+struct Hosted {
+    term: Term,
+    tick: Tick,
+    player: Option<PeerId>,
+    frozen: bool,
+}
+
+/// A node with the simplest of games.
+struct Node {
+    handle: Option<MeshHandle>,
+    me: Option<NodeRef>,
+    hosted: BTreeMap<GlobalEntity, Hosted>,
+    reserved: BTreeMap<GlobalEntity, HandoverId>,
+    rejected: Vec<RejectReason>,
+    resumed: u32,
+    logins: u32,
+    reclaimed: u32,
+    left: bool,
+    /// Takes the events of this node or leaves them.
+    listens: bool,
+}
+
+fn config(id: u32, folder: &Folder) -> ServiceConfig {
+    let stager = |bytes: &[u8]| {
+        let snapshot = WorldSnapshot::from_bytes(bytes).map_err(|error| error.to_string())?;
+        Ok(Staged::new(snapshot))
+    };
+    let mut config = ServiceConfig::new(
+        NodeId(id),
+        SocketAddr::from(([127, 0, 0, 1], 40_000 + id as u16)),
+        Arc::new(|ticket| Ok(ticket.to_bytes().to_vec())),
+        Box::new(stager),
+    );
+    config.locks = Some(folder.locks());
+    config.spawn = Arc::new(|player| CellId(if player.0 < 1000 { 1 } else { 2 }));
+    config.limits.knocks_at_once = 100_000;
+    config
+}
+
+impl Node {
+    fn start(config: ServiceConfig, folder: &Folder) -> Self {
+        let directory = SqliteDirectory::open(folder.file()).unwrap();
+        let handle = MeshHandle::start(config, directory).unwrap();
+        Self {
+            handle: Some(handle),
+            me: None,
+            hosted: BTreeMap::new(),
+            reserved: BTreeMap::new(),
+            rejected: Vec::new(),
+            resumed: 0,
+            logins: 0,
+            reclaimed: 0,
+            left: false,
+            listens: true,
+        }
+    }
+
+    fn handle(&self) -> &MeshHandle {
+        self.handle.as_ref().expect("running")
+    }
+
+    fn door(&self) -> SocketAddr {
+        self.handle().addresses().session
+    }
+
+    fn http(&self) -> SocketAddr {
+        self.handle().addresses().http
+    }
+
+    fn send(&self, command: MeshCommand) {
+        self.handle().send(command).unwrap();
+    }
+
+    fn hear(&mut self) {
+        let Some(handle) = self.handle.as_ref().filter(|_| self.listens) else {
+            return;
+        };
+        for event in handle.poll() {
+            match event {
+                MeshEvent::Joined { node, .. } => {
+                    self.me = Some(node);
+                    handle
+                        .send(MeshCommand::ClaimCells(vec![CellId(node.id.0)]))
+                        .unwrap();
+                }
+                MeshEvent::Login {
+                    request,
+                    player,
+                    root,
+                    term,
+                    ..
+                } => {
+                    self.logins += 1;
+                    self.host(root, term, Tick(1), Some(player));
+                    self.send(MeshCommand::SessionAnswer {
+                        request,
+                        accepted: true,
+                    });
+                    return self.hear();
+                }
+                MeshEvent::Expect { handover, .. } => {
+                    handle
+                        .send(MeshCommand::ClientAttached { handover })
+                        .unwrap();
+                }
+                MeshEvent::Reserved {
+                    handover,
+                    attached: true,
+                    ..
+                } => {
+                    self.reserved.insert(handover.root, handover);
+                }
+                MeshEvent::Rejected { reason, .. } => self.rejected.push(reason),
+                MeshEvent::HandedOver { handover, .. } => {
+                    self.reserved.remove(&handover.root);
+                    self.hosted.remove(&handover.root);
+                }
+                MeshEvent::Resumed { handover, term } => {
+                    self.resumed += 1;
+                    self.reserved.remove(&handover.root);
+                    let hosted = self.hosted.get_mut(&handover.root).unwrap();
+                    (hosted.term, hosted.frozen) = (term, false);
+                }
+                MeshEvent::Activate {
+                    handover,
+                    term,
+                    tick,
+                    staged,
+                    manifest,
+                    ..
+                } => {
+                    let snapshot: WorldSnapshot = staged.downcast().unwrap();
+                    assert_eq!(
+                        (snapshot.rows.len(), snapshot.tick),
+                        (manifest.members.len(), tick)
+                    );
+                    self.host(handover.root, term, tick, manifest.player);
+                    return self.hear();
+                }
+                MeshEvent::Reclaimed { term, groups, .. } => {
+                    for group in groups {
+                        self.reclaimed += 1;
+                        self.host(group.root, term, group.tick, group.player);
+                    }
+                    return self.hear();
+                }
+                MeshEvent::Expelled => {
+                    self.hosted.clear();
+                    self.me = None;
+                }
+                MeshEvent::Left => self.left = true,
+                _ => {}
+            }
+        }
+    }
+
+    fn host(&mut self, root: GlobalEntity, term: Term, tick: Tick, player: Option<PeerId>) {
+        let hosted = Hosted {
+            term,
+            tick,
+            player,
+            frozen: false,
+        };
+        assert!(
+            self.hosted.insert(root, hosted).is_none(),
+            "{root} came twice"
+        );
+    }
+
+    fn row(root: GlobalEntity, hosted: &Hosted) -> SnapshotRow {
+        SnapshotRow {
+            entity: root,
+            tenure: Tenure::plain(hosted.term),
+            // As large as a player with all that it needs.
+            components: vec![
+                (1, hosted.tick.0.to_le_bytes().to_vec()),
+                (2, vec![7; 2000]),
+            ],
+        }
+    }
+
+    fn prepare(&self, root: GlobalEntity, cell: u32) {
+        self.send(MeshCommand::Prepare {
+            root,
+            members: Vec::new(),
+            player: self.hosted[&root].player,
+            cell: CellId(cell),
+            viewpoint: [0.0; 3],
+        });
+    }
+
+    fn freeze(&mut self, root: GlobalEntity) {
+        let handover = self.reserved[&root];
+        let hosted = self.hosted.get_mut(&root).unwrap();
+        hosted.tick.0 += 1;
+        hosted.frozen = true;
+        let rows = vec![Self::row(root, hosted)];
+        let (tick, schema) = (hosted.tick, 0);
+        let snapshot = WorldSnapshot { tick, schema, rows };
+        self.send(MeshCommand::Commit {
+            handover,
+            tick,
+            last_input: InputSeq(tick.0),
+            state: snapshot.to_bytes().unwrap(),
+            queue: Vec::new(),
+        });
+    }
+
+    fn checkpoint(&self) {
+        let group = |(root, hosted): (&GlobalEntity, &Hosted)| CheckpointGroup {
+            root: *root,
+            term: hosted.term,
+            tick: hosted.tick,
+            last_input: InputSeq(hosted.tick.0),
+            members: vec![Self::row(*root, hosted)],
+            cell: CellId(1),
+        };
+        let groups = self.hosted.iter().map(group).collect();
+        self.send(MeshCommand::Checkpoint { groups });
+    }
+
+    fn plays(&self, root: GlobalEntity) -> bool {
+        self.handle.is_some() && self.hosted.get(&root).is_some_and(|hosted| !hosted.frozen)
+    }
+}
+
+/// Every game listens until something holds; panics if it does not in time.
+#[track_caller]
+fn until(
+    nodes: &mut [&mut Node],
+    within: Duration,
+    holds: impl Fn(&[&mut Node]) -> bool,
+) -> Duration {
+    let start = Instant::now();
+    loop {
+        for node in nodes.iter_mut() {
+            node.hear();
+        }
+        if holds(nodes) {
+            return start.elapsed();
+        }
+        assert!(start.elapsed() < within, "not within {within:?}");
+        thread::sleep(Duration::from_micros(100));
+    }
+}
+
+/// Nodes 1 and 2, each with its cell.
+fn pair(folder: &Folder) -> (Node, Node) {
+    let mut one = Node::start(config(1, folder), folder);
+    let mut two = Node::start(config(2, folder), folder);
+    see_each_other(&mut [&mut one, &mut two], folder, 2);
+    (one, two)
+}
+
+/// Until every node knows all nodes and all cells.
+#[track_caller]
+fn see_each_other(nodes: &mut [&mut Node], folder: &Folder, count: usize) {
+    let mut directory = SqliteDirectory::open(folder.file()).unwrap();
+    until(nodes, ms(8000), |nodes| {
+        let cells = directory_cells(&folder.file());
+        cells >= count
+            && nodes
+                .iter()
+                .all(|node| node.handle().status().nodes.len() >= count)
+    });
+    let _ = directory.changed();
+    thread::sleep(ms(60));
+}
+
+fn directory_cells(file: &std::path::Path) -> usize {
+    let mut directory = SqliteDirectory::open(file).unwrap();
+    directory
+        .survey(None)
+        .unwrap()
+        .rest
+        .map_or(0, |rest| rest.cells.len())
+}
+
+/// Knocks from a thread of its own while the games listen.
+#[track_caller]
+fn knock(nodes: &mut [&mut Node], door: SocketAddr, player: u64) -> Offer {
+    for _ in 0..50 {
+        let knocking = thread::spawn(move || enter(door, PeerId(player), None, ms(3000)));
+        until(nodes, ms(4000), |_| knocking.is_finished());
+        match knocking.join().unwrap() {
+            Ok(offer) => return offer,
+            Err(EnterError::Retry { .. }) => thread::sleep(ms(50)),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("never let in");
+}
+
+fn ticket(token: &[u8]) -> Ticket {
+    Ticket::from_bytes(&<[u8; TICKET_BYTES]>::try_from(token).unwrap()).unwrap()
+}
+
+fn percentile(times: &mut [Duration], percent: usize) -> Duration {
+    times.sort_unstable();
+    times[(times.len() * percent / 100).min(times.len() - 1)]
+}
+
+#[test]
+fn players_walk_between_two_real_nodes_and_are_frozen_for_milliseconds() {
+    const ROUNDS: usize = 200;
+    let folder = Folder::new();
+    let (mut one, mut two) = pair(&folder);
+    let door = one.door();
+    let offer = knock(&mut [&mut one, &mut two], door, 7);
+    let root = offer.root;
+    assert!(one.plays(root));
+    let (mut claims, mut frozen) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        let (from, to) = if round % 2 == 0 {
+            (&mut one, &mut two)
+        } else {
+            (&mut two, &mut one)
+        };
+        from.prepare(root, to.me.unwrap().id.0);
+        until(&mut [&mut *from, &mut *to], ms(3000), |nodes| {
+            nodes[0].reserved.contains_key(&root)
+        });
+        // The game's own cadence; the target hears of the client meanwhile.
+        from.freeze(root);
+        until(&mut [&mut *from, &mut *to], ms(3000), |nodes| {
+            nodes[1].plays(root) && !nodes[0].hosted.contains_key(&root)
+        });
+    }
+    assert_eq!((one.resumed, two.resumed), (0, 0));
+    thread::sleep(ms(700));
+    for node in [&one, &two] {
+        for trace in node.handle().status().traces {
+            let committed = trace.at(Phase::Committed).unwrap();
+            match trace.role {
+                Role::Target => claims.push(trace.at(Phase::Claimed).unwrap() - committed),
+                Role::Source => frozen.push(trace.outcome.unwrap().1 - committed),
+            }
+        }
+    }
+    assert!(claims.len() >= ROUNDS - 2 && frozen.len() >= ROUNDS - 2);
+    println!(
+        "COMMIT received to claimed: p50 {:?}, p99 {:?}; frozen as the source sees it: p50 {:?}, p99 {:?}",
+        percentile(&mut claims, 50),
+        percentile(&mut claims, 99),
+        percentile(&mut frozen, 50),
+        percentile(&mut frozen, 99)
+    );
+    assert!(percentile(&mut frozen, 50) < ms(20));
+    let row = SqliteDirectory::open(folder.file())
+        .unwrap()
+        .head(root)
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        row.tick,
+        Tick(1 + ROUNDS as u32),
+        "no state was lost on the way"
+    );
+}
+
+#[test]
+fn a_target_that_is_full_or_of_another_schema_refuses() {
+    let folder = Folder::new();
+    let mut one = Node::start(config(1, &folder), &folder);
+    let mut full = config(2, &folder);
+    full.capacity = 0;
+    let mut two = Node::start(full, &folder);
+    let mut other = config(3, &folder);
+    other.schema = 99;
+    let mut three = Node::start(other, &folder);
+    see_each_other(&mut [&mut one, &mut two, &mut three], &folder, 3);
+    let door = one.door();
+    let root = knock(&mut [&mut one, &mut two, &mut three], door, 7).root;
+    one.prepare(root, 2);
+    until(&mut [&mut one, &mut two, &mut three], ms(3000), |nodes| {
+        nodes[0].rejected == [RejectReason::Full]
+    });
+    one.prepare(root, 3);
+    until(&mut [&mut one, &mut two, &mut three], ms(3000), |nodes| {
+        nodes[0].rejected == [RejectReason::Full, RejectReason::Schema]
+    });
+    assert!(one.plays(root));
+}
+
+#[test]
+fn a_killed_node_is_taken_over_within_a_second() {
+    let folder = Folder::new();
+    let (mut one, mut two) = pair(&folder);
+    let door = one.door();
+    let mut roots: Vec<GlobalEntity> = (1..=20)
+        .map(|player| knock(&mut [&mut one, &mut two], door, player).root)
+        .collect();
+    roots.sort_unstable();
+    one.checkpoint();
+    until(&mut [&mut one, &mut two], ms(3000), |nodes| {
+        nodes[0].handle().status().counters.checkpointed == 20
+    });
+    one.handle.take().unwrap().kill();
+    let took = until(&mut [&mut two], ms(5000), |nodes| {
+        roots.iter().all(|root| nodes[0].plays(*root))
+    });
+    println!("20 players taken over {took:?} after the kill");
+    assert!(took < ms(1000), "{took:?}");
+    assert_eq!(two.reclaimed, 20);
+    let door = two.door();
+    let offer = knock(&mut [&mut two], door, 5);
+    assert!(roots.contains(&offer.root));
+    assert_eq!(two.logins, 0, "nobody was made anew");
+}
+
+#[test]
+fn without_locks_silence_is_noticed_in_seconds() {
+    let folder = Folder::new();
+    let without = |id| {
+        let mut config = config(id, &folder);
+        config.locks = None;
+        config
+    };
+    let mut one = Node::start(without(1), &folder);
+    let mut two = Node::start(without(2), &folder);
+    see_each_other(&mut [&mut one, &mut two], &folder, 2);
+    let door = one.door();
+    let root = knock(&mut [&mut one, &mut two], door, 7).root;
+    one.checkpoint();
+    until(&mut [&mut one, &mut two], ms(3000), |nodes| {
+        nodes[0].handle().status().counters.checkpointed == 1
+    });
+    one.handle.take().unwrap().kill();
+    let took = until(&mut [&mut two], ms(8000), |nodes| nodes[0].plays(root));
+    assert!(took > ms(2000), "nothing else could tell: {took:?}");
+}
+
+#[test]
+fn a_node_that_leaves_hands_its_cells_over_and_goes() {
+    let folder = Folder::new();
+    let (mut one, mut two) = pair(&folder);
+    let door = one.door();
+    let root = knock(&mut [&mut one, &mut two], door, 7).root;
+    one.send(MeshCommand::Leave { patience: ms(5000) });
+    until(&mut [&mut one, &mut two], ms(2000), |_| {
+        let mut directory = SqliteDirectory::open(folder.file()).unwrap();
+        let rest = directory.survey(None).unwrap().rest.unwrap();
+        rest.cells.iter().all(|cell| cell.owner.id == NodeId(2))
+    });
+    // The game hands its last group over, into what was its own cell.
+    until(&mut [&mut one, &mut two], ms(3000), |nodes| {
+        nodes[0].prepare(root, 1);
+        thread::sleep(ms(20));
+        nodes[0].reserved.contains_key(&root)
+    });
+    one.freeze(root);
+    until(&mut [&mut one, &mut two], ms(5000), |nodes| {
+        nodes[1].plays(root) && nodes[0].left
+    });
+    assert!(!one.handle().may_simulate());
+    let mut directory = SqliteDirectory::open(folder.file()).unwrap();
+    assert_eq!(directory.survey(None).unwrap().nodes.len(), 1);
+    assert_eq!(two.reclaimed, 0);
+}
+
+#[test]
+fn any_door_lets_a_player_in_and_makes_it_once() {
+    let folder = Folder::new();
+    let (mut one, mut two) = pair(&folder);
+    let (first, second) = (one.door(), two.door());
+    // A new player who begins on the first node knocks at the second.
+    let offer = knock(&mut [&mut one, &mut two], second, 7);
+    assert_eq!(offer.address, one.handle().addresses().udp);
+    assert!(one.plays(offer.root));
+    assert_eq!(offer.doors.len(), 2);
+    let Purpose::Enter { root, .. } = ticket(&offer.token).purpose else {
+        panic!("another purpose");
+    };
+    assert_eq!(root, offer.root);
+    assert_eq!(
+        two.handle().redeem(&ticket(&offer.token)),
+        Err(TicketRefusal::Node)
+    );
+    assert!(one.handle().redeem(&ticket(&offer.token)).is_ok());
+    assert_eq!(
+        one.handle().redeem(&ticket(&offer.token)),
+        Err(TicketRefusal::Used)
+    );
+    let again = knock(&mut [&mut one, &mut two], first, 7);
+    assert_eq!(again.root, offer.root);
+    assert_eq!(one.logins + two.logins, 1);
+}
+
+#[test]
+fn two_doors_asked_at_once_make_one_row() {
+    let folder = Folder::new();
+    let (mut one, mut two) = pair(&folder);
+    let doors = [one.door(), two.door()];
+    for player in 2000..2020 {
+        let knocking: Vec<_> = (0..6)
+            .map(|n| thread::spawn(move || enter(doors[n % 2], PeerId(player), None, ms(5000))))
+            .collect();
+        until(&mut [&mut one, &mut two], ms(6000), |_| {
+            knocking.iter().all(thread::JoinHandle::is_finished)
+        });
+        let offers: Vec<Offer> = knocking
+            .into_iter()
+            .filter_map(|knock| knock.join().unwrap().ok())
+            .collect();
+        assert!(!offers.is_empty());
+        assert!(offers.iter().all(|offer| offer.root == offers[0].root));
+    }
+    assert_eq!(one.logins + two.logins, 20);
+}
+
+#[test]
+fn a_door_is_closed_to_the_wrong_and_the_impatient() {
+    let folder = Folder::new();
+    let mut config = config(1, &folder);
+    config.authenticate = Some(Arc::new(|player, credential, _| {
+        if credential == Some("sesame") {
+            Ok(())
+        } else {
+            Err(format!("{player} does not know the word"))
+        }
+    }));
+    config.limits.knocks_at_once = 30;
+    config.limits.knocks_per_second = 1;
+    let mut one = Node::start(config, &folder);
+    see_each_other(&mut [&mut one], &folder, 1);
+    let door = one.door();
+    let refused = enter(door, PeerId(7), Some("password"), ms(2000)).unwrap_err();
+    assert!(refused.to_string().contains("does not know the word"));
+    let knocking = thread::spawn(move || enter(door, PeerId(7), Some("sesame"), ms(3000)));
+    until(&mut [&mut one], ms(4000), |_| knocking.is_finished());
+    assert!(knocking.join().unwrap().is_ok());
+    for body in [
+        "",
+        "{",
+        "[]",
+        "{\"player\":-1}",
+        "{\"player\":\"x\"}",
+        "null",
+    ] {
+        let answer = raw(door, &post("/session", "", body.as_bytes()));
+        assert!(answer.starts_with("HTTP/1.1 400"), "{body}: {answer}");
+    }
+    let answer = raw(door, &post("/session", "", &vec![b' '; 100_000]));
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    let limited =
+        (0..40).any(|_| raw(door, &post("/session", "", b"{}")).starts_with("HTTP/1.1 429"));
+    assert!(limited);
+    assert!(one.handle().http().limited.get() > 0);
+    assert_eq!(one.logins, 1);
+}
+
+fn post(path: &str, header: &str, body: &[u8]) -> Vec<u8> {
+    let mut request = format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\n{header}content-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
+    request.extend_from_slice(body);
+    request
+}
+
+/// Sends bytes and reads what comes back.
+fn raw(address: SocketAddr, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(ms(5000))).unwrap();
+    let _ = stream.write_all(request);
+    let mut answer = Vec::new();
+    let _ = stream.take(100_000).read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn nothing_that_a_stranger_sends_does_anything() {
+    let folder = Folder::new();
+    let key = [9; 32];
+    let mut config = config(1, &folder);
+    config.key = Some(MeshKey::new(key));
+    let mut one = Node::start(config, &folder);
+    see_each_other(&mut [&mut one], &folder, 1);
+    let (http, me) = (one.http(), one.me.unwrap());
+    let now = one.handle().mesh_now();
+    let signed = |key: &[u8; 32], path: &str, body: &[u8], now: Duration, nonce: u8| {
+        let header = auth::sign(key, me, "POST", path, body, now, [nonce; 16]);
+        post(path, &format!("{}: {header}\r\n", auth::HEADER), body)
+    };
+    let expect = |request: Vec<u8>, status: &str| {
+        let answer = raw(http, &request);
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "wanted {status}: {answer}"
+        );
+    };
+    let paths = [
+        "/handover/prepare",
+        "/handover/commit",
+        "/handover/release",
+        "/dead",
+        "/enter",
+    ];
+    for (at, path) in paths.into_iter().enumerate() {
+        let nonce = at as u8 * 10;
+        expect(post(path, "", b"hello"), "401");
+        expect(
+            post(path, &format!("{}: nonsense\r\n", auth::HEADER), b"hello"),
+            "400",
+        );
+        expect(signed(&[8; 32], path, b"hello", now, nonce), "401");
+        expect(
+            signed(
+                &key,
+                path,
+                b"hello",
+                now + Duration::from_secs(600),
+                nonce + 2,
+            ),
+            "401",
+        );
+        // A node's signature under junk: understood as a node's, not as a message.
+        expect(signed(&key, path, &[255; 40], now, nonce + 3), "4");
+        expect(signed(&key, path, &[255; 40], now, nonce + 3), "409");
+        expect(
+            signed(&key, path, &vec![0; 20 << 20], now, nonce + 4),
+            "413",
+        );
+    }
+    expect(
+        b"GET /handover/nonsense HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_vec(),
+        "400",
+    );
+    expect(
+        b"GET /nowhere HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_vec(),
+        "404",
+    );
+    expect(b"\x00\x01\x02 nonsense\r\n\r\n".to_vec(), "400");
+    let long = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(100_000));
+    expect(long.into_bytes(), "4");
+    // Half a request, and connections that say nothing.
+    let _silent: Vec<_> = (0..40).map(|_| TcpStream::connect(http).unwrap()).collect();
+    let mut half = TcpStream::connect(http).unwrap();
+    half.write_all(b"POST /dead HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nhalf")
+        .unwrap();
+    drop(half);
+    let healthy = raw(
+        http,
+        b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+    );
+    assert!(healthy.starts_with("HTTP/1.1 200"), "{healthy}");
+    let counted = one.handle().http();
+    assert_eq!((counted.unsigned.get(), counted.replayed.get()), (5, 5));
+    assert!(counted.wrong.get() >= 5 && counted.expired.get() >= 5 && counted.oversized.get() >= 5);
+    let status = one.handle().status();
+    assert_eq!(
+        (
+            status.busy.targets,
+            status.counters.void,
+            status.counters.claimed
+        ),
+        (0, 0, 0)
+    );
+    assert!(one.handle().may_simulate());
+}
+
+#[test]
+fn a_replayed_commit_of_a_real_handover_is_refused() {
+    // A relay between the nodes records what passes and plays it again.
+    let folder = Folder::new();
+    let (mut one, mut two) = pair(&folder);
+    let door = one.door();
+    let root = knock(&mut [&mut one, &mut two], door, 7).root;
+    let (relay, target) = (TcpListener::bind("127.0.0.1:0").unwrap(), two.http());
+    let relay_at = relay.local_addr().unwrap();
+    let recorded: Arc<std::sync::Mutex<Vec<u8>>> = Arc::default();
+    let tape = Arc::clone(&recorded);
+    thread::spawn(move || {
+        for stream in relay.incoming() {
+            let (Ok(near), Ok(far)) = (stream, TcpStream::connect(target)) else {
+                return;
+            };
+            let (mut near_out, mut far_out) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+            let tape = Arc::clone(&tape);
+            thread::spawn(move || {
+                let (mut near, mut buffer) = (near, [0; 65536]);
+                while let Ok(read @ 1..) = near.read(&mut buffer) {
+                    tape.lock().unwrap().extend_from_slice(&buffer[..read]);
+                    if far_out.write_all(&buffer[..read]).is_err() {
+                        return;
+                    }
+                }
+            });
+            thread::spawn(move || std::io::copy(&mut { far }, &mut near_out));
+        }
+    });
+    // The directory's record of the second node names the relay.
+    let connection = rusqlite::Connection::open(folder.file()).unwrap();
+    connection
+        .execute("UPDATE node SET http=?1 WHERE id=2", [relay_at.to_string()])
+        .unwrap();
+    until(&mut [&mut one, &mut two], ms(3000), |nodes| {
+        let nodes = nodes[0].handle().status().nodes;
+        nodes.iter().any(|record| record.addresses.http == relay_at)
+    });
+    one.prepare(root, 2);
+    until(&mut [&mut one, &mut two], ms(3000), |nodes| {
+        nodes[0].reserved.contains_key(&root)
+    });
+    one.freeze(root);
+    until(&mut [&mut one, &mut two], ms(3000), |nodes| {
+        nodes[1].plays(root)
+    });
+    let tape = recorded.lock().unwrap().clone();
+    let before = two.handle().http().replayed.get();
+    raw(target, &tape);
+    let after = two.handle().http().replayed.get();
+    assert!(
+        after > before + 1,
+        "PREPARE and COMMIT again: {before} to {after}"
+    );
+    assert_eq!(two.handle().status().counters.claimed, 1);
+    assert!(two.plays(root));
+}
+
+#[test]
+fn a_taken_port_and_a_missing_key_are_said_in_one_line() {
+    let folder = Folder::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let start = |edit: &dyn Fn(&mut ServiceConfig)| {
+        let mut config = config(1, &folder);
+        edit(&mut config);
+        MeshHandle::start(config, SqliteDirectory::open(folder.file()).unwrap()).unwrap_err()
+    };
+    let error = start(&|config| config.http = address);
+    assert!(matches!(error, StartError::PortTaken { what: "node", .. }));
+    assert_eq!(error.to_string(), format!("node port {address} is taken"));
+    let error = start(&|config| config.door = address);
+    assert_eq!(error.to_string(), format!("door port {address} is taken"));
+    let error = start(&|config| config.http = ([0, 0, 0, 0], 0).into());
+    assert!(matches!(error, StartError::KeyNeeded(_)));
+    assert!(!error.to_string().contains('\n'));
+    let error = start(&|config| config.locks = Some(folder.file().join("no folder")));
+    assert!(matches!(error, StartError::Lock(_)), "{error}");
+}
+
+#[test]
+fn a_node_without_the_key_is_a_stranger() {
+    let folder = Folder::new();
+    let with = |id, key: u8| {
+        let mut config = config(id, &folder);
+        config.key = Some(MeshKey::new([key; 32]));
+        config
+    };
+    let mut one = Node::start(with(1, 5), &folder);
+    let mut two = Node::start(with(2, 6), &folder);
+    see_each_other(&mut [&mut one, &mut two], &folder, 2);
+    let door = one.door();
+    let root = knock(&mut [&mut one, &mut two], door, 7).root;
+    one.prepare(root, 2);
+    until(&mut [&mut one, &mut two], ms(6000), |nodes| {
+        nodes[0].rejected == [RejectReason::Unreachable]
+    });
+    assert!(two.handle().http().wrong.get() > 0);
+    assert!(one.plays(root));
+}
+
+#[test]
+fn a_neighbour_that_does_not_answer_stops_nobody() {
+    let folder = Folder::new();
+    let (mut one, mut two) = pair(&folder);
+    let door = one.door();
+    let root = knock(&mut [&mut one, &mut two], door, 7).root;
+    one.prepare(root, 2);
+    until(&mut [&mut one, &mut two], ms(3000), |nodes| {
+        nodes[0].reserved.contains_key(&root)
+    });
+    let connection = rusqlite::Connection::open(folder.file()).unwrap();
+    connection
+        .execute("UPDATE node SET http='127.0.0.1:1' WHERE id=2", [])
+        .unwrap();
+    until(&mut [&mut one, &mut two], ms(3000), |nodes| {
+        let nodes = nodes[0].handle().status().nodes;
+        nodes.iter().any(|record| record.addresses.http.port() == 1)
+    });
+    one.freeze(root);
+    let took = until(&mut [&mut one, &mut two], ms(3000), |nodes| {
+        nodes[0].plays(root)
+    });
+    assert!(took < ms(500), "{took:?}");
+    assert_eq!(one.resumed, 1);
+}
+
+#[test]
+fn a_game_that_does_not_listen_loses_no_event() {
+    let folder = Folder::new();
+    let (mut one, mut two) = pair(&folder);
+    let door = one.door();
+    let root = knock(&mut [&mut one, &mut two], door, 7).root;
+    one.prepare(root, 2);
+    until(&mut [&mut one, &mut two], ms(3000), |nodes| {
+        nodes[0].reserved.contains_key(&root)
+    });
+    two.listens = false;
+    one.freeze(root);
+    until(&mut [&mut one, &mut two], ms(3000), |nodes| {
+        !nodes[0].hosted.contains_key(&root)
+    });
+    thread::sleep(ms(300));
+    two.listens = true;
+    until(&mut [&mut one, &mut two], ms(1000), |nodes| {
+        nodes[1].plays(root)
+    });
+}
+
+#[test]
+fn a_restarted_process_takes_its_number_again_at_once() {
+    let folder = Folder::new();
+    let (mut one, mut two) = pair(&folder);
+    let former = one.me.unwrap();
+    one.handle.take().unwrap().kill();
+    let start = Instant::now();
+    let mut again = Node::start(config(1, &folder), &folder);
+    until(&mut [&mut again, &mut two], ms(3000), |nodes| {
+        nodes[0].me.is_some()
+    });
+    assert!(start.elapsed() < ms(1500), "{:?}", start.elapsed());
+    assert!(again.me.unwrap().incarnation > former.incarnation);
+}
+
+#[test]
+fn metrics_and_mesh_time_are_there() {
+    let folder = Folder::new();
+    let (mut one, mut two) = pair(&folder);
+    let door = one.door();
+    knock(&mut [&mut one, &mut two], door, 7);
+    thread::sleep(ms(600));
+    let page = raw(
+        one.http(),
+        b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+    );
+    assert!(page.starts_with("HTTP/1.1 200"));
+    for line in [
+        "seamless_mesh_total{what=\"sessions\"} 1",
+        "seamless_nodes 2",
+        "seamless_fenced 0",
+        "frozen_seconds_bucket",
+    ] {
+        assert!(page.contains(line), "{line} is missing:\n{page}");
+    }
+    let (a, b) = (one.handle().mesh_now(), two.handle().mesh_now());
+    assert!(b >= a && b - a < ms(50), "{a:?} {b:?}");
+    assert!(boot_clock() >= a);
+}
