@@ -1,0 +1,130 @@
+//! The panel: sections from what everyone looks at first to what is looked up.
+
+mod authority;
+mod components;
+mod counters;
+mod links;
+mod map;
+mod mesh;
+mod summary;
+mod throughput;
+
+use egui::{
+    Align, CollapsingHeader, Color32, Label, Layout, Rect, RichText, Sense, TextWrapMode, Ui,
+    UiBuilder, Vec2, WidgetInfo, WidgetType, accesskit::Role,
+};
+
+use crate::{model::OverlayModel, table::Sort, theme};
+
+/// What the panel remembers between frames, apart from what egui does by itself.
+#[derive(Clone, Debug)]
+pub struct OverlayState {
+    pub(crate) links: Sort,
+    pub(crate) components: Sort,
+    pub(crate) nodes: Sort,
+    pub(crate) recent: Sort,
+}
+
+impl Default for OverlayState {
+    fn default() -> Self {
+        Self {
+            links: Sort::default(),
+            components: Sort {
+                column: Some(components::SHARE),
+                reversed: false,
+            },
+            nodes: Sort::default(),
+            recent: Sort::default(),
+        }
+    }
+}
+
+/// Draws the panel into what space there is; put it into a scroll area or a window that scrolls.
+///
+/// It is at its best from 760 points of width on. Cost: what is in sight, one pass over rows that
+/// are sorted, and one over the cells of the mesh. Never panics, whatever the numbers are.
+pub fn ui(ui: &mut Ui, model: &OverlayModel, state: &mut OverlayState) {
+    ui.scope(|ui| {
+        theme::apply(ui.style_mut());
+        summary::show(ui, model);
+        section(ui, "Throughput", &throughput::digest(model), |ui| {
+            throughput::show(ui, model)
+        });
+        section(ui, "Links", &links::digest(model), |ui| {
+            links::show(ui, model, &mut state.links)
+        });
+        section(ui, "Components", &components::digest(model), |ui| {
+            components::show(ui, model, &mut state.components);
+        });
+        section(ui, "Authority", &authority::digest(model), |ui| {
+            authority::show(ui, model)
+        });
+        section(ui, "Mesh", &mesh::digest(model), |ui| {
+            mesh::show(ui, model, state)
+        });
+        section(ui, "Counters", &counters::digest(model), |ui| {
+            counters::show(ui, model)
+        });
+    });
+}
+
+/// One section that can be closed, with the gist of it beside its title.
+fn section(ui: &mut Ui, title: &'static str, digest: &str, body: impl FnOnce(&mut Ui)) {
+    let across = ui.available_rect_before_wrap().x_range();
+    let heading = RichText::new(title).strong().size(13.0);
+    let header = CollapsingHeader::new(heading)
+        .id_salt(title)
+        .default_open(true)
+        .show_unindented(ui, |ui| {
+            region(ui, title);
+            body(ui);
+            ui.add_space(4.0);
+        })
+        .header_response;
+    let right = Rect::from_x_y_ranges(
+        header.rect.right() + 8.0..=across.max,
+        header.rect.y_range(),
+    );
+    if right.width() > 0.0 && !digest.is_empty() {
+        let builder = UiBuilder::new()
+            .max_rect(right)
+            .layout(Layout::right_to_left(Align::Center));
+        ui.scope_builder(builder, |ui| {
+            ui.add(Label::new(RichText::new(digest).weak().small()).truncate());
+        });
+    }
+}
+
+/// Makes the present part of the panel one that a screen reader, or a test, can find by its name.
+fn region(ui: &Ui, name: &str) {
+    ui.ctx().accesskit_node_builder(ui.unique_id(), |node| {
+        node.set_role(Role::Region);
+        node.set_label(name);
+    });
+}
+
+/// A number with its name: `name value`, the name weaker. One node of the accessibility tree,
+/// `name: value`.
+fn figure(ui: &mut Ui, name: &str, value: &str, colour: Option<Color32>) -> egui::Response {
+    let response = ui
+        .scope(|ui| {
+            ui.horizontal(|ui| {
+                ui.spacing_mut().item_spacing.x = 4.0;
+                if let Some(colour) = colour {
+                    let (place, _) = ui.allocate_exact_size(Vec2::splat(9.0), Sense::hover());
+                    ui.painter().rect_filled(place, 2.0, colour);
+                }
+                let text = |text| {
+                    Label::new(text)
+                        .selectable(false)
+                        .wrap_mode(TextWrapMode::Extend)
+                };
+                ui.add(text(RichText::new(name).weak()));
+                ui.add(text(RichText::new(value).monospace()));
+            });
+        })
+        .response;
+    response
+        .widget_info(|| WidgetInfo::labeled(WidgetType::Other, true, format!("{name}: {value}")));
+    response
+}
