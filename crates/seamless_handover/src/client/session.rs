@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+#[cfg(feature = "http")]
+use bevy::platform::cell::SyncCell;
 use seamless_replication::wire::PeerId;
 
 /// What came of asking.
@@ -31,70 +33,89 @@ pub trait SessionPort: Send + Sync + 'static {
     fn poll(&mut self) -> Option<SessionOutcome>;
 }
 
-/// Asks nodes over HTTP, one after the other, each on a thread of its own for the time of the
-/// question.
+/// Knocks at doors over HTTP, one after the other, each on a thread of its own for the time of the
+/// knock. Doors that it hears of are remembered.
 #[cfg(feature = "http")]
 pub struct HttpSession {
-    nodes: Vec<SocketAddr>,
+    doors: Vec<SocketAddr>,
     next: usize,
-    answer: Option<std::sync::mpsc::Receiver<SessionOutcome>>,
     patience: Duration,
+    credential: Option<String>,
+    answer: Option<SyncCell<std::sync::mpsc::Receiver<(SessionOutcome, Vec<SocketAddr>)>>>,
 }
+
+/// Most doors that are remembered.
+#[cfg(feature = "http")]
+const MAX_DOORS: usize = 64;
 
 #[cfg(feature = "http")]
 impl HttpSession {
-    /// Asks these nodes, beginning with the `first`th. Each has `patience` to answer.
+    /// Knocks at these doors, beginning with the `first`th. Each has `patience` to answer.
     #[must_use]
-    pub const fn new(nodes: Vec<SocketAddr>, first: usize, patience: Duration) -> Self {
-        Self { nodes, next: first, answer: None, patience }
+    pub const fn new(doors: Vec<SocketAddr>, first: usize, patience: Duration) -> Self {
+        Self { doors, next: first, patience, credential: None, answer: None }
+    }
+
+    /// Shows this at the door; what it means is between the game and its servers.
+    #[must_use]
+    pub fn with_credential(mut self, credential: impl Into<String>) -> Self {
+        self.credential = Some(credential.into());
+        self
     }
 }
 
 #[cfg(feature = "http")]
 impl SessionPort for HttpSession {
     fn ask(&mut self, player: PeerId) {
-        if self.nodes.is_empty() {
+        if self.doors.is_empty() {
             return;
         }
-        let node = self.nodes[self.next % self.nodes.len()];
+        let door = self.doors[self.next % self.doors.len()];
         self.next += 1;
-        let patience = self.patience;
+        let (patience, credential) = (self.patience, self.credential.clone());
         let (send, receive) = std::sync::mpsc::channel();
-        self.answer = Some(receive);
+        self.answer = Some(SyncCell::new(receive));
         std::thread::spawn(move || {
             // The asker may be gone by now; then nobody wants the answer.
-            let _ = send.send(ask(node, player, patience));
+            let _ = send.send(knock(door, player, credential.as_deref(), patience));
         });
     }
 
     fn poll(&mut self) -> Option<SessionOutcome> {
         use std::sync::mpsc::TryRecvError;
-        let outcome = match self.answer.as_ref()?.try_recv() {
-            Ok(outcome) => outcome,
+        let (outcome, doors) = match self.answer.as_mut()?.get().try_recv() {
+            Ok(answer) => answer,
             Err(TryRecvError::Empty) => return None,
             Err(TryRecvError::Disconnected) => {
-                SessionOutcome::Unreachable("the question was dropped".into())
+                (SessionOutcome::Unreachable("the knock was dropped".into()), Vec::new())
             }
         };
         self.answer = None;
+        for door in doors {
+            if self.doors.len() < MAX_DOORS && !self.doors.contains(&door) {
+                self.doors.push(door);
+            }
+        }
         Some(outcome)
     }
 }
 
 #[cfg(feature = "http")]
-fn ask(node: SocketAddr, player: PeerId, patience: Duration) -> SessionOutcome {
-    use seamless_mesh::service::SessionAnswer;
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(patience))
-        .http_status_as_error(false)
-        .build()
-        .into();
-    let answer = agent
-        .post(format!("http://{node}/session"))
-        .send_json(serde_json::json!({ "player": player.0 }))
-        .and_then(|mut response| response.body_mut().read_json::<SessionAnswer>());
-    match answer {
-        Ok(answer) => answer.into(),
-        Err(error) => SessionOutcome::Unreachable(format!("{node}: {error}")),
+fn knock(
+    door: SocketAddr,
+    player: PeerId,
+    credential: Option<&str>,
+    patience: Duration,
+) -> (SessionOutcome, Vec<SocketAddr>) {
+    use seamless_mesh::service::{EnterError, enter};
+    match enter(door, player, credential, patience) {
+        Ok(offer) => {
+            (SessionOutcome::Ticket { address: offer.address, token: offer.token }, offer.doors)
+        }
+        Err(EnterError::Retry { after, doors }) => (SessionOutcome::Later(after), doors),
+        Err(EnterError::Refused(reason)) => (SessionOutcome::Refused(reason), Vec::new()),
+        Err(error @ (EnterError::Unreachable { .. } | EnterError::Nonsense(_))) => {
+            (SessionOutcome::Unreachable(error.to_string()), Vec::new())
+        }
     }
 }
