@@ -1,4 +1,9 @@
 //! Handovers without faults.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may panic and print"
+)]
 
 mod common;
 

@@ -1,5 +1,10 @@
 //! Measurements, to be run alone and in release:
 //! `cargo test -p seamless_mesh --release --test measure -- --ignored --nocapture --test-threads 1`
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may panic and print"
+)]
 #![cfg(feature = "sqlite")]
 
 use std::{

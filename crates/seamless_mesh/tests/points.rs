@@ -1,5 +1,10 @@
 //! One handover with a fault at every single message and directory operation, and then with a
 //! second fault at every one of those that follow.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may panic and print"
+)]
 
 mod common;
 

@@ -1,5 +1,10 @@
 //! The crash table with real processes: one node here, the other in a child that dies at a named
 //! point, is killed, or is stopped and goes on.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may panic and print"
+)]
 #![cfg(all(unix, feature = "http", feature = "sqlite"))]
 
 mod real;

@@ -4,6 +4,11 @@
 //! a state older than what was stored. When they end: every root plays on exactly one node.
 //! A failing seed is printed; `SEAMLESS_SEED=<seed>` runs it alone, `SEAMLESS_SCHEDULES=<n>` runs
 //! so many.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may panic and print"
+)]
 
 mod common;
 
@@ -117,23 +122,19 @@ impl Run {
     fn fault(&mut self) {
         let node = self.any_node();
         match self.rng.below(16) {
-            0 if self.dead.len() + 1 < self.nodes as usize => {
-                if !self.dead.contains(&node) {
-                    self.paused.retain(|paused| *paused != node);
-                    self.game.crash(node);
-                    self.dead.push(node);
-                }
+            0 if self.dead.len() + 1 < self.nodes as usize && !self.dead.contains(&node) => {
+                self.paused.retain(|paused| *paused != node);
+                self.game.crash(node);
+                self.dead.push(node);
             }
             1 | 2 => {
                 if let Some(node) = self.dead.pop() {
                     self.game.restart(node);
                 }
             }
-            3 | 4 => {
-                if !self.dead.contains(&node) && !self.paused.contains(&node) {
-                    self.game.mesh.pause(NodeId(node));
-                    self.paused.push(node);
-                }
+            3 | 4 if !self.dead.contains(&node) && !self.paused.contains(&node) => {
+                self.game.mesh.pause(NodeId(node));
+                self.paused.push(node);
             }
             5..=7 => {
                 if let Some(node) = self.paused.pop() {

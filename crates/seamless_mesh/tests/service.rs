@@ -1,4 +1,9 @@
 //! Real nodes: threads, loopback HTTP, the directory in a file.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may panic and print"
+)]
 #![cfg(all(feature = "http", feature = "sqlite"))]
 
 mod real;

@@ -147,6 +147,6 @@ mod tests {
     fn without_a_lock_file_nothing_is_proved() {
         let folder = folder("c");
         await_death(&folder, NodeId(1), 5, || panic!("nobody died")).unwrap();
-        std::thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(20));
     }
 }

@@ -259,7 +259,7 @@ impl NodeCore {
         // Whoever speaks must speak for itself.
         match message {
             PeerMessage::Prepare(prepare) if prepare.from == from => {
-                self.on_prepare(token, *prepare)
+                self.on_prepare(token, *prepare);
             }
             PeerMessage::Commit(commit) if commit.from == from => self.on_commit(token, commit),
             PeerMessage::Release(release) if release.from == from => {
@@ -273,7 +273,7 @@ impl NodeCore {
                     self.base.respond(token, reply);
                     self.survey_soon();
                 } else {
-                    self.on_dead_query(token, dead);
+                    self.on_dead_query(token, from, dead);
                 }
             }
             PeerMessage::Session(request) if request.from == from => {

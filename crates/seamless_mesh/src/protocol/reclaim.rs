@@ -26,8 +26,11 @@ use crate::directory::{
 
 #[derive(Debug)]
 enum State {
-    /// Others come first.
-    Waiting { until: Duration },
+    /// Others come first; perhaps one of them is at it.
+    Waiting {
+        until: Duration,
+        to: Option<NodeRef>,
+    },
     /// The living claim what they hold.
     Asking {
         until: Duration,
@@ -53,7 +56,7 @@ impl Reclaims {
         self.0
             .values()
             .filter_map(|state| match state {
-                State::Waiting { until } | State::Asking { until, .. } => Some(*until),
+                State::Waiting { until, .. } | State::Asking { until, .. } => Some(*until),
                 State::Taking { retry, .. } => retry.due,
                 State::Staging { .. } => None,
             })
@@ -115,9 +118,7 @@ impl NodeCore {
     /// Looks at the dead in the view: new ones are to be reclaimed, those that are gone are not
     /// any more.
     pub(super) fn reclaim_what_is_left(&mut self) {
-        let (Some(me), now) = (self.base.me, self.base.now) else {
-            return;
-        };
+        let now = self.base.now;
         let dead = std::mem::take(&mut self.base.view.dead);
         self.reclaims.0.retain(|node, state| {
             let undecided = matches!(state, State::Waiting { .. } | State::Asking { .. });
@@ -127,34 +128,49 @@ impl NodeCore {
             if self.reclaims.0.contains_key(node) {
                 continue;
             }
-            let order = self.base.view.preference();
-            let rank = order
-                .iter()
-                .position(|other| *other == me)
-                .unwrap_or(order.len());
             let wait = if self.sources.gave(*node, now) {
-                0
+                Duration::ZERO
             } else {
-                rank as u32 + 1
+                self.turn()
             };
-            let until = now + self.base.config.timing.reclaim_stagger * wait;
-            self.reclaims.0.insert(*node, State::Waiting { until });
+            let until = now + wait;
+            let to = None;
+            self.reclaims.0.insert(*node, State::Waiting { until, to });
         }
         self.base.view.dead = dead;
     }
 
+    /// How long the nodes before us get.
+    fn turn(&self) -> Duration {
+        let order = self.base.view.preference();
+        let mut order = order.iter();
+        let rank = order.position(|node| Some(*node) == self.base.me);
+        self.base.config.timing.reclaim_stagger * (rank.unwrap_or(0) as u32 + 1)
+    }
+
     /// Another node is at it.
-    pub(super) fn yield_reclaim(&mut self, dead: NodeRef) {
-        let later = self.base.now + self.base.config.timing.reclaim_yield;
+    pub(super) fn yield_reclaim(&mut self, dead: NodeRef, by: NodeRef) {
+        let until = self.base.now + self.base.config.timing.reclaim_yield + self.turn();
+        let to = Some(by);
         match self.reclaims.0.get_mut(&dead) {
-            Some(State::Waiting { until }) => *until = later.max(*until),
+            Some(waiting @ State::Waiting { .. }) => *waiting = State::Waiting { until, to },
             Some(_) => {}
             None => {
                 // It may have heard of the death before us.
-                self.reclaims
-                    .0
-                    .insert(dead, State::Waiting { until: later });
+                self.reclaims.0.insert(dead, State::Waiting { until, to });
                 self.survey_soon();
+            }
+        }
+    }
+
+    /// This node will not clear anything up any more.
+    pub(super) fn reclaimer_died(&mut self, node: NodeRef) {
+        let soon = self.base.now + self.turn();
+        for state in self.reclaims.0.values_mut() {
+            if let State::Waiting { until, to } = state
+                && *to == Some(node)
+            {
+                (*until, *to) = (soon.min(*until), None);
             }
         }
     }
@@ -167,7 +183,7 @@ impl NodeCore {
         let nodes: Vec<NodeRef> = self.reclaims.0.keys().copied().collect();
         for dead in nodes {
             match self.reclaims.0.get(&dead) {
-                Some(State::Waiting { until }) if *until <= now => self.ask_the_living(dead),
+                Some(State::Waiting { until, .. }) if *until <= now => self.ask_the_living(dead),
                 Some(State::Asking { until, asked }) => {
                     let answered = asked.is_empty() && !self.targets.holds_from(dead);
                     if answered || *until <= now {
@@ -192,7 +208,8 @@ impl NodeCore {
         let Some(me) = self.base.active() else {
             // Fenced: perhaps later, if nobody else did.
             let until = now + self.base.config.timing.reclaim_yield;
-            self.reclaims.0.insert(dead, State::Waiting { until });
+            let to = None;
+            self.reclaims.0.insert(dead, State::Waiting { until, to });
             return;
         };
         let others: Vec<NodeRef> = self

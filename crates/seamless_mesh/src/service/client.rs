@@ -19,7 +19,7 @@ use seamless_wire::NodeRef;
 use super::{
     auth,
     body::{Route, decode_reply, encode},
-    runtime::Shared,
+    shared::Shared,
 };
 use crate::protocol::{PeerError, PeerMessage, PeerReply};
 

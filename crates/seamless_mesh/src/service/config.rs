@@ -57,6 +57,10 @@ pub struct ServiceConfig {
     pub http: SocketAddr,
     /// Where it listens for clients that want to enter.
     pub door: SocketAddr,
+    /// What other nodes are told instead of `http`; port 0 stands for the one that was bound.
+    pub public_http: Option<SocketAddr>,
+    /// What clients are told instead of `door`; port 0 stands for the one that was bound.
+    pub public_door: Option<SocketAddr>,
     /// The mesh's key. Without one the nodes share a secret that the first of them left in the
     /// directory.
     pub key: Option<MeshKey>,
@@ -91,6 +95,8 @@ impl ServiceConfig {
             udp,
             http: local,
             door: local,
+            public_http: None,
+            public_door: None,
             key: None,
             locks: None,
             schema: 0,

@@ -11,7 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::{fail, runtime::Wake};
 use crate::{
-    directory::{Directory, DirectoryError, DirectoryOp},
+    directory::{Directory, DirectoryAnswer, DirectoryError, DirectoryOp, Refusal, Result},
     protocol::OpToken,
 };
 
@@ -41,41 +41,64 @@ pub(super) fn start(
     Ok(Asker(asker))
 }
 
+/// Says that something is wrong once, then ever more rarely, then that it is over.
+#[derive(Default)]
+struct Complaints {
+    failures: u32,
+    taken: bool,
+}
+
+impl Complaints {
+    fn hear(&mut self, operation: &str, result: &Result<DirectoryAnswer>) {
+        match result {
+            Err(error @ (DirectoryError::Unavailable(_) | DirectoryError::InDoubt(_))) => {
+                self.failures += 1;
+                if self.failures.is_power_of_two() {
+                    let failures = self.failures;
+                    tracing::warn!(operation, %error, failures, "the directory fails");
+                }
+            }
+            Err(DirectoryError::Refused(taken @ Refusal::NodeTaken(_))) if !self.taken => {
+                self.taken = true;
+                tracing::warn!(%taken, "waiting for it to end");
+            }
+            Ok(_) if self.failures > 0 => {
+                tracing::info!(failures = self.failures, "the directory works again");
+                self.failures = 0;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Operations that decide a handover.
+const fn decides(op: &DirectoryOp) -> bool {
+    matches!(
+        op,
+        DirectoryOp::Claim { .. } | DirectoryOp::Abort { .. } | DirectoryOp::Reclaim { .. }
+    )
+}
+
 fn serve(
     directory: &mut dyn Directory,
     questions: &Receiver<(OpToken, DirectoryOp)>,
     answers: &UnboundedSender<Wake>,
 ) {
     let mut watch = Instant::now();
+    let mut complaints = Complaints::default();
     loop {
         let wait = watch.saturating_duration_since(Instant::now());
         match questions.recv_timeout(wait) {
             Ok((token, op)) => {
                 let name = op.name();
-                if matches!(
-                    op,
-                    DirectoryOp::Claim { .. }
-                        | DirectoryOp::Abort { .. }
-                        | DirectoryOp::Reclaim { .. }
-                ) {
+                if decides(&op) {
                     fail::point(&format!("before_{name}"));
                 }
                 let result = op.run(directory);
-                if result.is_ok()
-                    && matches!(
-                        op,
-                        DirectoryOp::Claim { .. }
-                            | DirectoryOp::Abort { .. }
-                            | DirectoryOp::Reclaim { .. }
-                    )
-                {
+                if result.is_ok() && decides(&op) {
                     fail::point(&format!("after_{name}"));
                 }
-                if let Err(error @ (DirectoryError::Unavailable(_) | DirectoryError::InDoubt(_))) =
-                    &result
-                {
-                    tracing::warn!(operation = name, %error, "directory");
-                }
+                complaints.hear(name, &result);
                 if answers.send(Wake::Directory(token, result)).is_err() {
                     return;
                 }

@@ -32,8 +32,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     Authenticate, Limits,
     key::hex,
-    runtime::{Ask, Shared},
+    runtime::Ask,
     server::{Peer, plain},
+    shared::Shared,
 };
 
 /// Largest body, in bytes.

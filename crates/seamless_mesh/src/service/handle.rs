@@ -23,8 +23,9 @@ use super::{
     clock::{boot_clock, boot_id},
     directory, door,
     metrics::{self, HttpCounters},
-    runtime::{Ears, Parts, Runtime, Shared},
+    runtime::{Ears, Parts, Runtime},
     server,
+    shared::Shared,
 };
 use crate::{
     directory::{Addresses, Directory},
@@ -87,10 +88,17 @@ impl MeshHandle {
         }
         let (nodes, http) = bind("node", config.http)?;
         let (door, session) = bind("door", config.door)?;
+        let told = |public: Option<SocketAddr>, bound: SocketAddr| {
+            let mut told = public.unwrap_or(bound);
+            if told.port() == 0 {
+                told.set_port(bound.port());
+            }
+            told
+        };
         let addresses = Addresses {
             udp: config.udp,
-            http,
-            session,
+            http: told(config.public_http, http),
+            session: told(config.public_door, session),
         };
         let bound = Bound {
             nodes,
@@ -206,7 +214,7 @@ impl MeshHandle {
         })
     }
 
-    /// Where it listens: the ports that were really bound.
+    /// Where it is reached, as others are told: with the ports that were really bound.
     #[must_use]
     pub const fn addresses(&self) -> Addresses {
         self.addresses

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::runtime::Shared;
+use super::shared::Shared;
 
 /// Upper bounds of the buckets for frozen times, in microseconds.
 const BUCKETS: [u64; 9] = [

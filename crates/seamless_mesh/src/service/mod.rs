@@ -9,9 +9,10 @@
 //! * [`config`]: what a node needs to start.
 //! * [`handle`]: the game's end.
 //! * [`key`] and [`auth`]: who is a node of the mesh.
-//! * `runtime`: the thread's loop. `directory`: the directory's thread.
+//! * `runtime`: the thread's loop. `directory`: the directory's thread. `shared`: what all of them
+//!   look at.
 //! * `server` and `client`: between nodes. [`body`]: what is in the requests.
-//! * `door`: for players. [`enter`]: how a client knocks there.
+//! * `door`: for players. [`mod@enter`]: how a client knocks there.
 //! * [`metrics`]: what `/metrics` says. `clock`: where time comes from.
 //! * `fail`: points at which a process test may end us.
 
@@ -29,6 +30,7 @@ pub mod key;
 pub mod metrics;
 mod runtime;
 mod server;
+mod shared;
 
 pub use clock::{boot_clock, boot_id};
 pub use config::{Authenticate, Limits, ServiceConfig, StartError};

@@ -2,11 +2,10 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    net::SocketAddr,
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+        Arc, PoisonError,
+        atomic::Ordering,
         mpsc::{SyncSender, TrySendError},
     },
     time::Duration,
@@ -22,23 +21,15 @@ use tokio::sync::{
     oneshot,
 };
 
-use super::{
-    auth::{AuthError, Gate},
-    client::Client,
-    clock::boot_clock,
-    directory::Asker,
-    fail,
-    metrics::{FrozenTimes, HttpCounters},
-};
+use super::{client::Client, clock::boot_clock, directory::Asker, fail, shared::Shared};
 use crate::{
-    directory::{self, DirectoryAnswer, Origin},
-    link::{MeshStatus, Mint},
+    directory::{self, DirectoryAnswer},
+    link::Mint,
     liveness::lock::{LifeLock, await_death},
     protocol::{
         Action, Input, MeshCommand, MeshEvent, NodeCore, OpToken, PeerError, PeerMessage,
         PeerReply, Phase, ResponseToken, Role, SendToken, Stager,
     },
-    ticket::TicketDesk,
 };
 
 /// How often the copy for overlays is renewed.
@@ -66,97 +57,6 @@ pub(super) enum Ask {
         player: PeerId,
         answer: oneshot::Sender<SessionReply>,
     },
-}
-
-/// What the mesh thread, the HTTP servers and the game share.
-pub(super) struct Shared {
-    configured: Option<[u8; 32]>,
-    secret: RwLock<Option<[u8; 32]>>,
-    me: RwLock<Option<NodeRef>>,
-    origin: AtomicI64,
-    in_mesh: AtomicBool,
-    fence: AtomicU64,
-    gate: Mutex<Gate>,
-    status: Mutex<MeshStatus>,
-    pub(super) desk: TicketDesk,
-    pub(super) http: HttpCounters,
-    pub(super) frozen: FrozenTimes,
-}
-
-impl Shared {
-    pub(super) fn new(configured: Option<[u8; 32]>, desk: TicketDesk) -> Self {
-        Self {
-            configured,
-            secret: RwLock::default(),
-            me: RwLock::default(),
-            origin: AtomicI64::new(0),
-            in_mesh: AtomicBool::new(false),
-            fence: AtomicU64::new(0),
-            gate: Mutex::default(),
-            status: Mutex::default(),
-            desk,
-            http: HttpCounters::default(),
-            frozen: FrozenTimes::default(),
-        }
-    }
-
-    /// The key of the mesh, once we have one.
-    pub(super) fn key(&self) -> Option<[u8; 32]> {
-        self.configured
-            .or_else(|| *self.secret.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    pub(super) fn me(&self) -> Option<NodeRef> {
-        *self.me.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn gate(&self) -> MutexGuard<'_, Gate> {
-        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn status(&self) -> MeshStatus {
-        self.status
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    pub(super) fn doors(&self) -> Vec<SocketAddr> {
-        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        status
-            .nodes
-            .iter()
-            .map(|record| record.addresses.session)
-            .collect()
-    }
-
-    pub(super) fn may_simulate(&self) -> bool {
-        boot_clock().as_nanos() < u128::from(self.fence.load(Ordering::Acquire))
-    }
-
-    pub(super) fn mesh_now(&self) -> Duration {
-        if self.in_mesh.load(Ordering::Acquire) {
-            Origin(self.origin.load(Ordering::Acquire)).mesh_time(boot_clock())
-        } else {
-            Duration::ZERO
-        }
-    }
-
-    pub(super) fn count_refusal(&self, error: AuthError) {
-        match error {
-            AuthError::Missing => self.http.unsigned.add(),
-            AuthError::Malformed => self.http.malformed.add(),
-            AuthError::Expired => self.http.expired.add(),
-            AuthError::Wrong => self.http.wrong.add(),
-            AuthError::Replayed => self.http.replayed.add(),
-            AuthError::Full | AuthError::NotReady => self.http.busy.add(),
-        }
-    }
-
-    fn set_fence(&self, deadline: Duration) {
-        let nanos = u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX);
-        self.fence.store(nanos, Ordering::Release);
-    }
 }
 
 enum Waiting {
@@ -458,7 +358,7 @@ impl Runtime {
             MeshEvent::Fenced => tracing::warn!("fenced: the directory does not hear us"),
             MeshEvent::Unfenced => tracing::info!("not fenced any more"),
             MeshEvent::Health { ok: false, cas_p99 } => {
-                tracing::warn!(?cas_p99, "the directory is slow")
+                tracing::warn!(?cas_p99, "the directory is slow");
             }
             MeshEvent::LostRows(rows) => tracing::warn!(?rows, "not ours"),
             MeshEvent::Reclaimed {

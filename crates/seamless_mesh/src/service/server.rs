@@ -24,7 +24,8 @@ use super::{
     auth::{self, AuthError, Signature},
     body::{MAX_BODY, Route, decode, encode_reply, parse_handover},
     metrics,
-    runtime::{Ask, Shared},
+    runtime::Ask,
+    shared::Shared,
 };
 use crate::protocol::PeerReply;
 

@@ -24,6 +24,9 @@ use crate::{
     timing::Timing,
 };
 
+/// A [`Stager`] that restarted nodes share.
+pub type SimStager = Arc<dyn Fn(&[u8]) -> Result<Staged, String> + Send + Sync>;
+
 /// What a simulated node needs.
 #[derive(Clone)]
 pub struct SimConfig {
@@ -36,7 +39,7 @@ pub struct SimConfig {
     /// Where players begin.
     pub spawn: SpawnPolicy,
     /// Decodes states.
-    pub stager: Arc<dyn Fn(&[u8]) -> Result<Staged, String> + Send + Sync>,
+    pub stager: SimStager,
     /// Makes tokens of tickets.
     pub mint: Mint,
     /// Where game clients reach it; port 0 for one that nobody uses.

@@ -17,5 +17,5 @@ pub mod rng;
 mod world;
 
 pub use fate::{DirectoryFate, Envelope, Fate, Network, Payload};
-pub use mesh::{SimConfig, SimMesh, SimNode};
+pub use mesh::{SimConfig, SimMesh, SimNode, SimStager};
 pub use rng::Rng;

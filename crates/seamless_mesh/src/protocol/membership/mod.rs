@@ -1,5 +1,7 @@
 //! Joining, beating, looking around, leaving.
 
+mod leaving;
+
 use std::{collections::BTreeSet, time::Duration};
 
 use seamless_wire::{CellId, NodeRef};
@@ -36,7 +38,7 @@ enum Step {
     Leave { due: Option<Duration> },
 }
 
-pub(super) struct Membership {
+pub(in crate::protocol) struct Membership {
     state: State,
     watch: Watch,
     /// Of the record that has our number.
@@ -53,7 +55,7 @@ pub(super) struct Membership {
 }
 
 impl Membership {
-    pub(super) fn new(timing: &crate::timing::Timing) -> Self {
+    pub(in crate::protocol) fn new(timing: &crate::timing::Timing) -> Self {
         let watch = Watch::new(timing.bury_after, timing.survey_gap);
         Self {
             state: State::Out {
@@ -72,7 +74,7 @@ impl Membership {
         }
     }
 
-    pub(super) fn next(&self) -> Option<Duration> {
+    pub(in crate::protocol) fn next(&self) -> Option<Duration> {
         let step = match self.state {
             State::Out { due } => due,
             State::Leaving { until, step } => match step {
@@ -91,7 +93,7 @@ impl Membership {
 }
 
 impl NodeCore {
-    pub(super) fn tick_membership(&mut self) {
+    pub(in crate::protocol) fn tick_membership(&mut self) {
         let now = self.base.now;
         let due = |at: Option<Duration>| at.is_some_and(|at| at <= now);
         if let State::Out { due: at } = self.membership.state
@@ -145,7 +147,7 @@ impl NodeCore {
     }
 
     /// Looks around as soon as the spacing allows.
-    pub(super) fn survey_soon(&mut self) {
+    pub(in crate::protocol) fn survey_soon(&mut self) {
         if self.base.me.is_none() {
             return;
         }
@@ -162,11 +164,15 @@ impl NodeCore {
         self.membership.survey = Some(planned.min(at));
     }
 
-    pub(super) fn on_joined(&mut self, sent: Duration, result: directory::Result<DirectoryAnswer>) {
+    pub(in crate::protocol) fn on_joined(
+        &mut self,
+        sent: Duration,
+        result: directory::Result<DirectoryAnswer>,
+    ) {
         match result {
             Ok(DirectoryAnswer::Joined(joined)) => self.enter(sent, &joined),
             Err(DirectoryError::Refused(Refusal::NodeTaken(record))) => {
-                self.on_taken(sent, &record)
+                self.on_taken(sent, &record);
             }
             _ => self.join_later(),
         }
@@ -223,7 +229,7 @@ impl NodeCore {
         self.survey();
     }
 
-    pub(super) fn on_beat(&mut self, sent: Duration, done: bool) {
+    pub(in crate::protocol) fn on_beat(&mut self, sent: Duration, done: bool) {
         let timing = &self.base.config.timing;
         if done {
             if !self.is_going() {
@@ -240,7 +246,7 @@ impl NodeCore {
     }
 
     /// Puts the fence up when its time has come.
-    pub(super) fn check_fence(&mut self) {
+    pub(in crate::protocol) fn check_fence(&mut self) {
         if self.base.me.is_some() && !self.base.fenced && self.base.fence.is_up(self.base.now) {
             self.base.fenced = true;
             self.base.counters.fenced += 1;
@@ -248,7 +254,7 @@ impl NodeCore {
         }
     }
 
-    pub(super) fn on_survey(&mut self, asked: Duration, survey: Option<Survey>) {
+    pub(in crate::protocol) fn on_survey(&mut self, asked: Duration, survey: Option<Survey>) {
         let now = self.base.now;
         self.membership.surveying = false;
         self.membership.surveyed = Some(now);
@@ -329,18 +335,20 @@ impl NodeCore {
         for node in gone {
             self.membership.awaited.remove(&node);
             self.source_lost_target(node);
+            self.reclaimer_died(node);
         }
     }
 
     /// This process is dead for certain.
-    pub(super) fn on_lock_gained(&mut self, node: NodeRef) {
+    pub(in crate::protocol) fn on_lock_gained(&mut self, node: NodeRef) {
         let evidence = Evidence::Dead;
         self.base
             .ask(OpFor::Bury(node), DirectoryOp::Bury { node, evidence });
         self.source_lost_target(node);
+        self.reclaimer_died(node);
     }
 
-    pub(super) fn on_buried(&mut self, done: bool) {
+    pub(in crate::protocol) fn on_buried(&mut self, done: bool) {
         if done {
             self.base.counters.buried += 1;
         }
@@ -352,14 +360,14 @@ impl NodeCore {
         self.survey_soon();
     }
 
-    pub(super) fn claim_cells(&mut self, cells: impl IntoIterator<Item = CellId>) {
+    pub(in crate::protocol) fn claim_cells(&mut self, cells: impl IntoIterator<Item = CellId>) {
         self.membership.wanted.extend(cells);
         if self.base.me.is_some() {
             self.membership.claim = Some(self.base.now);
         }
     }
 
-    pub(super) fn on_cells(&mut self, result: directory::Result<DirectoryAnswer>) {
+    pub(in crate::protocol) fn on_cells(&mut self, result: directory::Result<DirectoryAnswer>) {
         match result {
             Ok(DirectoryAnswer::Cells(cells)) => {
                 for record in cells {
@@ -375,146 +383,8 @@ impl NodeCore {
         }
     }
 
-    pub(super) fn leave(&mut self, patience: Duration) {
-        let Some(node) = self.base.me else {
-            self.membership.state = State::Left;
-            self.base.event(MeshEvent::Left);
-            return;
-        };
-        if self.membership.state != State::In {
-            return;
-        }
-        self.base.leaving = true;
-        self.membership.state = State::Leaving {
-            until: self.base.now + patience,
-            step: Step::Drain,
-        };
-        let draining = true;
-        self.base
-            .ask(OpFor::Drain, DirectoryOp::SetDraining { node, draining });
-        let heirs = self.base.view.preference();
-        let heir = heirs.into_iter().find(|heir| {
-            let record = self.base.view.node(*heir);
-            *heir != node && record.is_some_and(|record| !record.draining)
-        });
-        let Some(to) = heir else {
-            // Nobody takes anything over; what is stored waits for the next to join.
-            self.go();
-            return;
-        };
-        let mine: Vec<CellId> = self
-            .base
-            .view
-            .cells
-            .values()
-            .filter(|record| record.owner == node)
-            .map(|record| record.cell)
-            .collect();
-        for cell in mine {
-            let op = self.base.op_id();
-            self.base.ask(
-                OpFor::MoveCell,
-                DirectoryOp::MoveCell { node, op, cell, to },
-            );
-        }
-        self.survey_soon();
-    }
-
-    pub(super) fn on_draining(&mut self) {
-        if let State::Leaving {
-            until,
-            step: Step::Drain,
-        } = self.membership.state
-        {
-            let step = Step::Count {
-                due: Some(self.base.now),
-            };
-            self.membership.state = State::Leaving { until, step };
-        }
-    }
-
-    fn tick_leaving(&mut self, node: NodeRef) {
-        let State::Leaving { until, step } = self.membership.state else {
-            return;
-        };
-        let now = self.base.now;
-        match step {
-            Step::Leave { due } => {
-                if due.is_some_and(|due| due <= now) {
-                    let step = Step::Leave { due: None };
-                    self.membership.state = State::Leaving { until, step };
-                    self.base.ask(OpFor::Leave, DirectoryOp::Leave { node });
-                }
-            }
-            _ if now >= until => self.go(),
-            Step::Count { due } if due.is_some_and(|due| due <= now) => {
-                let step = Step::Count { due: None };
-                self.membership.state = State::Leaving { until, step };
-                self.base
-                    .ask(OpFor::CountRoots, DirectoryOp::OwnedRoots { node });
-            }
-            Step::Count { .. } | Step::Drain => {}
-        }
-    }
-
-    pub(super) fn on_counted(&mut self, count: Option<u32>) {
-        let State::Leaving {
-            until,
-            step: Step::Count { .. },
-        } = self.membership.state
-        else {
-            return;
-        };
-        if count == Some(0) && !self.targets.claiming() {
-            self.go();
-        } else {
-            let due = Some(self.base.now + self.base.config.timing.drain_poll);
-            self.membership.state = State::Leaving {
-                until,
-                step: Step::Count { due },
-            };
-        }
-    }
-
-    /// No more ticks, then out: in this order, so that nobody reclaims what still moves.
-    fn go(&mut self) {
-        let due = Some(self.base.now);
-        self.membership.state = State::Leaving {
-            until: self.base.now,
-            step: Step::Leave { due },
-        };
-        self.base.fence.raise();
-        if !self.base.fenced {
-            self.base.fenced = true;
-            self.base.event(MeshEvent::Fenced);
-        }
-    }
-
-    fn is_going(&self) -> bool {
-        matches!(
-            self.membership.state,
-            State::Left
-                | State::Leaving {
-                    step: Step::Leave { .. },
-                    ..
-                }
-        )
-    }
-
-    pub(super) fn on_left(&mut self, gone: bool) {
-        if gone {
-            self.forget();
-            self.membership.state = State::Left;
-            self.base.event(MeshEvent::Left);
-        } else if let State::Leaving { until, .. } = self.membership.state {
-            let due = Some(self.base.now + self.base.config.timing.retry_slowest);
-            let step = Step::Leave { due };
-            self.membership.state = State::Leaving { until, step };
-        }
-    }
-
     /// We were taken for dead: step down from everything, then join as somebody new.
-    pub(super) fn expel(&mut self) {
+    pub(in crate::protocol) fn expel(&mut self) {
         if self.base.me.is_none() {
             return;
         }
@@ -541,7 +411,7 @@ impl NodeCore {
         base.leaving = false;
         base.fence.raise();
         base.fenced = true;
-        base.view = super::base::View::default();
+        base.view = crate::protocol::base::View::default();
         base.desk.close();
         base.ops.clear();
         base.sends.clear();

@@ -1,19 +1,18 @@
 //! The machinery of the simulation: one queue of things that are going to happen.
 
+mod calls;
+mod network;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
-use seamless_wire::{
-    NodeId, NodeRef, PeerId,
-    mesh::{PrepareReply, SessionReply},
-    ticket::Ticket,
-};
+use seamless_wire::{NodeId, NodeRef, PeerId, mesh::SessionReply};
 
-use super::{DirectoryFate, Envelope, Fate, Network, Payload, Rng, SimConfig};
+use super::{DirectoryFate, Envelope, Fate, Network, Rng, SimConfig};
 use crate::{
-    directory::{self, Addresses, DirectoryAnswer, DirectoryError, DirectoryOp, MemoryDirectory},
+    directory::{self, Addresses, DirectoryAnswer, DirectoryOp, MemoryDirectory},
     link::MeshStatus,
     protocol::{
         Action, Input, MeshCommand, MeshEvent, NodeConfig, NodeCore, OpToken, PeerError,
@@ -25,8 +24,9 @@ use crate::{
 /// One life of a process.
 type Life = u64;
 
-pub(super) type MessageFilter = Box<dyn FnMut(Envelope<'_>) -> Fate + Send>;
-pub(super) type DirectoryFilter = Box<dyn FnMut(NodeId, &DirectoryOp) -> DirectoryFate + Send>;
+pub(in crate::sim) type MessageFilter = Box<dyn FnMut(Envelope<'_>) -> Fate + Send>;
+pub(in crate::sim) type DirectoryFilter =
+    Box<dyn FnMut(NodeId, &DirectoryOp) -> DirectoryFate + Send>;
 
 enum Event {
     Wake {
@@ -70,8 +70,8 @@ enum Event {
     },
 }
 
-pub(super) struct Alive {
-    pub(super) core: NodeCore,
+pub(in crate::sim) struct Alive {
+    pub(in crate::sim) core: NodeCore,
     life: Life,
     paused: bool,
     events: VecDeque<MeshEvent>,
@@ -92,7 +92,7 @@ enum Asker {
 }
 
 impl Alive {
-    pub(super) fn status(&self) -> MeshStatus {
+    pub(in crate::sim) fn status(&self) -> MeshStatus {
         MeshStatus {
             node: self.core.me(),
             counters: self.core.counters(),
@@ -115,7 +115,7 @@ struct Process {
     answers: Vec<(PeerId, SessionReply)>,
 }
 
-pub(super) struct World {
+pub(in crate::sim) struct World {
     now: Duration,
     serial: u64,
     rng: Rng,
@@ -128,14 +128,14 @@ pub(super) struct World {
     directory: MemoryDirectory,
     cuts: BTreeSet<(NodeId, NodeId)>,
     directory_cuts: BTreeSet<NodeId>,
-    pub(super) network: Network,
-    pub(super) locks: bool,
-    pub(super) message_filter: Option<MessageFilter>,
-    pub(super) directory_filter: Option<DirectoryFilter>,
+    pub(in crate::sim) network: Network,
+    pub(in crate::sim) locks: bool,
+    pub(in crate::sim) message_filter: Option<MessageFilter>,
+    pub(in crate::sim) directory_filter: Option<DirectoryFilter>,
 }
 
 impl World {
-    pub(super) fn new(seed: u64, timing: Timing) -> Self {
+    pub(in crate::sim) fn new(seed: u64, timing: Timing) -> Self {
         Self {
             now: Duration::ZERO,
             serial: 0,
@@ -155,15 +155,15 @@ impl World {
         }
     }
 
-    pub(super) const fn now(&self) -> Duration {
+    pub(in crate::sim) const fn now(&self) -> Duration {
         self.now
     }
 
-    pub(super) fn directory(&self) -> MemoryDirectory {
+    pub(in crate::sim) fn directory(&self) -> MemoryDirectory {
         self.directory.clone()
     }
 
-    pub(super) fn alive(&self, node: NodeId) -> Option<&Alive> {
+    pub(in crate::sim) fn alive(&self, node: NodeId) -> Option<&Alive> {
         self.processes.get(&node)?.alive.as_ref()
     }
 
@@ -172,12 +172,12 @@ impl World {
         (alive.life == life).then_some(alive)
     }
 
-    pub(super) fn is_running(&self, node: NodeId) -> bool {
+    pub(in crate::sim) fn is_running(&self, node: NodeId) -> bool {
         self.alive(node).is_some_and(|alive| !alive.paused)
     }
 
     /// What a node's clock shows.
-    pub(super) fn local(&self, node: NodeId) -> Duration {
+    pub(in crate::sim) fn local(&self, node: NodeId) -> Duration {
         let Some(process) = self.processes.get(&node) else {
             return self.now;
         };
@@ -208,7 +208,7 @@ impl World {
         self.queue.insert((when.max(self.now), self.serial), event);
     }
 
-    pub(super) fn add(&mut self, config: SimConfig) {
+    pub(in crate::sim) fn add(&mut self, config: SimConfig) {
         let id = config.id;
         let process = Process {
             config,
@@ -221,7 +221,7 @@ impl World {
         self.restart(id);
     }
 
-    pub(super) fn restart(&mut self, id: NodeId) {
+    pub(in crate::sim) fn restart(&mut self, id: NodeId) {
         self.crash(id);
         self.serial += 1;
         let life = self.serial;
@@ -262,7 +262,7 @@ impl World {
         self.at(self.now, Event::Wake { node: id, life });
     }
 
-    pub(super) fn crash(&mut self, id: NodeId) {
+    pub(in crate::sim) fn crash(&mut self, id: NodeId) {
         let Some(alive) = self
             .processes
             .get_mut(&id)
@@ -277,7 +277,7 @@ impl World {
         }
     }
 
-    pub(super) fn pause(&mut self, id: NodeId) {
+    pub(in crate::sim) fn pause(&mut self, id: NodeId) {
         if let Some(alive) = self
             .processes
             .get_mut(&id)
@@ -287,7 +287,7 @@ impl World {
         }
     }
 
-    pub(super) fn resume(&mut self, id: NodeId) {
+    pub(in crate::sim) fn resume(&mut self, id: NodeId) {
         let Some(alive) = self
             .processes
             .get_mut(&id)
@@ -309,7 +309,7 @@ impl World {
         self.input(id, life, Input::Tick);
     }
 
-    pub(super) fn cut(&mut self, a: NodeId, b: NodeId, cut: bool) {
+    pub(in crate::sim) fn cut(&mut self, a: NodeId, b: NodeId, cut: bool) {
         for link in [(a, b), (b, a)] {
             if cut {
                 self.cuts.insert(link);
@@ -319,7 +319,7 @@ impl World {
         }
     }
 
-    pub(super) fn cut_directory(&mut self, node: NodeId, cut: bool) {
+    pub(in crate::sim) fn cut_directory(&mut self, node: NodeId, cut: bool) {
         if cut {
             self.directory_cuts.insert(node);
         } else {
@@ -327,7 +327,11 @@ impl World {
         }
     }
 
-    pub(super) fn command(&mut self, id: NodeId, command: MeshCommand) -> Result<(), MeshCommand> {
+    pub(in crate::sim) fn command(
+        &mut self,
+        id: NodeId,
+        command: MeshCommand,
+    ) -> Result<(), MeshCommand> {
         let alive = self
             .processes
             .get_mut(&id)
@@ -344,7 +348,7 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn knock(&mut self, id: NodeId, player: PeerId) {
+    pub(in crate::sim) fn knock(&mut self, id: NodeId, player: PeerId) {
         let alive = self
             .processes
             .get_mut(&id)
@@ -358,7 +362,7 @@ impl World {
         self.input(id, life, Input::Session { token, player });
     }
 
-    pub(super) fn take_events(&mut self, id: NodeId) -> Vec<MeshEvent> {
+    pub(in crate::sim) fn take_events(&mut self, id: NodeId) -> Vec<MeshEvent> {
         let alive = self
             .processes
             .get_mut(&id)
@@ -368,19 +372,19 @@ impl World {
             .unwrap_or_default()
     }
 
-    pub(super) fn take_answers(&mut self, id: NodeId) -> Vec<(PeerId, SessionReply)> {
+    pub(in crate::sim) fn take_answers(&mut self, id: NodeId) -> Vec<(PeerId, SessionReply)> {
         let process = self.processes.get_mut(&id);
         process
             .map(|process| std::mem::take(&mut process.answers))
             .unwrap_or_default()
     }
 
-    pub(super) fn advance(&mut self, to: Duration) {
+    pub(in crate::sim) fn advance(&mut self, to: Duration) {
         while self.step(to) {}
         self.now = self.now.max(to);
     }
 
-    pub(super) fn step(&mut self, until: Duration) -> bool {
+    pub(in crate::sim) fn step(&mut self, until: Duration) -> bool {
         let Some(entry) = self.queue.first_entry() else {
             return false;
         };
@@ -409,9 +413,9 @@ impl World {
         let (node, life) = match &event {
             Event::Wake { node, life }
             | Event::Changed { node, life }
-            | Event::Lock { node, life, .. } => (*node, Some(*life)),
-            Event::Reply { to, life, .. } => (*to, Some(*life)),
-            Event::Answer { node, life, .. } => (*node, Some(*life)),
+            | Event::Answer { node, life, .. }
+            | Event::Lock { node, life, .. }
+            | Event::Reply { to: node, life, .. } => (*node, Some(*life)),
             Event::Request { to, .. } => (*to, None),
             Event::Call { .. } => return,
         };
@@ -495,77 +499,6 @@ impl World {
         }
     }
 
-    fn make(
-        &mut self,
-        node: NodeId,
-        life: Life,
-        token: OpToken,
-        op: &DirectoryOp,
-        fate: DirectoryFate,
-    ) {
-        if fate == DirectoryFate::DiesBefore {
-            if self.alive_mut(node, life).is_some() {
-                self.crash(node);
-            }
-            return;
-        }
-        let back = self.rng.time(&self.network.directory.clone());
-        let doubt = || Err(DirectoryError::InDoubt("no answer".to_owned()));
-        let cut = self.directory_cuts.contains(&node);
-        let before = self.directory.version();
-        let (result, wait) = match fate {
-            _ if cut => (doubt(), self.network.directory_timeout),
-            DirectoryFate::CallLost => (doubt(), self.network.directory_timeout),
-            DirectoryFate::Unavailable => (
-                Err(DirectoryError::Unavailable("switched off".to_owned())),
-                back,
-            ),
-            DirectoryFate::AnswerLost => {
-                let _ = op.run(&mut self.directory);
-                (doubt(), self.network.directory_timeout)
-            }
-            _ => (op.run(&mut self.directory), back),
-        };
-        if self.directory.version() != before {
-            self.tell_watchers(node);
-        }
-        if fate == DirectoryFate::DiesAfter && self.alive_mut(node, life).is_some() {
-            self.crash(node);
-        }
-        let mut when = self.now + wait;
-        if let Some(process) = self.processes.get_mut(&node) {
-            process.answered = process.answered.max(when);
-            when = process.answered;
-        }
-        self.at(
-            when,
-            Event::Answer {
-                node,
-                life,
-                token,
-                result,
-            },
-        );
-    }
-
-    fn tell_watchers(&mut self, author: NodeId) {
-        let mut told = Vec::new();
-        for (node, process) in &mut self.processes {
-            if let Some(alive) = &mut process.alive
-                && *node != author
-                && !alive.changed
-                && !self.directory_cuts.contains(node)
-            {
-                alive.changed = true;
-                told.push((*node, alive.life));
-            }
-        }
-        for (node, life) in told {
-            let when = self.now + self.network.watch_every;
-            self.at(when, Event::Changed { node, life });
-        }
-    }
-
     fn input(&mut self, node: NodeId, life: Life, input: Input) {
         let now = self.local(node);
         let mut inputs = VecDeque::from([input]);
@@ -639,173 +572,6 @@ impl World {
                 .entry(theirs)
                 .or_default()
                 .push((node, life, dead));
-        }
-    }
-
-    fn call(&mut self, node: NodeId, life: Life, token: OpToken, op: DirectoryOp) {
-        let filtered = match &mut self.directory_filter {
-            Some(filter) => filter(node, &op),
-            None => DirectoryFate::Normal,
-        };
-        let fate = if filtered != DirectoryFate::Normal {
-            filtered
-        } else if self.rng.per_mille(self.network.lost_calls) {
-            DirectoryFate::CallLost
-        } else if self.rng.per_mille(self.network.lost_answers) {
-            DirectoryFate::AnswerLost
-        } else {
-            DirectoryFate::Normal
-        };
-        let late = match fate {
-            DirectoryFate::Late(late) => late,
-            _ => Duration::ZERO,
-        };
-        let there = self.now + self.rng.time(&self.network.directory.clone()) + late;
-        let Some(process) = self.processes.get_mut(&node) else {
-            return;
-        };
-        process.directory = process.directory.max(there);
-        let (when, op) = (process.directory, Box::new(op));
-        self.at(
-            when,
-            Event::Call {
-                node,
-                life,
-                token,
-                op,
-                fate,
-            },
-        );
-    }
-
-    fn request(
-        &mut self,
-        node: NodeId,
-        life: Life,
-        to: NodeId,
-        message: PeerMessage,
-        token: SendToken,
-        within: Duration,
-    ) {
-        let Some(alive) = self.alive_mut(node, life) else {
-            return;
-        };
-        alive.open.insert(token);
-        // Without a name of our own nobody listens to us.
-        let from = alive.core.me();
-        let late = self.now + within;
-        let timeout = Err(PeerError::Timeout);
-        self.at(
-            late,
-            Event::Reply {
-                to: node,
-                life,
-                token,
-                result: timeout,
-            },
-        );
-        let Some(from) = from else {
-            return;
-        };
-        let payload = Payload::Request(&message);
-        let (arrivals, dies) = self.travel(node, to, payload);
-        for when in arrivals {
-            let event = Event::Request {
-                to,
-                from,
-                asker: (node, life),
-                token,
-                message: message.clone(),
-            };
-            self.at(when, event);
-        }
-        if let Some(dies) = dies {
-            self.crash(dies);
-        }
-    }
-
-    fn respond(
-        &mut self,
-        node: NodeId,
-        life: Life,
-        token: ResponseToken,
-        mut reply: PeerReply,
-        ticket: Option<Ticket>,
-    ) {
-        if let Some(ticket) = ticket {
-            let minted = self
-                .processes
-                .get(&node)
-                .map(|process| (process.config.mint)(&ticket));
-            match (&mut reply, minted) {
-                (PeerReply::Prepare(PrepareReply::Reserved { token, .. }), Some(Ok(sealed)))
-                | (PeerReply::Session(SessionReply::Welcome { token, .. }), Some(Ok(sealed))) => {
-                    *token = sealed
-                }
-                _ => {}
-            }
-        }
-        let asker = self
-            .alive_mut(node, life)
-            .and_then(|alive| alive.asked.remove(&token));
-        match asker {
-            Some(Asker::Client(player)) => {
-                if let (Some(process), PeerReply::Session(reply)) =
-                    (self.processes.get_mut(&node), reply)
-                {
-                    process.answers.push((player, reply));
-                }
-            }
-            Some(Asker::Node(to, their, token)) => {
-                let (arrivals, dies) = self.travel(node, to, Payload::Reply(&reply));
-                for when in arrivals {
-                    let result = Ok(reply.clone());
-                    self.at(
-                        when,
-                        Event::Reply {
-                            to,
-                            life: their,
-                            token,
-                            result,
-                        },
-                    );
-                }
-                if let Some(dies) = dies {
-                    self.crash(dies);
-                }
-            }
-            None => {}
-        }
-    }
-
-    /// When a message arrives, as often as it does, and who dies of it.
-    fn travel(
-        &mut self,
-        from: NodeId,
-        to: NodeId,
-        payload: Payload<'_>,
-    ) -> (Vec<Duration>, Option<NodeId>) {
-        let fate = match &mut self.message_filter {
-            Some(filter) => filter(Envelope { from, to, payload }),
-            None => Fate::Normal,
-        };
-        let latency = self.network.latency.clone();
-        let there = self.now + self.rng.time(&latency);
-        if self.cuts.contains(&(from, to)) {
-            return (Vec::new(), None);
-        }
-        match fate {
-            Fate::Lost => (Vec::new(), None),
-            Fate::Late(late) => (vec![there + late], None),
-            Fate::Twice(later) => (vec![there, there + later], None),
-            Fate::SenderDies => (vec![there], Some(from)),
-            Fate::ReceiverDies => (Vec::new(), Some(to)),
-            Fate::Normal if self.rng.per_mille(self.network.loss) => (Vec::new(), None),
-            Fate::Normal if self.rng.per_mille(self.network.duplicate) => {
-                let again = there + self.rng.time(&(latency.start..latency.end * 10));
-                (vec![there, again], None)
-            }
-            Fate::Normal => (vec![there], None),
         }
     }
 }
