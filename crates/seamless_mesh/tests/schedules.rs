@@ -114,7 +114,7 @@ impl Run {
             lost_calls: bad(rng, 6),
             lost_answers: bad(rng, 6),
             directory_timeout: ms(20),
-            watch_every: ms(10),
+            watch_every: ms(15),
         }
     }
 
@@ -185,7 +185,8 @@ impl Run {
                 self.game.send(node, MeshCommand::Cancel { root });
             }
             9 if playing && hosted.player.is_some() => self.game.toggle(node, root),
-            _ => self.game.checkpoint(node),
+            10 | 11 => self.game.checkpoint(node),
+            _ => {}
         }
     }
 
@@ -212,7 +213,7 @@ impl Run {
 /// Roots that there are in the end, and what happened.
 fn schedule(seed: u64) -> (usize, [u32; 6]) {
     let mut run = Run::new(seed);
-    let until = run.game.now() + ms(600);
+    let until = run.game.now() + ms(500);
     while run.game.now() < until {
         if run.rng.per_mille(250) {
             run.fault();

@@ -26,10 +26,7 @@ use seamless_wire::{
     mesh::{Commit, CommitReply, DeadNode, DeadNodeReply, HandoverStatus, Manifest},
 };
 
-use super::{
-    HandoverTrace, NodeCore, Outcome, PeerReply, ResponseToken, Staged,
-    base::Retry,
-};
+use super::{HandoverTrace, NodeCore, Outcome, PeerReply, ResponseToken, Staged, base::Retry};
 use crate::directory::{Claim, OpId};
 
 /// Ended attempts that are remembered, the oldest forgotten first. A COMMIT of one that is
@@ -185,8 +182,13 @@ impl NodeCore {
     }
 
     /// Somebody is about to reclaim what this node had, and asks what we hold of it.
-    pub(in crate::protocol) fn on_dead_query(&mut self, token: ResponseToken, dead: DeadNode) {
-        self.yield_reclaim(dead.node);
+    pub(in crate::protocol) fn on_dead_query(
+        &mut self,
+        token: ResponseToken,
+        from: NodeRef,
+        dead: DeadNode,
+    ) {
+        self.yield_reclaim(dead.node, from);
         let until = self.base.now + self.base.config.timing.answer_within;
         self.targets.queries.push(DeadQuery {
             dead: dead.node,
