@@ -42,6 +42,7 @@ struct Cli {
 
 fn main() {
     let cli: Cli = cli::parse();
+    cli::log_to_stderr("warn");
     let result = match cli.part.as_deref().map(serde_json::from_str::<Part>) {
         None => supervise(&cli),
         Some(Ok(part)) => part.run(),

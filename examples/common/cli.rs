@@ -49,3 +49,12 @@ pub fn percent(text: &str) -> Result<f64, String> {
     let value = text.parse().ok().filter(|value| (0.0..=50.0).contains(value));
     value.ok_or_else(|| "allowed is 0 to 50 percent".to_owned())
 }
+
+/// Logs to the standard error: warnings, or what `RUST_LOG` says.
+pub fn log_to_stderr(default: &str) {
+    use tracing_subscriber::EnvFilter;
+    // netcode's own log repeats what ours says, without the limits.
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new(format!("{default},renetcode=off,renet=off")));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

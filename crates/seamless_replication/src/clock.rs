@@ -92,7 +92,13 @@ impl NetClock {
     }
 
     fn reading(&self) -> Tick {
-        let ticks = self.now.as_nanos() / self.tick_length.as_nanos();
+        self.tick_at(self.now)
+    }
+
+    /// The tick that runs at a time since the origin.
+    #[must_use]
+    pub fn tick_at(&self, now: Duration) -> Tick {
+        let ticks = now.as_nanos() / self.tick_length.as_nanos();
         Tick(u32::try_from(ticks).unwrap_or(u32::MAX))
     }
 }
@@ -117,7 +123,7 @@ impl Plugin for ClockPlugin {
                     .in_set(RunFixedMainLoopSystems::BeforeFixedMainLoop)
                     .in_set(ReplicationSystems::Align),
             )
-            .add_systems(FixedFirst, raise_tick);
+            .add_systems(FixedFirst, raise_tick.in_set(ReplicationSystems::Tick));
     }
 }
 

@@ -95,6 +95,8 @@ pub enum ReplicationSystems {
     /// In `RunFixedMainLoop`, before the loop: how many ticks are due. Whoever may forbid ticks
     /// pauses `Time<Virtual>` before this.
     Align,
+    /// In `FixedFirst`: the tick is raised.
+    Tick,
     /// Datagrams and frames take effect.
     Receive,
     /// Reactions to what was received: authority, handover.

@@ -145,6 +145,12 @@ pub enum Control {
         /// Which.
         handover: HandoverId,
     },
+    /// Node to client: another node is your host. It says so itself if you are linked there; if
+    /// not, ask at a door.
+    RouteEnded {
+        /// The other's term.
+        term: Term,
+    },
 }
 
 impl Control {

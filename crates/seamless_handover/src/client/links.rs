@@ -31,6 +31,9 @@ const OFFER_PATIENCE: Duration = Duration::from_secs(5);
 /// How long entering may take before it is tried again.
 const ENTER_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long after its former host's last word the new one may take to say that it is ours.
+const ROUTE_PATIENCE: Duration = Duration::from_millis(250);
+
 /// Where tickets come from.
 #[derive(Resource)]
 pub struct Sessions(pub Box<dyn SessionPort>);
@@ -104,11 +107,14 @@ pub(super) fn follow(
 fn on_offer(world: &mut World, offered: &HandoverOffered) {
     let offer = &offered.offer;
     let now = world.resource::<NetClock>().now();
+    let ours = &world.resource::<MeshClient>().links;
     let there: Option<LinkId> = world
         .resource::<Peers>()
         .iter()
-        .find(|peer| peer.node() == Some(offer.node) && peer.state() == PeerState::Ready)
-        .map(|peer| peer.link());
+        .filter(|peer| peer.node() == Some(offer.node) && peer.state() == PeerState::Ready)
+        .map(|peer| peer.link())
+        // One that we have closed may look well for a while.
+        .find(|link| ours.contains_key(link));
     if let Some(link) = there {
         let mut client = world.resource_mut::<MeshClient>();
         if client.playing() != Some(link) {
@@ -125,7 +131,12 @@ fn on_offer(world: &mut World, offered: &HandoverOffered) {
     let under_way = world.resource::<MeshClient>().links.values().any(
         |used| matches!(used, LinkUse::Offered { handover, .. } if *handover == offer.handover),
     );
-    if under_way || offer.token.is_empty() {
+    if under_way {
+        return;
+    }
+    if offer.token.is_empty() {
+        // They think that the link is there, which we have just closed.
+        say_failed(world, offer.handover);
         return;
     }
     match connect(world, offer.address, &offer.token) {
@@ -207,6 +218,7 @@ fn on_control(world: &mut World, item: &ControlReceived) {
             }
             client.links.insert(item.link, LinkUse::Playing);
             client.ask_again = None;
+            client.orphaned = None;
             if !back {
                 world.resource_mut::<InputOutbox>().take_over(InputAck { term, applied });
             }
@@ -226,6 +238,13 @@ fn on_control(world: &mut World, item: &ControlReceived) {
                 peer.set_spectator(true);
             }
             world.write_message(HostChanged { link: item.link, term, root, crossed });
+        }
+        Control::RouteEnded { term } => {
+            let now = world.resource::<NetClock>().now();
+            let mut client = world.resource_mut::<MeshClient>();
+            if term > client.term && client.playing() == Some(item.link) {
+                client.orphaned = Some(now);
+            }
         }
         Control::HandoverEnded { handover } => {
             let now = world.resource::<NetClock>().now();
@@ -250,7 +269,9 @@ pub(super) fn keep_linked(world: &mut World) {
     let silent = is_silent(world);
     let client = world.resource::<MeshClient>();
     let entering = client.links.values().any(|used| matches!(used, LinkUse::Entering(_)));
-    let outside = client.playing().is_none() || silent;
+    let orphaned =
+        client.orphaned.is_some_and(|since| now.saturating_sub(since) > ROUTE_PATIENCE);
+    let outside = client.playing().is_none() || silent || orphaned;
     let wants = client.wanted && client.refused.is_none() && outside && !entering;
     let may = client.ask_again.is_none_or(|at| now >= at);
     if client.asking {
@@ -271,6 +292,9 @@ fn tidy(world: &mut World, now: Duration) {
             .is_none_or(|link| matches!(link.state(), LinkState::Closed(_)));
         if over {
             world.resource_mut::<MeshClient>().links.remove(&link);
+            if let LinkUse::Offered { handover, .. } = used {
+                say_failed(world, handover);
+            }
             continue;
         }
         let ready = world

@@ -43,6 +43,8 @@ pub struct MeshClient {
     pub(crate) dialled: u64,
     pub(crate) asking: bool,
     pub(crate) ask_again: Option<Duration>,
+    /// Since when our host is ours no more, if no other has said that it is.
+    pub(crate) orphaned: Option<Duration>,
     /// Counted since the start.
     pub counters: ClientCounters,
     /// Why we were turned away for good.
@@ -75,6 +77,7 @@ impl MeshClient {
             dialled: 0,
             asking: false,
             ask_again: None,
+            orphaned: None,
             counters: ClientCounters { crossings: 0, logins: 0, failed_offers: 0 },
             refused: None,
             wanted: true,

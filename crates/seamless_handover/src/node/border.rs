@@ -16,7 +16,7 @@ use seamless_replication::{
 };
 
 use super::{
-    events::tell,
+    depart::tell,
     state::{Crossing, GroupFrozen, HandoverRoot, MeshView},
 };
 use crate::{

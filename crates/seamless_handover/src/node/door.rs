@@ -16,7 +16,8 @@ use seamless_replication::{
 };
 
 use super::{
-    events::{tell, welcome_spectator},
+    depart::tell,
+    events::welcome_spectator,
     plugin::MeshNodeConfig,
     state::{Crossing, HandoverRoot, MeshView},
 };

@@ -1,11 +1,14 @@
 //! A node: an app that hosts cells of the world.
 
+mod arrive;
 mod border;
 mod checkpoint;
+mod depart;
 mod door;
 mod events;
 mod plugin;
 mod state;
+mod terms;
 
 pub(crate) use plugin::register_shared;
 pub use plugin::{MeshNodeConfig, MeshNodePlugin, Stored, stager};

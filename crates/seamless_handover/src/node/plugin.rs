@@ -15,10 +15,12 @@ use seamless_replication::{
 };
 
 use super::{
+    arrive::{self, Held},
     border, checkpoint,
     door::{self, Linkless},
     events,
     state::{GroupActivated, GroupDeparted, GroupFrozen, MeshView},
+    terms,
 };
 use crate::{
     geometry::{BorderRules, CellGrid},
@@ -51,7 +53,7 @@ pub struct Stored;
 /// Hosts cells of a world that other nodes host other cells of.
 ///
 /// `PreUpdate`, after receive: what the mesh decided takes effect (groups come, go, stay), clients
-/// at the door are attended. `FixedPostUpdate`, once rows are up to date: borders are watched,
+/// at the door are attended. `FixedFirst`: groups that came begin. `FixedPostUpdate`, once rows are up to date: borders are watched,
 /// groups frozen and handed to the mesh, changed groups stored.
 ///
 /// Insert a [`Mesh`] before the app runs, or at any time later.
@@ -71,6 +73,7 @@ impl Plugin for MeshNodePlugin {
             .insert_resource(self.config.clone())
             .init_resource::<MeshView>()
             .init_resource::<Linkless>()
+            .init_resource::<Held>()
             .add_message::<GroupActivated>()
             .add_message::<GroupFrozen>()
             .add_message::<GroupDeparted>();
@@ -92,6 +95,7 @@ impl Plugin for MeshNodePlugin {
                 .chain()
                 .in_set(ReplicationSystems::React),
         )
+        .add_systems(FixedFirst, arrive::begin.after(ReplicationSystems::Tick))
         .add_systems(
             FixedPostUpdate,
             (
@@ -147,7 +151,7 @@ fn give_terms(
         .map(|(entity, _)| entity)
         .collect();
     for entity in fresh {
-        events::raise_term(world, entity, term);
+        terms::raise_term(world, entity, term);
     }
 }
 

@@ -164,7 +164,7 @@ fn welcome(world: &mut World, peer: &mut Peer, hello: &Hello) {
     }
     // A client that comes again replaces its former link, which may not have noticed its end yet.
     for other in world.resource_mut::<Peers>().iter_mut() {
-        if other.id == Some(id) && other.spectator == peer.spectator && other.side == peer.side {
+        if other.id == Some(id) && other.side == peer.side {
             other.state = PeerState::Ended;
         }
     }
