@@ -136,7 +136,7 @@ impl Run {
                 self.game.mesh.pause(NodeId(node));
                 self.paused.push(node);
             }
-            5..=7 => {
+            5 | 6 => {
                 if let Some(node) = self.paused.pop() {
                     self.game.mesh.resume(NodeId(node));
                 }
