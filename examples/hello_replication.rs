@@ -5,7 +5,10 @@
 use std::{net::SocketAddr, time::Duration};
 
 use bevy::{app::ScheduleRunnerPlugin, prelude::*};
-use bevy_seamless::{prelude::*, transport::{Authentication, Links, TransportConfig}};
+use bevy_seamless::{
+    prelude::*,
+    transport::{Authentication, Links, TransportConfig},
+};
 use serde::{Deserialize, Serialize};
 
 const PROTOCOL: u64 = 1;
@@ -18,8 +21,11 @@ fn register(app: &mut App) {
 }
 
 fn main() {
-    let config =
-        ServerConfig::new(SocketAddr::from(([127, 0, 0, 1], 0)), PROTOCOL, Authentication::Unsecure);
+    let config = ServerConfig::new(
+        SocketAddr::from(([127, 0, 0, 1], 0)),
+        PROTOCOL,
+        Authentication::Unsecure,
+    );
     let endpoint = ServerEndpoint::bind(&config).expect("a free port on loopback");
     let address = endpoint.local_address();
     std::thread::spawn(move || server(endpoint));
@@ -32,7 +38,8 @@ fn runner() -> bevy::app::PluginGroupBuilder {
 
 fn server(endpoint: ServerEndpoint) {
     let mut app = App::new();
-    app.add_plugins((runner(), SeamlessPlugins::server())).insert_resource(endpoint);
+    app.add_plugins((runner(), SeamlessPlugins::server()))
+        .insert_resource(endpoint);
     register(&mut app);
     app.add_systems(Startup, |mut commands: Commands| {
         commands.spawn((Replicated, Counter(0)));
@@ -55,7 +62,9 @@ fn client(address: SocketAddr) {
               mut links: ResMut<Links>,
               limits: Res<TransportConfig>| {
             let config = ClientConfig::unsecure(address, PROTOCOL);
-            endpoints.connect(&mut links, &limits, config).expect("a socket");
+            endpoints
+                .connect(&mut links, &limits, config)
+                .expect("a socket");
         },
     );
     app.add_systems(

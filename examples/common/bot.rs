@@ -8,7 +8,6 @@ use bevy_seamless::{
     prelude::*,
     replication::{ReplicationSystems, inputs::InputOutbox},
     transport::ConditionerConfig,
-
 };
 
 use super::{
@@ -65,14 +64,19 @@ pub struct Bot {
 pub fn app(setup: BotSetup) -> App {
     let mut app = App::new();
     app.add_plugins((
-        MinimalPlugins.build().disable::<bevy::app::ScheduleRunnerPlugin>(),
+        MinimalPlugins
+            .build()
+            .disable::<bevy::app::ScheduleRunnerPlugin>(),
         SeamlessPlugins::client().with_tick_rate(TICK_RATE),
         MeshClientPlugin,
     ));
     register(&mut app);
     let first = setup.player.0 as usize;
     app.insert_resource(MeshClient::new(setup.player))
-        .insert_resource(MeshClientConfig { weather: setup.weather, ..default() })
+        .insert_resource(MeshClientConfig {
+            weather: setup.weather,
+            ..default()
+        })
         .insert_resource(Sessions(Box::new(HttpSession::new(
             setup.doors.clone(),
             first,
@@ -93,13 +97,15 @@ pub fn app(setup: BotSetup) -> App {
         .init_resource::<Measures>()
         .add_systems(PreUpdate, listen.after(ReplicationSystems::React))
         .add_systems(FixedUpdate, (act, step, hold).chain())
-        .add_observer(|granted: On<AuthorityGranted>, mut bot: ResMut<Bot>, mut m: ResMut<Measures>| {
-            m.grants += 1;
-            if bot.asked == Some(granted.entity) {
-                bot.asked = None;
-                bot.carried = Some(granted.entity);
-            }
-        })
+        .add_observer(
+            |granted: On<AuthorityGranted>, mut bot: ResMut<Bot>, mut m: ResMut<Measures>| {
+                m.grants += 1;
+                if bot.asked == Some(granted.entity) {
+                    bot.asked = None;
+                    bot.carried = Some(granted.entity);
+                }
+            },
+        )
         .add_observer(|denied: On<AuthorityDenied>, mut bot: ResMut<Bot>| {
             if bot.asked == Some(denied.entity) {
                 bot.asked = None;
@@ -136,7 +142,10 @@ fn listen(
     {
         measures.acked(now, ack);
     }
-    let body = client.root.and_then(|root| slots.entity(root)).and_then(|e| bodies.get(e).ok());
+    let body = client
+        .root
+        .and_then(|root| slots.entity(root))
+        .and_then(|e| bodies.get(e).ok());
     let Some((position, last)) = body else { return };
     if !bot.known {
         bot.known = true;
@@ -150,7 +159,9 @@ fn listen(
         return;
     }
     let index = (last.0 - first) as usize;
-    let Some(&(_, _, predicted)) = bot.steps.get(index) else { return };
+    let Some(&(_, _, predicted)) = bot.steps.get(index) else {
+        return;
+    };
     bot.steps.drain(..=index);
     let error = predicted.distance(position.0);
     measures.corrected(now, error);
@@ -175,7 +186,10 @@ fn act(
     if !bot.known || !bot.walking {
         return;
     }
-    let (goal, deed) = bot.setup.walk.stop_at(bot.stop, bot.setup.anchor, bot.setup.quarters);
+    let (goal, deed) = bot
+        .setup
+        .walk
+        .stop_at(bot.stop, bot.setup.anchor, bot.setup.quarters);
     if bot.at.distance(goal) > REACHED {
         return;
     }
@@ -226,9 +240,14 @@ fn step(mut bot: ResMut<Bot>, mut inputs: LocalInputs<Walk>) {
     if !bot.known || !bot.walking {
         return;
     }
-    let (goal, _) = bot.setup.walk.stop_at(bot.stop, bot.setup.anchor, bot.setup.quarters);
+    let (goal, _) = bot
+        .setup
+        .walk
+        .stop_at(bot.stop, bot.setup.anchor, bot.setup.quarters);
     let walk = Walk::towards(bot.at, goal);
-    let Some(seq) = inputs.push(&walk) else { return };
+    let Some(seq) = inputs.push(&walk) else {
+        return;
+    };
     let at = walk.step(bot.at);
     bot.at = at;
     bot.steps.push_back((seq.0, walk, at));
@@ -243,7 +262,6 @@ fn hold(
     bot: Res<Bot>,
     mut held: Query<(Entity, &mut Position, Has<Banner>), With<Granted>>,
     mut commands: Commands,
-
 ) {
     for (entity, mut position, banner) in &mut held {
         if banner {

@@ -9,9 +9,7 @@ use std::{
 };
 
 use bevy::prelude::*;
-use bevy_seamless::{
-    mesh::service::boot_clock, prelude::*, replication::inputs::InputOutbox,
-};
+use bevy_seamless::{mesh::service::boot_clock, prelude::*, replication::inputs::InputOutbox};
 
 use super::{
     bot::{self, Bot, BotSetup},
@@ -65,7 +63,11 @@ pub fn run(setups: Vec<BotSetup>, orders: &Orders, seed: u64) -> Vec<BotReport> 
             let mut app = bot::app(setup);
             let zero = boot_clock();
             app.update();
-            Running { app, next: start + share * at as u32, zero }
+            Running {
+                app,
+                next: start + share * at as u32,
+                zero,
+            }
         })
         .collect();
     let mut resting = false;
@@ -87,7 +89,9 @@ pub fn run(setups: Vec<BotSetup>, orders: &Orders, seed: u64) -> Vec<BotReport> 
             bot.next = bot.next.max(Instant::now() - POLL);
         }
     }
-    bots.iter().map(|bot| report(&bot.app, bot.zero, seed)).collect()
+    bots.iter()
+        .map(|bot| report(&bot.app, bot.zero, seed))
+        .collect()
 }
 
 fn report(app: &App, zero: Duration, seed: u64) -> BotReport {

@@ -5,7 +5,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     process::{Child as Process, ChildStdin, Command, Stdio},
     sync::mpsc::{Receiver, channel},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// One part.
@@ -26,13 +26,19 @@ impl Child {
         let failed = |error: std::io::Error| format!("{name}: {error}");
         let program = std::env::current_exe().map_err(failed)?;
         let mut command = Command::new(program);
-        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         // Ctrl-C is for us alone; we end our parts in order.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut process = command.spawn().map_err(failed)?;
         let input = process.stdin.take();
-        let output = process.stdout.take().ok_or_else(|| format!("{name}: no output"))?;
+        let output = process
+            .stdout
+            .take()
+            .ok_or_else(|| format!("{name}: no output"))?;
         let (send, lines) = channel();
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
@@ -41,7 +47,12 @@ impl Child {
                 }
             }
         });
-        Ok(Self { name: name.to_owned(), process, input, lines })
+        Ok(Self {
+            name: name.to_owned(),
+            process,
+            input,
+            lines,
+        })
     }
 
     /// The next line it said, waiting at most so long.
@@ -62,30 +73,21 @@ impl Child {
         }
     }
 
-    /// Its process id.
-    pub fn id(&self) -> u32 {
-        self.process.id()
-    }
-
     /// Whether it runs.
     pub fn is_running(&mut self) -> bool {
         matches!(self.process.try_wait(), Ok(None))
+    }
+
+    /// Ends it as `kill -9` does, without waiting for its end.
+    pub fn strike(&mut self) {
+        // It may be gone already.
+        let _ = self.process.kill();
     }
 
     /// Ends it at once, as `kill -9` does.
     pub fn kill(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
-    }
-
-    /// Asks it to end and waits at most so long; then ends it.
-    pub fn end(&mut self, patience: Duration) {
-        self.input = None;
-        let deadline = Instant::now() + patience;
-        while self.is_running() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        self.kill();
     }
 }
 

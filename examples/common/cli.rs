@@ -8,7 +8,10 @@ use clap::{Parser, error::ErrorKind};
 /// after a mistake.
 pub fn parse<T: Parser>() -> T {
     T::try_parse().unwrap_or_else(|error| {
-        if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        if matches!(
+            error.kind(),
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+        ) {
             error.exit();
         }
         let text = error.render().to_string();
@@ -46,7 +49,10 @@ pub fn cells(text: &str) -> Result<(u32, u32), String> {
 /// # Errors
 /// What is allowed.
 pub fn percent(text: &str) -> Result<f64, String> {
-    let value = text.parse().ok().filter(|value| (0.0..=50.0).contains(value));
+    let value = text
+        .parse()
+        .ok()
+        .filter(|value| (0.0..=50.0).contains(value));
     value.ok_or_else(|| "allowed is 0 to 50 percent".to_owned())
 }
 
@@ -56,5 +62,8 @@ pub fn log_to_stderr(default: &str) {
     // netcode's own log repeats what ours says, without the limits.
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new(format!("{default},renetcode=off,renet=off")));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
 }

@@ -51,7 +51,10 @@ impl Walk {
     /// Towards a place.
     pub fn towards(from: Vec3, to: Vec3) -> Self {
         let way = Vec2::new(to.x - from.x, to.z - from.z).clamp_length_max(1.0) * 100.0;
-        Self { x: way.x as i8, z: way.y as i8 }
+        Self {
+            x: way.x as i8,
+            z: way.y as i8,
+        }
     }
 
     /// One tick of it. The same on client and server, bit for bit.
@@ -63,11 +66,15 @@ impl Walk {
 
 /// Registers what both sides must register alike.
 pub fn register(app: &mut App) {
-    app.replicate::<Position>().priority(2.0).app().replicate::<Body>();
+    app.replicate::<Position>()
+        .priority(2.0)
+        .app()
+        .replicate::<Body>();
     app.replicate::<LastInput>();
     app.replicate::<Crate>();
     app.replicate::<Banner>();
-    app.interest_position::<Position>(|position| position.0).player_input::<Walk>();
+    app.interest_position::<Position>(|position| position.0)
+        .player_input::<Walk>();
 }
 
 /// An input that a node applied.
@@ -110,7 +117,9 @@ pub fn carry(
     view: Res<MeshView>,
     mut commands: Commands,
 ) {
-    let Ok(authority) = crates.get(changed.entity) else { return };
+    let Ok(authority) = crates.get(changed.entity) else {
+        return;
+    };
     if !authority.hosted {
         return;
     }

@@ -34,7 +34,12 @@ impl OracleLog {
     /// One line that names the file.
     pub fn create(path: &Path) -> Result<Self, String> {
         let file = File::create(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        Ok(Self { file, lines: String::new(), simulated: BTreeMap::new(), now: BTreeMap::new() })
+        Ok(Self {
+            file,
+            lines: String::new(),
+            simulated: BTreeMap::new(),
+            now: BTreeMap::new(),
+        })
     }
 }
 
@@ -42,7 +47,8 @@ impl OracleLog {
 pub fn plugin(app: &mut App) {
     app.add_systems(
         FixedUpdate,
-        look.after(super::game::walk).run_if(resource_exists::<OracleLog>),
+        look.after(super::game::walk)
+            .run_if(resource_exists::<OracleLog>),
     )
     .add_systems(
         FixedPostUpdate,
@@ -64,7 +70,9 @@ fn look(
     let log = &mut *log;
     log.now.clear();
     for (slot, body) in &entities {
-        let (Some(name), Some(tenure)) = (slot.global(), slots.tenure(slot)) else { continue };
+        let (Some(name), Some(tenure)) = (slot.global(), slots.tenure(slot)) else {
+            continue;
+        };
         log.now.insert(name, tenure.epoch.term);
         if let Some(body) = body
             && !log.simulated.contains_key(&name)
@@ -79,10 +87,7 @@ fn write(
     applied: Res<AppliedInputs>,
     inboxes: Res<Inboxes>,
     clock: Res<NetClock>,
-    (mut activated, mut frozen): (
-        MessageReader<GroupActivated>,
-        MessageReader<GroupFrozen>,
-    ),
+    (mut activated, mut frozen): (MessageReader<GroupActivated>, MessageReader<GroupFrozen>),
     roots: Query<&HandoverRoot>,
 ) {
     let log = &mut *log;
@@ -92,7 +97,12 @@ fn write(
         if let Some(handover) = group.handover
             && let Some(claimed) = group.claimed_at
         {
-            let _ = writeln!(lines, "C {handover} {} {}", group.tick.0, claimed.as_nanos());
+            let _ = writeln!(
+                lines,
+                "C {handover} {} {}",
+                group.tick.0,
+                claimed.as_nanos()
+            );
         }
         if let Ok(root) = roots.get(group.root)
             && let Some(player) = root.player
@@ -110,11 +120,17 @@ fn write(
             let _ = writeln!(lines, "B {} {} {tick}", name.to_bits(), term.0);
         }
     }
-    for name in log.simulated.keys().filter(|name| !log.now.contains_key(*name)) {
+    for name in log
+        .simulated
+        .keys()
+        .filter(|name| !log.now.contains_key(*name))
+    {
         let _ = writeln!(lines, "E {} {}", name.to_bits(), tick.saturating_sub(1));
     }
     for input in &applied.0 {
-        let term = inboxes.get(input.player).map_or(0, |inbox| inbox.ack().term.0);
+        let term = inboxes
+            .get(input.player)
+            .map_or(0, |inbox| inbox.ack().term.0);
         let _ = writeln!(lines, "I {} {} {term}", input.player.0, input.seq.0);
     }
     let _ = writeln!(lines, "T {tick}");

@@ -100,7 +100,11 @@ impl Measures {
             .filter_map(|(at, _)| self.gap_at(*at, tick))
             .collect();
         let quiet: Vec<usize> = (AROUND..self.acks.len().saturating_sub(AROUND))
-            .filter(|at| firsts.iter().all(|(first, _)| first.abs_diff(*at) > 2 * AROUND))
+            .filter(|at| {
+                firsts
+                    .iter()
+                    .all(|(first, _)| first.abs_diff(*at) > 2 * AROUND)
+            })
             .collect();
         // As many as there are crossings and then some, spread by a fixed stride from the seed.
         let wanted = (firsts.len() * 2).max(8);

@@ -12,6 +12,7 @@ pub mod bot;
 pub mod bots;
 pub mod children;
 pub mod cli;
+pub mod config;
 pub mod game;
 pub mod log;
 pub mod measure;

@@ -12,7 +12,10 @@ use std::{
 use bevy::prelude::*;
 use bevy_seamless::{
     handover::service::{self, NodeAddresses, NodeSettings},
-    mesh::{directory::SqliteDirectory, protocol::MeshCommand},
+    mesh::{
+        directory::{SqliteDirectory, sqlite::OpenError},
+        protocol::MeshCommand,
+    },
     prelude::*,
 };
 
@@ -67,27 +70,60 @@ fn start_of(walks: &[Arc<WalkFile>], grid: &CellGrid, player: PeerId) -> Vec3 {
     walks[n % walks.len()].stop_at(0, place, quarters).0
 }
 
+/// Why a node did not start, in one line.
+pub struct NotStarted {
+    /// What is wrong.
+    pub what: String,
+    /// Whether it may be right the next time.
+    pub passing: bool,
+}
+
+impl NotStarted {
+    fn for_good(what: String) -> Self {
+        Self {
+            what,
+            passing: false,
+        }
+    }
+}
+
 /// The app of one node, started.
 ///
 /// # Errors
-/// One line that says what is wrong: a port that is taken, a directory that cannot be opened.
-pub fn app(setup: NodeSetup) -> Result<(App, NodeAddresses), String> {
-    let NodeSetup { grid, world, walks, cells, log, mut settings, directory } = setup;
-    let directory = SqliteDirectory::open(&directory).map_err(|error| error.to_string())?;
+/// [`NotStarted`]: a port that is taken, a directory that cannot be opened, a key that is missing.
+pub fn app(setup: NodeSetup) -> Result<(App, NodeAddresses), NotStarted> {
+    let NodeSetup {
+        grid,
+        world,
+        walks,
+        cells,
+        log,
+        mut settings,
+        directory,
+    } = setup;
+    let directory = SqliteDirectory::open(&directory).map_err(|error| NotStarted {
+        what: error.to_string(),
+        passing: matches!(error, OpenError::NoFolder(_) | OpenError::Unusable { .. }),
+    })?;
     let mut app = App::new();
     app.add_plugins((
-        MinimalPlugins.build().disable::<bevy::app::ScheduleRunnerPlugin>(),
+        MinimalPlugins
+            .build()
+            .disable::<bevy::app::ScheduleRunnerPlugin>(),
         SeamlessPlugins::node().with_tick_rate(TICK_RATE),
         MeshNodePlugin {
             grid,
-            rules: BorderRules { interest: world.interest, ..default() },
+            rules: BorderRules {
+                interest: world.interest,
+                ..default()
+            },
             config: MeshNodeConfig { cells, ..default() },
         },
         log::plugin,
     ));
     register(&mut app);
     if let Some(path) = log {
-        app.insert_resource(OracleLog::create(&path)?);
+        app.insert_resource(OracleLog::create(&path).map_err(NotStarted::for_good)?);
     }
     let start = move |player| start_of(&walks, &grid, player);
     let spawn_at = start.clone();
@@ -102,29 +138,36 @@ pub fn app(setup: NodeSetup) -> Result<(App, NodeAddresses), String> {
                 NetSlot::named(login.root),
                 Position(start(login.player)),
                 LastInput(0),
-                Body { player: login.player.0 },
+                Body {
+                    player: login.player.0,
+                },
             ));
         })
-        .add_observer(move |opened: On<CellOpened>, mut commands: Commands, slots: Res<Slots>| {
-            for (name, place) in world.crates_of(&grid, opened.cell) {
-                if opened.known.contains(&name) || slots.entity(name).is_some() {
-                    continue;
+        .add_observer(
+            move |opened: On<CellOpened>, mut commands: Commands, slots: Res<Slots>| {
+                for (name, place) in world.crates_of(&grid, opened.cell) {
+                    if opened.known.contains(&name) || slots.entity(name).is_some() {
+                        continue;
+                    }
+                    commands.spawn((
+                        Replicated,
+                        NetSlot::named(name),
+                        Position(place),
+                        Crate,
+                        Delegated,
+                    ));
                 }
-                commands.spawn((
-                    Replicated,
-                    NetSlot::named(name),
-                    Position(place),
-                    Crate,
-                    Delegated,
-                ));
-            }
-        })
+            },
+        )
         .add_observer(count_migrations)
         .add_systems(FixedPreUpdate, note_lateness)
         .add_systems(FixedUpdate, (walk, wither));
     app.finish();
     app.cleanup();
-    let addresses = service::start(&mut app, settings, directory).map_err(|error| error.to_string())?;
+    let addresses = service::start(&mut app, settings, directory).map_err(|error| NotStarted {
+        what: error.to_string(),
+        passing: error.is_passing(),
+    })?;
     Ok((app, addresses))
 }
 
@@ -137,7 +180,9 @@ fn count_migrations(
 ) {
     if banners.contains(hosted.entity) {
         taken.0 += 1;
-        commands.entity(hosted.entity).insert(PlantedAt(clock.tick().0));
+        commands
+            .entity(hosted.entity)
+            .insert(PlantedAt(clock.tick().0));
     }
 }
 
@@ -184,7 +229,9 @@ pub fn run(
         }
         if leave.load(Ordering::Relaxed) && leaving.is_none() {
             leaving = Some(began);
-            app.world().resource::<Mesh>().send(MeshCommand::Leave { patience });
+            app.world()
+                .resource::<Mesh>()
+                .send(MeshCommand::Leave { patience });
         }
         let left = app.world().resource::<MeshView>().has_left();
         if left || leaving.is_some_and(|since| since.elapsed() > patience + GOODBYE) {
@@ -203,7 +250,11 @@ struct Meter {
 
 impl Meter {
     fn new(number: u32) -> Self {
-        Self { number, ticks: Vec::new(), last: Instant::now() }
+        Self {
+            number,
+            ticks: Vec::new(),
+            last: Instant::now(),
+        }
     }
 
     fn due(&mut self) -> bool {

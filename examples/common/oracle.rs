@@ -55,13 +55,24 @@ impl Evidence {
         }
         let end = self.last_tick[node];
         for (entity, (term, from)) in open {
-            let stretch = Stretch { node, term, from, to: end, open: true };
+            let stretch = Stretch {
+                node,
+                term,
+                from,
+                to: end,
+                open: true,
+            };
             self.stretches.entry(entity).or_default().push(stretch);
         }
         Ok(())
     }
 
-    fn line(&mut self, node: usize, line: &str, open: &mut BTreeMap<u64, (u64, u32)>) -> Option<()> {
+    fn line(
+        &mut self,
+        node: usize,
+        line: &str,
+        open: &mut BTreeMap<u64, (u64, u32)>,
+    ) -> Option<()> {
         let mut words = line.split(' ');
         let kind = words.next()?;
         let words: Vec<&str> = words.collect();
@@ -84,7 +95,12 @@ impl Evidence {
             }
             "I" => {
                 let (player, input, term) = (number(0)?, number(1)? as u32, number(2)?);
-                self.applied.entry(player).or_default().entry(term).or_default().push(input);
+                self.applied
+                    .entry(player)
+                    .or_default()
+                    .entry(term)
+                    .or_default()
+                    .push(input);
             }
             "K" => {
                 let (player, term, input) = (number(0)?, number(1)?, number(2)? as u32);
@@ -92,7 +108,11 @@ impl Evidence {
             }
             "F" | "C" => {
                 let entry = (number(1)? as u32, number(2)?);
-                let map = if kind == "F" { &mut self.frozen } else { &mut self.claimed };
+                let map = if kind == "F" {
+                    &mut self.frozen
+                } else {
+                    &mut self.claimed
+                };
                 map.insert((*words.first()?).to_owned(), entry);
             }
             _ => return None,
@@ -100,8 +120,37 @@ impl Evidence {
         Some(())
     }
 
+    /// Forgets what nodes did after the first of them ended: at the end of a run they are killed one
+    /// after the other, and the last ones take over from the first. A node that was `killed` half
+    /// way does not count.
+    pub fn cut(&mut self, killed: Option<usize>) {
+        let lasts = self
+            .last_tick
+            .iter()
+            .enumerate()
+            .filter(|(node, _)| Some(*node) != killed);
+        let Some(end) = lasts.map(|(_, tick)| *tick).min() else {
+            return;
+        };
+        for stretches in self.stretches.values_mut() {
+            // One that was on its way when the run ended is where it arrived.
+            let covered = stretches.iter().any(|s| s.from <= end && s.to >= end);
+            stretches.retain(|s| s.from <= end || !covered);
+            for stretch in stretches.iter_mut().filter(|s| s.to >= end) {
+                stretch.to = stretch.to.min(end).max(stretch.from);
+                stretch.open = true;
+            }
+        }
+    }
+
     fn close(&mut self, node: usize, entity: u64, term: u64, from: u32, to: u32) {
-        let stretch = Stretch { node, term, from, to, open: false };
+        let stretch = Stretch {
+            node,
+            term,
+            from,
+            to,
+            open: false,
+        };
         self.stretches.entry(entity).or_default().push(stretch);
     }
 
@@ -111,7 +160,8 @@ impl Evidence {
             .iter()
             .filter(|(_, body)| {
                 self.stretches.get(body).is_some_and(|all| {
-                    all.iter().any(|stretch| stretch.node == node && stretch.open)
+                    all.iter()
+                        .any(|stretch| stretch.node == node && stretch.open)
                 })
             })
             .map(|(player, _)| *player)
@@ -120,7 +170,10 @@ impl Evidence {
 
     /// Groups that one node froze and another claimed.
     pub fn handovers(&self) -> u64 {
-        self.frozen.keys().filter(|handover| self.claimed.contains_key(*handover)).count() as u64
+        self.frozen
+            .keys()
+            .filter(|handover| self.claimed.contains_key(*handover))
+            .count() as u64
     }
 
     /// Milliseconds from the end of the last tick on the source to the claim, and ticks that
@@ -129,9 +182,13 @@ impl Evidence {
         let mut millis = Vec::new();
         let mut ticks = Vec::new();
         for (handover, (tick, at)) in &self.frozen {
-            let Some((_, claimed)) = self.claimed.get(handover) else { continue };
+            let Some((_, claimed)) = self.claimed.get(handover) else {
+                continue;
+            };
             millis.push(claimed.saturating_sub(*at) as f64 / 1e6);
-            let Some(root) = handover.split('/').next().and_then(parse_name) else { continue };
+            let Some(root) = handover.split('/').next().and_then(parse_name) else {
+                continue;
+            };
             let next = self
                 .stretches
                 .get(&root)
@@ -170,7 +227,9 @@ impl Evidence {
         }
         let held = |entity: &u64| {
             self.stretches.get(entity).map_or(0, |all| {
-                all.iter().filter(|s| s.open && Some(s.node) != killed).count()
+                all.iter()
+                    .filter(|s| s.open && Some(s.node) != killed)
+                    .count()
             })
         };
         let bodies = self.players.values().copied().collect::<BTreeSet<u64>>();
@@ -201,7 +260,9 @@ impl Evidence {
         }
         let mut seen = BTreeSet::new();
         let duplicated = history.iter().filter(|input| !seen.insert(**input)).count();
-        let lost = (1..=bot.inputs).filter(|input| !seen.contains(input)).count();
+        let lost = (1..=bot.inputs)
+            .filter(|input| !seen.contains(input))
+            .count();
         (lost as u64, duplicated as u64)
     }
 }
@@ -229,7 +290,11 @@ mod tests {
     }
 
     fn bot(inputs: u32) -> BotReport {
-        BotReport { player: 7, inputs, ..BotReport::default() }
+        BotReport {
+            player: 7,
+            inputs,
+            ..BotReport::default()
+        }
     }
 
     #[test]
@@ -239,7 +304,13 @@ mod tests {
             "K 7 2 2\nB 99 2 12\nI 7 3 2\nT 12\n",
         ];
         let verdict = evidence(&logs).judge(&[bot(3)], None, &BTreeSet::from([99]));
-        assert_eq!(verdict, Verdict { inputs_sent: 3, ..Verdict::default() });
+        assert_eq!(
+            verdict,
+            Verdict {
+                inputs_sent: 3,
+                ..Verdict::default()
+            }
+        );
     }
 
     #[test]
@@ -261,6 +332,12 @@ mod tests {
             "K 7 2 1\nB 99 2 40\nI 7 2 2\nI 7 3 2\nI 7 4 2\nT 50\n",
         ];
         let verdict = evidence(&logs).judge(&[bot(4)], Some(0), &BTreeSet::from([99]));
-        assert_eq!(verdict, Verdict { inputs_sent: 4, ..Verdict::default() });
+        assert_eq!(
+            verdict,
+            Verdict {
+                inputs_sent: 4,
+                ..Verdict::default()
+            }
+        );
     }
 }

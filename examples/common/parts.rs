@@ -76,7 +76,10 @@ pub enum Part {
 impl Part {
     /// The arguments with which this program becomes the part.
     pub fn args(&self) -> Vec<String> {
-        vec!["--part".to_owned(), serde_json::to_string(self).unwrap_or_default()]
+        vec![
+            "--part".to_owned(),
+            serde_json::to_string(self).unwrap_or_default(),
+        ]
     }
 
     /// Becomes the part, until the parent ends it.
@@ -85,12 +88,18 @@ impl Part {
     /// One line that says why it cannot begin.
     pub fn run(self) -> Result<(), String> {
         match self {
-            Self::Node { scene, number, directory, log } => {
-                run_node(&scene, number, directory, log)
-            }
-            Self::Players { scene, first, last, doors } => {
-                run_players(&scene, first..=last, &doors)
-            }
+            Self::Node {
+                scene,
+                number,
+                directory,
+                log,
+            } => run_node(&scene, number, directory, log),
+            Self::Players {
+                scene,
+                first,
+                last,
+                doors,
+            } => run_players(&scene, first..=last, &doors),
         }
     }
 }
@@ -103,13 +112,27 @@ fn run_node(scene: &Scene, number: u32, directory: PathBuf, log: PathBuf) -> Res
     settings.limits.knocks_at_once = 500;
     settings.locks = directory.parent().map(|folder| folder.join("locks"));
     let cells = vec![CellId(number)];
-    let (mut app, addresses) =
-        node::app(NodeSetup { grid, world, walks, cells, log: Some(log), settings, directory })?;
+    let (mut app, addresses) = node::app(NodeSetup {
+        grid,
+        world,
+        walks,
+        cells,
+        log: Some(log),
+        settings,
+        directory,
+    })
+    .map_err(|error| error.what)?;
     children::tell_parent(&addresses.door);
     // The parent ends us; nothing is drained.
     children::listen_to_parent(|_| {});
     let never = AtomicBool::new(false);
-    node::run(&mut app, number, &never, Duration::ZERO, children::tell_parent);
+    node::run(
+        &mut app,
+        number,
+        &never,
+        Duration::ZERO,
+        children::tell_parent,
+    );
     Ok(())
 }
 
@@ -130,14 +153,21 @@ fn run_players(
     let setup = |player: u32| {
         let n = player as usize - 1;
         let (anchor, quarters) = anchor(&grid, n);
-        let seed = scene.seed.wrapping_mul(1000).wrapping_add(u64::from(player));
+        let seed = scene
+            .seed
+            .wrapping_mul(1000)
+            .wrapping_add(u64::from(player));
         BotSetup {
             player: PeerId(u64::from(player)),
             walk: walks[n % walks.len()].clone(),
             anchor,
             quarters,
             doors: doors.to_vec(),
-            weather: ConditionerConfig { seed, send: way, receive: way },
+            weather: ConditionerConfig {
+                seed,
+                send: way,
+                receive: way,
+            },
         }
     };
     let reports = bots::run(players.map(setup).collect(), &orders, scene.seed);
@@ -152,7 +182,10 @@ impl Scene {
     /// One line about the first that is wrong.
     pub fn load(&self) -> Result<(GameWorld, Vec<Arc<WalkFile>>, CellGrid), String> {
         let world = GameWorld::load(&self.world)?;
-        let walks = WalkFile::load_all(&self.walks)?.into_iter().map(Arc::new).collect();
+        let walks = WalkFile::load_all(&self.walks)?
+            .into_iter()
+            .map(Arc::new)
+            .collect();
         let grid = world.grid(self.cells.0, self.cells.1);
         Ok((world, walks, grid))
     }

@@ -121,7 +121,9 @@ pub struct Summary {
 impl Summary {
     /// Prints it: as one line of JSON, or a line for each figure.
     pub fn print(&self, json: bool) {
-        let Ok(value) = serde_json::to_value(self) else { return };
+        let Ok(value) = serde_json::to_value(self) else {
+            return;
+        };
         if json {
             println!("{value}");
             return;

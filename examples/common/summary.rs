@@ -44,15 +44,23 @@ pub fn sum_up(facts: &Facts) -> Result<Summary, String> {
         evidence.read(log)?;
     }
     let killed = facts.killed.map(|(node, _)| node);
+    evidence.cut(killed);
     let verdict = evidence.judge(&facts.bots, killed, &facts.expected);
     let (mut frozen_ms, mut frozen_ticks) = evidence.frozen();
     let of_bots = |pick: fn(&BotReport) -> &[f64]| -> Vec<f64> {
-        facts.bots.iter().flat_map(|bot| pick(bot).iter().map(|ticks| ticks.ceil())).collect()
+        facts
+            .bots
+            .iter()
+            .flat_map(|bot| pick(bot).iter().map(|ticks| ticks.ceil()))
+            .collect()
     };
     let mut gaps = of_bots(|bot| &bot.gaps);
     let mut control = of_bots(|bot| &bot.control_gaps);
-    let mut corrections: Vec<f64> =
-        facts.bots.iter().flat_map(|bot| bot.corrections.iter().map(|m| f64::from(*m))).collect();
+    let mut corrections: Vec<f64> = facts
+        .bots
+        .iter()
+        .flat_map(|bot| bot.corrections.iter().map(|m| f64::from(*m)))
+        .collect();
     let (players_killed, mut recovery) = rescued(&evidence, facts);
     let worst = |pick: fn(&NodeReport) -> f64| facts.nodes.iter().map(pick).fold(0.0, f64::max);
     let late = worst(|node| node.late_ms_p99);
@@ -94,12 +102,22 @@ pub fn sum_up(facts: &Facts) -> Result<Summary, String> {
 /// How many players the killed node had, and for each of them that plays again, how many
 /// milliseconds passed from the kill to its first acknowledged input elsewhere.
 fn rescued(evidence: &Evidence, facts: &Facts) -> (u64, Vec<f64>) {
-    let Some((node, at)) = facts.killed else { return (0, Vec::new()) };
+    let Some((node, at)) = facts.killed else {
+        return (0, Vec::new());
+    };
     let at = at.as_nanos() as u64;
     let had = evidence.players_on(node);
-    let back = facts.bots.iter().filter(|bot| had.contains(&bot.player)).filter_map(|bot| {
-        let first = bot.first_acks.iter().map(|(_, nanos)| *nanos).filter(|nanos| *nanos > at);
-        Some((first.min()? - at) as f64 / 1e6)
-    });
+    let back = facts
+        .bots
+        .iter()
+        .filter(|bot| had.contains(&bot.player))
+        .filter_map(|bot| {
+            let first = bot
+                .first_acks
+                .iter()
+                .map(|(_, nanos)| *nanos)
+                .filter(|nanos| *nanos > at);
+            Some((first.min()? - at) as f64 / 1e6)
+        });
     (had.len() as u64, back.collect())
 }

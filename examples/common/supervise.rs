@@ -12,8 +12,8 @@ use bevy_seamless::mesh::service::boot_clock;
 use super::{
     children::Child,
     measure::BotReport,
-    report::{NodeReport, Summary},
     parts::{Part, Scene},
+    report::{NodeReport, Summary},
     summary::{self, Facts},
     table::Table,
 };
@@ -72,23 +72,37 @@ fn start_nodes(folder: &Path, scene: &Scene, count: u32) -> Result<Vec<Node>, St
     for number in 0..count {
         let log = folder.join(format!("node{number}.log"));
         let directory = folder.join("directory.sqlite");
-        let part = Part::Node { scene: scene.clone(), number, directory, log: log.clone() };
+        let part = Part::Node {
+            scene: scene.clone(),
+            number,
+            directory,
+            log: log.clone(),
+        };
         let part = Child::start(&format!("node {number}"), &part.args())?;
-        nodes.push(Node { part, log, alive: true, report: NodeReport::default(), kbps: vec![] });
+        nodes.push(Node {
+            part,
+            log,
+            alive: true,
+            report: NodeReport::default(),
+            kbps: vec![],
+        });
     }
     Ok(nodes)
 }
 
-fn start_players(
-    scene: &Scene,
-    bots: u32,
-    doors: &[SocketAddr],
-) -> Result<Vec<Child>, String> {
+fn start_players(scene: &Scene, bots: u32, doors: &[SocketAddr]) -> Result<Vec<Child>, String> {
     let half = bots.div_ceil(2);
-    let shares = [(1, half), (half + 1, bots)].into_iter().filter(|(first, last)| first <= last);
+    let shares = [(1, half), (half + 1, bots)]
+        .into_iter()
+        .filter(|(first, last)| first <= last);
     let start = |(first, last)| {
         let (scene, doors) = (scene.clone(), doors.to_vec());
-        let part = Part::Players { scene, first, last, doors };
+        let part = Part::Players {
+            scene,
+            first,
+            last,
+            doors,
+        };
         Child::start(&format!("bots {first} to {last}"), &part.args())
     };
     shares.map(start).collect()
@@ -108,7 +122,9 @@ fn run_in(folder: &Path, run: &Run, stop: &AtomicBool) -> Result<Summary, String
     let busy = Busy::now();
     let begun = Instant::now();
     let length = Duration::from_secs(u64::from(run.seconds));
-    let victim = run.kill_node.then(|| (run.scene.seed % nodes.len() as u64) as usize);
+    let victim = run
+        .kill_node
+        .then(|| (run.scene.seed % nodes.len() as u64) as usize);
     let mut killed_at = None;
     let mut resting = false;
     let mut table = Table::new(run.quiet);
@@ -136,8 +152,10 @@ fn run_in(folder: &Path, run: &Run, stop: &AtomicBool) -> Result<Summary, String
         let elapsed = begun.elapsed().as_secs() as u32;
         if elapsed > second {
             second = elapsed;
-            let rows: Vec<(bool, NodeReport)> =
-                nodes.iter().map(|node| (node.alive, node.report.clone())).collect();
+            let rows: Vec<(bool, NodeReport)> = nodes
+                .iter()
+                .map(|node| (node.alive, node.report.clone()))
+                .collect();
             table.draw(second, run.seconds, &rows);
         }
     }
@@ -152,14 +170,16 @@ fn run_in(folder: &Path, run: &Run, stop: &AtomicBool) -> Result<Summary, String
     let mut reports: Vec<BotReport> = Vec::new();
     for part in &mut players {
         part.say("end");
-        let line = part.line(PATIENCE).ok_or_else(|| format!("{}: no report", part.name))?;
+        let line = part
+            .line(PATIENCE)
+            .ok_or_else(|| format!("{}: no report", part.name))?;
         let said: Vec<BotReport> = serde_json::from_str(&line)
             .map_err(|error| format!("{}: {error}: {line}", part.name))?;
         reports.extend(said);
     }
     // The oracle's logs end here, before anybody drains or disconnects.
+    nodes.iter_mut().for_each(|node| node.part.strike());
     for node in &mut nodes {
-        node.listen();
         node.part.kill();
         node.listen();
     }
@@ -170,7 +190,10 @@ fn run_in(folder: &Path, run: &Run, stop: &AtomicBool) -> Result<Summary, String
         .collect();
     summary::sum_up(&Facts {
         nodes: nodes.iter().map(|node| node.report.clone()).collect(),
-        kbps: nodes.iter().flat_map(|node| node.kbps.iter().copied()).collect(),
+        kbps: nodes
+            .iter()
+            .flat_map(|node| node.kbps.iter().copied())
+            .collect(),
         logs: nodes.iter().map(|node| node.log.clone()).collect(),
         bots: reports,
         expected,
@@ -214,12 +237,19 @@ impl Busy {
         // user nice system idle iowait irq softirq steal; the rest is counted in user.
         let all: u64 = numbers.iter().take(8).sum();
         let idle: u64 = numbers.iter().skip(3).take(2).sum();
-        Self { busy: all - idle, all }
+        Self {
+            busy: all - idle,
+            all,
+        }
     }
 
     fn share_since(&self) -> f64 {
         let now = Self::now();
         let all = now.all.saturating_sub(self.all);
-        if all == 0 { 0.0 } else { (now.busy - self.busy) as f64 / all as f64 }
+        if all == 0 {
+            0.0
+        } else {
+            (now.busy - self.busy) as f64 / all as f64
+        }
     }
 }

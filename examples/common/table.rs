@@ -15,7 +15,12 @@ pub struct Table {
 impl Table {
     /// `quiet`: draws nothing.
     pub fn new(quiet: bool) -> Self {
-        Self { live: std::io::stdout().is_terminal(), quiet, drawn: 0, calls: 0 }
+        Self {
+            live: std::io::stdout().is_terminal(),
+            quiet,
+            drawn: 0,
+            calls: 0,
+        }
     }
 
     /// Draws the present state. Called about once a second.
@@ -45,7 +50,8 @@ impl Table {
                 lines.push(format!("             {:>7} killed", node.node));
             }
         }
-        let sum = |pick: fn(&NodeReport) -> u64| nodes.iter().map(|(_, node)| pick(node)).sum::<u64>();
+        let sum =
+            |pick: fn(&NodeReport) -> u64| nodes.iter().map(|(_, node)| pick(node)).sum::<u64>();
         lines.push(format!(
             "             all: {} handovers, {} kept, {} rescued, {} of clients taken over",
             sum(|node| node.handed_over),

@@ -29,20 +29,25 @@ impl GameWorld {
     /// # Errors
     /// One line that names the file and what is wrong in it.
     pub fn load(path: &Path) -> Result<Self, String> {
-        let text = read(path)?;
-        let world: Self = toml::from_str(&text)
-            .map_err(|error| format!("{}: {}", path.display(), error.to_string().trim()))?;
+        let world: Self = load_toml(path)?;
         let within = |what: &str, value: f32, low: f32, high: f32| {
             if (low..=high).contains(&value) {
                 Ok(())
             } else {
                 let path = path.display();
-                Err(format!("{path}: {what} is {value}, allowed is {low} to {high}"))
+                Err(format!(
+                    "{path}: {what} is {value}, allowed is {low} to {high}"
+                ))
             }
         };
         within("cell", world.cell, 20.0, 10_000.0)?;
         within("interest", world.interest, 5.0, 1_000.0)?;
-        within("number of crates", world.crates.len() as f32, 0.0, MAX_CRATES as f32)?;
+        within(
+            "number of crates",
+            world.crates.len() as f32,
+            0.0,
+            MAX_CRATES as f32,
+        )?;
         for at in world.crates.iter().flatten() {
             within("place of a crate", *at, 0.0, world.cell)?;
         }
@@ -52,7 +57,12 @@ impl GameWorld {
     /// The grid of `columns` times `rows` cells of this world.
     #[must_use]
     pub fn grid(&self, columns: u32, rows: u32) -> CellGrid {
-        CellGrid { origin: Vec2::ZERO, cell: Vec2::splat(self.cell), columns, rows }
+        CellGrid {
+            origin: Vec2::ZERO,
+            cell: Vec2::splat(self.cell),
+            columns,
+            rows,
+        }
     }
 
     /// Names and places of a cell's crates.
@@ -62,11 +72,14 @@ impl GameWorld {
         cell: CellId,
     ) -> impl Iterator<Item = (GlobalEntity, Vec3)> {
         let corner = grid.bounds(cell).min;
-        self.crates.iter().enumerate().filter_map(move |(at, [x, z])| {
-            let counter = u64::from(cell.0) * MAX_CRATES as u64 + at as u64 + 1;
-            let name = GlobalEntity::new(GlobalEntity::WORLD_BLOCK, counter)?;
-            Some((name, Vec3::new(corner.x + x, 0.0, corner.y + z)))
-        })
+        self.crates
+            .iter()
+            .enumerate()
+            .filter_map(move |(at, [x, z])| {
+                let counter = u64::from(cell.0) * MAX_CRATES as u64 + at as u64 + 1;
+                let name = GlobalEntity::new(GlobalEntity::WORLD_BLOCK, counter)?;
+                Some((name, Vec3::new(corner.x + x, 0.0, corner.y + z)))
+            })
     }
 }
 
@@ -107,7 +120,10 @@ impl WalkFile {
             let stop = Self::stop(line);
             let wrong = || {
                 let path = path.display();
-                format!("{path}:{}: `{line}`, allowed is `x z [grab|drop|plant]`", at + 1)
+                format!(
+                    "{path}:{}: `{line}`, allowed is `x z [grab|drop|plant]`",
+                    at + 1
+                )
             };
             stops.push(stop.ok_or_else(wrong)?);
         }
@@ -140,7 +156,10 @@ impl WalkFile {
         let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
             .map_err(unreadable)?
             .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| path.extension().is_some_and(|extension| extension == "walk"))
+            .filter(|path| {
+                path.extension()
+                    .is_some_and(|extension| extension == "walk")
+            })
             .collect();
         paths.sort();
         if paths.is_empty() {
@@ -170,8 +189,7 @@ pub fn anchor(grid: &CellGrid, n: usize) -> (Vec3, usize) {
     let mut borders = Vec::new();
     for row in 0..grid.rows {
         for column in 0..grid.columns {
-            let corner =
-                grid.origin + Vec2::new(column as f32, row as f32) * grid.cell;
+            let corner = grid.origin + Vec2::new(column as f32, row as f32) * grid.cell;
             let middle = corner + grid.cell / 2.0;
             if column + 1 < grid.columns {
                 borders.push((Vec3::new(corner.x + grid.cell.x, 0.0, middle.y), 0));
@@ -188,6 +206,21 @@ pub fn anchor(grid: &CellGrid, n: usize) -> (Vec3, usize) {
     let (place, quarters) = borders[n % borders.len()];
     // Every other walker begins on the far side.
     (place, quarters + 2 * (n / borders.len() % 2))
+}
+
+/// Reads a TOML file.
+///
+/// # Errors
+/// One line that names the file, the line and what is wrong in it.
+pub fn load_toml<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, String> {
+    let text = read(path)?;
+    toml::from_str(&text).map_err(|error| {
+        let line = error
+            .span()
+            .map_or(1, |span| text[..span.start].lines().count().max(1));
+        let said: Vec<&str> = error.message().lines().map(str::trim).collect();
+        format!("{}:{line}: {}", path.display(), said.join("; "))
+    })
 }
 
 fn read(path: &Path) -> Result<String, String> {

@@ -110,6 +110,18 @@ pub enum NodeStartError {
     Random(String),
 }
 
+impl NodeStartError {
+    /// Whether the same settings may do later: a port may become free.
+    #[must_use]
+    pub const fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            Self::Udp(BindError::AddressInUse { .. })
+                | Self::Mesh(StartError::PortTaken { .. } | StartError::Lock(_))
+        )
+    }
+}
+
 /// Opens the sockets, starts the mesh's thread and puts both into the app, as [`ServerEndpoint`]
 /// and [`Mesh`]. The node joins by and by; nothing waits for it.
 ///
