@@ -3,8 +3,13 @@
 #![allow(dead_code, unreachable_pub, reason = "each test uses some of it")]
 
 use bevy::prelude::*;
-use seamless_replication::{NetSlot, ReplicateAppExt, Slots, wire::GlobalEntity};
-use seamless_testkit::{AppId, Cluster};
+use seamless_replication::{
+    NetSlot, Peers, ReplicateAppExt, Replicated, ReplicationStats, Slots,
+    stats::LinkStats,
+    transport::{Links, Tally},
+    wire::{GlobalEntity, PeerId},
+};
+use seamless_testkit::{AppId, Cluster, Weather, Wire};
 use serde::{Deserialize, Serialize};
 
 /// Moves a lot.
@@ -104,4 +109,105 @@ pub fn wait_for(cluster: &mut Cluster, app: AppId, name: GlobalEntity) -> Entity
         find(cluster, app, name).is_some()
     });
     find(cluster, app, name).expect("it was there a moment ago")
+}
+
+/// A server and a client whose handshake is done, in this weather.
+pub fn pair(
+    seed: u64,
+    weather: Weather,
+    setup: impl Fn(&mut App) + 'static,
+) -> (Cluster, [AppId; 2]) {
+    let mut cluster = Cluster::new(seed, setup);
+    cluster.set_weather(weather);
+    let server = cluster.server();
+    let client = cluster.client(server);
+    ready(&mut cluster, client);
+    (cluster, [server, client])
+}
+
+/// The same over a wire, without weather.
+pub fn on_a_wire(setup: impl Fn(&mut App) + 'static) -> (Cluster, [AppId; 2], Wire) {
+    let mut cluster = Cluster::new(1, setup);
+    cluster.set_weather(Weather::clear());
+    let server = cluster.server();
+    let (client, wire) = cluster.client_over_wire(server);
+    ready(&mut cluster, client);
+    cluster.run(5);
+    (cluster, [server, client], wire)
+}
+
+/// Waits for an app's handshakes.
+pub fn ready(cluster: &mut Cluster, app: AppId) {
+    cluster.run_until("the handshake is done", 300, |cluster| {
+        cluster.is_ready(app)
+    });
+}
+
+/// A client's name.
+pub fn me(cluster: &mut Cluster, client: AppId) -> PeerId {
+    let me = cluster.world(client).resource::<Peers>().me();
+    me.expect("the handshake is done")
+}
+
+/// Runs commands on one entity, at once.
+pub fn command(
+    cluster: &mut Cluster,
+    app: AppId,
+    entity: Entity,
+    f: impl FnOnce(&mut EntityCommands),
+) {
+    let world = cluster.world(app);
+    f(&mut world.commands().entity(entity));
+    world.flush();
+}
+
+/// A server's entity, and the same on a client.
+pub fn spawn_on(
+    cluster: &mut Cluster,
+    [server, client]: [AppId; 2],
+    bundle: impl Bundle,
+) -> [Entity; 2] {
+    let entity = cluster.world(server).spawn((Replicated, bundle)).id();
+    let name = name(cluster, server, entity);
+    let there = wait_for(cluster, client, name);
+    settle(cluster, server, &[client]);
+    [entity, there]
+}
+
+/// Waits until clients see what the server has.
+pub fn settle(cluster: &mut Cluster, server: AppId, clients: &[AppId]) {
+    for &client in clients {
+        let mut last = None;
+        for _ in 0..600 {
+            let want = seen(cluster, server);
+            last = differences(&seen(cluster, client), &want);
+            if last.is_none() {
+                break;
+            }
+            cluster.step();
+        }
+        assert_eq!(last, None, "seed {}", cluster.seed());
+    }
+}
+
+/// A component of an entity.
+pub fn get<C: Component + Clone>(cluster: &mut Cluster, app: AppId, entity: Entity) -> Option<C> {
+    cluster.world(app).get::<C>(entity).cloned()
+}
+
+/// What an app counted on its only link.
+pub fn counted(cluster: &mut Cluster, app: AppId) -> LinkStats {
+    let stats = cluster.world(app).resource::<ReplicationStats>();
+    stats
+        .links
+        .values()
+        .next()
+        .cloned()
+        .expect("a link that stands")
+}
+
+/// State datagrams and their bytes that an app sent over its only link.
+pub fn state_sent(cluster: &mut Cluster, app: AppId) -> Tally {
+    let links = cluster.world(app).resource::<Links>();
+    links.iter().next().expect("a link").stats().sent.state
 }

@@ -10,6 +10,8 @@ use seamless_transport::{
     MemoryHub, MemoryServer, TransportConfig, TransportPlugin,
 };
 
+use crate::wire::{Wire, wire_app};
+
 /// Ticks per second of a cluster's apps.
 pub(crate) const TICK_RATE: u16 = 30;
 
@@ -151,6 +153,34 @@ impl Cluster {
         let client = self.add(None, |_| {});
         self.connect(client, server);
         client
+    }
+
+    /// Adds a client and has it connect to a server over a wire that the test has its hands on.
+    /// The weather is between the client and the wire.
+    ///
+    /// # Panics
+    /// If there is no room for another link.
+    pub fn client_over_wire(&mut self, server: AppId) -> (AppId, Wire) {
+        let wire = Wire::default();
+        let number = self.next_number();
+        let config = MemoryConfig {
+            timeout: TIMEOUT,
+            ..MemoryConfig::default()
+        };
+        let place =
+            MemoryServer::listen(&self.hub, number, config).expect("the app's own number is free");
+        let mut app = wire_app(wire.clone());
+        app.insert_resource(place);
+        let tick = Duration::from_nanos(1_000_000_000 / u64::from(TICK_RATE));
+        app.insert_resource(TimeUpdateStrategy::ManualDuration(tick));
+        app.finish();
+        app.cleanup();
+        self.apps.push(app);
+        let middle = AppId(self.apps.len() - 1);
+        let weather = std::mem::replace(&mut self.weather, Weather::clear());
+        self.connect(middle, server);
+        self.weather = weather;
+        (self.client(middle), wire)
     }
 
     /// Has a client ask for one more link, to this server.

@@ -28,7 +28,9 @@
 mod cluster;
 mod mesh;
 mod rng;
+mod wire;
 
 pub use cluster::{AppId, Cluster, Weather};
 pub use mesh::{MeshCluster, NodeSetup};
 pub use rng::Rng;
+pub use wire::{Fate, Parcel, Way, Wire};
