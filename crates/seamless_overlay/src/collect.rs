@@ -47,14 +47,17 @@ impl Plugin for CollectPlugin {
     }
 }
 
-/// A system that makes the [`OverlayModel`] anew, a few times a second.
+/// A system that makes the [`OverlayModel`] anew, a few times a second, and has it
+/// [follow](OverlayModel::follow) the one before.
 ///
 /// In a world without [`ReplicationStats`] it does nothing, so that something else may fill the
 /// model there.
 pub fn collect(world: &mut World) {
-    if let Some(model) = read(world) {
-        world.insert_resource(model);
+    let Some(mut model) = read(world) else { return };
+    if let Some(before) = world.get_resource::<OverlayModel>() {
+        model.follow(before);
     }
+    world.insert_resource(model);
 }
 
 /// What there is to show of a world; `None` if it does not replicate.
@@ -141,6 +144,7 @@ fn traffic(stats: &ReplicationStats, links: &[LinkModel]) -> TrafficModel {
         packets_per_second: packets.into(),
         bytes: bytes.into(),
         history: stats.history.iter().copied().map(Both::from).collect(),
+        packet_history: Vec::new(),
     }
 }
 

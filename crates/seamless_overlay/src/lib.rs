@@ -10,7 +10,9 @@
 //!
 //! let model = OverlayModel::default();
 //! let mut state = OverlayState::default();
-//! let _ = context.run_ui(egui::RawInput::default(), |screen| ui(screen, &model, &mut state));
+//! let mut drawn =
+//!     context.run_ui(egui::RawInput::default(), |screen| ui(screen, &model, &mut state));
+//! # drawn.textures_delta.clear();
 //! ```
 //!
 //! In a rendered app, [`OverlayPlugin`](plugin::OverlayPlugin) does all of it: F3 opens the panel.

@@ -33,6 +33,27 @@ pub struct OverlayModel {
     pub mesh: Option<MeshModel>,
 }
 
+impl OverlayModel {
+    /// Goes on where a former model of the same app ended: takes its history of packets over and
+    /// adds this model's second to it.
+    pub fn follow(&mut self, before: &Self) {
+        let Some(second) = self.clock.tick.checked_div(self.clock.rate.into()) else {
+            return;
+        };
+        // The present second is replaced until it is over; so is what a clock set back repeats.
+        let past = |at: &&PacketsAt| at.second < second;
+        let history = &mut self.traffic.packet_history;
+        history.clear();
+        history.extend(before.traffic.packet_history.iter().filter(past));
+        history.push(PacketsAt {
+            second,
+            packets: self.traffic.packets_per_second,
+        });
+        let over = history.len().saturating_sub(TrafficModel::HISTORY);
+        history.drain(..over);
+    }
+}
+
 /// One value for each direction, as this app sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Both<T> {
@@ -74,6 +95,22 @@ pub struct TrafficModel {
     pub bytes: Both<u64>,
     /// Bytes per second, one entry a second, the oldest first.
     pub history: Vec<Both<f64>>,
+    /// Packets per second, for each second in which somebody looked, the oldest first.
+    pub packet_history: Vec<PacketsAt>,
+}
+
+/// Packets per second at one time.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PacketsAt {
+    /// Whole seconds of the network's clock.
+    pub second: u32,
+    /// Packets per second.
+    pub packets: Both<f64>,
+}
+
+impl TrafficModel {
+    /// Seconds of packets that are kept.
+    pub const HISTORY: usize = 120;
 }
 
 /// What a link is for.

@@ -10,11 +10,15 @@ mod summary;
 mod throughput;
 
 use egui::{
-    Align, CollapsingHeader, Color32, Label, Layout, Rect, RichText, Sense, TextWrapMode, Ui,
-    UiBuilder, Vec2, WidgetInfo, WidgetType, accesskit::Role,
+    Align, CollapsingHeader, Color32, Label, Layout, RichText, Sense, TextWrapMode, Ui, UiBuilder,
+    Vec2, WidgetInfo, WidgetType, accesskit::Role,
 };
 
-use crate::{model::OverlayModel, table::Sort, theme};
+use crate::{
+    model::OverlayModel,
+    table::{self, Sort},
+    theme,
+};
 
 /// What the panel remembers between frames, apart from what egui does by itself.
 #[derive(Clone, Debug)]
@@ -76,31 +80,27 @@ fn section(ui: &mut Ui, title: &'static str, digest: &str, body: impl FnOnce(&mu
         .id_salt(title)
         .default_open(true)
         .show_unindented(ui, |ui| {
-            region(ui, title);
             body(ui);
             ui.add_space(4.0);
+            region(ui, title);
         })
         .header_response;
-    let right = Rect::from_x_y_ranges(
-        header.rect.right() + 8.0..=across.max,
-        header.rect.y_range(),
-    );
+    let right = header
+        .rect
+        .with_min_x(header.rect.right() + 8.0)
+        .with_max_x(across.max);
     if right.width() > 0.0 && !digest.is_empty() {
-        let builder = UiBuilder::new()
-            .max_rect(right)
-            .layout(Layout::right_to_left(Align::Center));
-        ui.scope_builder(builder, |ui| {
-            ui.add(Label::new(RichText::new(digest).weak().small()).truncate());
-        });
+        // A child of its own place, which does not move what comes after.
+        let layout = Layout::right_to_left(Align::Center);
+        let mut beside = ui.new_child(UiBuilder::new().max_rect(right).layout(layout));
+        beside.add(Label::new(RichText::new(digest).weak().small()).truncate());
     }
 }
 
-/// Makes the present part of the panel one that a screen reader, or a test, can find by its name.
+/// Makes what the panel has drawn into `ui` a part that a screen reader, or a test, can find by
+/// its name.
 fn region(ui: &Ui, name: &str) {
-    ui.ctx().accesskit_node_builder(ui.unique_id(), |node| {
-        node.set_role(Role::Region);
-        node.set_label(name);
-    });
+    table::describe(ui, ui.min_rect(), Role::Region, name);
 }
 
 /// A number with its name: `name value`, the name weaker. One node of the accessibility tree,

@@ -7,6 +7,8 @@ use bevy::{
     prelude::*,
     time::common_conditions::on_real_timer,
 };
+/// The version with which the panel is drawn, for apps that draw something beside it.
+pub use bevy_egui;
 use bevy_egui::{EguiContexts, EguiPlugin, EguiPrimaryContextPass};
 
 use crate::{

@@ -7,9 +7,9 @@
 use std::ops::Range;
 
 use egui::{
-    Align, Color32, Id, Label, Rect, Response, ScrollArea, Sense, TextStyle, TextWrapMode, Ui,
-    UiBuilder, Vec2, WidgetInfo, WidgetType,
-    accesskit::Role,
+    Color32, Id, Label, Rect, Response, ScrollArea, Sense, TextStyle, TextWrapMode, Ui, UiBuilder,
+    Vec2, WidgetInfo, WidgetType,
+    accesskit::{self, Role},
     text::{LayoutJob, TextFormat, TextWrapping},
     vec2,
 };
@@ -98,9 +98,11 @@ impl<R> Table<'_, R> {
                 ui.set_width(width);
                 self.header(ui, spare, sort);
                 let order = self.order(*sort);
+                let height = ROW * self.height.min(self.rows.len()) as f32;
                 ScrollArea::vertical()
                     .id_salt((self.name, "down"))
-                    .max_height(ROW * self.height as f32)
+                    .max_height(height)
+                    .min_scrolled_height(height)
                     .show_rows(ui, ROW, self.rows.len(), |ui, seen| {
                         self.body(ui, spare, order, seen)
                     });
@@ -205,24 +207,17 @@ impl<R> Table<'_, R> {
             if let Some(details) = self.details {
                 response.on_hover_ui(|ui| details(ui, row));
             }
-            ui.scope_builder(
-                UiBuilder::new().max_rect(rect).id_salt((self.name, place)),
-                |ui| {
-                    self.cells(ui, rect, spare, row);
-                },
-            );
+            let line = UiBuilder::new().max_rect(rect).id_salt((self.name, place));
+            self.cells(&ui.new_child(line), rect, spare, row);
         }
     }
 
-    fn cells(&self, ui: &mut Ui, rect: Rect, spare: f32, row: &R) {
+    fn cells(&self, ui: &Ui, rect: Rect, spare: f32, row: &R) {
         for (index, (column, mut cell)) in self.cell_rects(rect, spare).enumerate() {
             let text = column.cells.text(row);
             if index == 0 {
                 let name = text.clone();
-                ui.ctx().accesskit_node_builder(ui.unique_id(), |node| {
-                    node.set_role(Role::Row);
-                    node.set_label(name);
-                });
+                describe(ui, rect, Role::Row, &name);
                 if let Some(swatch) = self.swatch {
                     let square = Rect::from_center_size(
                         egui::pos2(cell.left() + 8.0, cell.center().y),
@@ -269,7 +264,7 @@ impl<R> Cells<R> {
 
 /// Whether a cell says that there is nothing: it is painted weaker.
 fn is_nothing(text: &str) -> bool {
-    text == "0" || text.starts_with("0 ")
+    text == "0" || text == units::NOTHING || text.starts_with("0 ")
 }
 
 /// A bar from the left, behind the text of a cell.
@@ -312,10 +307,22 @@ pub(crate) fn named(ui: &Ui, place: Rect, id: Id, name: &str) -> Response {
     response
 }
 
+/// Gives a part of the panel a role and a name in the accessibility tree.
+pub(crate) fn describe(ui: &Ui, place: Rect, role: Role, name: &str) {
+    ui.ctx().accesskit_node_builder(ui.unique_id(), |node| {
+        node.set_role(role);
+        node.set_label(name);
+        node.set_bounds(accesskit::Rect {
+            x0: place.left().into(),
+            y0: place.top().into(),
+            x1: place.right().into(),
+            y1: place.bottom().into(),
+        });
+    });
+}
+
 /// A line of weak text that is said instead of an empty table.
 pub(crate) fn nothing(ui: &mut Ui, text: &str) {
     let label = egui::RichText::new(text).weak().italics();
-    ui.with_layout(egui::Layout::left_to_right(Align::Center), |ui| {
-        ui.add(Label::new(label).wrap_mode(TextWrapMode::Extend));
-    });
+    ui.add(Label::new(label).wrap_mode(TextWrapMode::Extend));
 }

@@ -1,7 +1,12 @@
 //! Colours and type sizes. Colours of nodes and players are public, so that a game can paint its
 //! world in those of the panel.
 
-use egui::{Align2, Color32, FontFamily, FontId, Pos2, Stroke, Style, TextStyle};
+use std::sync::Arc;
+
+use egui::{
+    Align2, Color32, FontFamily, FontId, Galley, Painter, Pos2, Rect, Stroke, Style, TextStyle,
+    Vec2,
+};
 use seamless_wire::{NodeId, PeerId};
 
 use crate::model::CrossingModel;
@@ -85,20 +90,28 @@ pub(crate) const fn outline(dark: bool) -> Stroke {
 }
 
 /// Text on a painted ground, readable over any colour.
-pub(crate) fn label(
-    painter: &egui::Painter,
-    at: Pos2,
-    anchor: Align2,
-    text: &str,
-    colour: Color32,
-) {
-    let galley = painter.layout_no_wrap(
+pub(crate) fn label(painter: &Painter, at: Pos2, anchor: Align2, text: &str, colour: Color32) {
+    let galley = lay_out(painter, text);
+    let place = anchor.anchor_size(at, galley.size());
+    let shade = Color32::from_black_alpha(0x90);
+    painter.rect_filled(place.expand2(PADDING), 3.0, shade);
+    painter.galley(place.min, galley, colour);
+}
+
+/// What [`label`] covers.
+pub(crate) fn label_place(painter: &Painter, at: Pos2, anchor: Align2, text: &str) -> Rect {
+    anchor
+        .anchor_size(at, lay_out(painter, text).size())
+        .expand2(PADDING)
+}
+
+/// Around the text of a label.
+const PADDING: Vec2 = Vec2::new(3.0, 0.5);
+
+fn lay_out(painter: &Painter, text: &str) -> Arc<Galley> {
+    painter.layout_no_wrap(
         text.to_owned(),
         FontId::proportional(10.5),
         Color32::PLACEHOLDER,
-    );
-    let place = anchor.anchor_size(at, galley.size());
-    let shade = Color32::from_black_alpha(0x90);
-    painter.rect_filled(place.expand2(egui::vec2(3.0, 0.5)), 3.0, shade);
-    painter.galley(place.min, galley, colour);
+    )
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// What stands for a number that is none.
-const NOTHING: &str = "\u{2013}";
+/// What stands for a number that is none, or is not known.
+pub const NOTHING: &str = "\u{2013}";
 
 /// Bytes per second: `812 B/s`, `1.53 kB/s`.
 #[must_use]

@@ -10,7 +10,7 @@ use seamless_overlay::{
     OverlayModel,
     model::{
         Both, CellModel, ComponentModel, CrossingModel, GridModel, LinkModel, MeshCountersModel,
-        MeshModel, NodeModel, RecentHandover, RefusedModel, RootModel,
+        MeshModel, NodeModel, PacketsAt, RecentHandover, RefusedModel, RootModel,
     },
 };
 use seamless_wire::{CellId, GlobalEntity, HandoverId, Incarnation, NodeId, NodeRef, PeerId, Term};
@@ -49,6 +49,7 @@ fn square(side: u32) -> MeshModel {
             .map(|id| NodeModel {
                 node: node(id),
                 players: id,
+                cells: 1,
                 tick: Duration::from_micros(400),
                 draining: false,
             })
@@ -100,6 +101,12 @@ fn what_is_no_number_is_drawn() {
         model.traffic.bytes_per_second = both;
         model.traffic.packets_per_second = both;
         model.traffic.history = vec![both, Both::default(), both];
+        model.traffic.packet_history = [0, u32::MAX]
+            .map(|second| PacketsAt {
+                second,
+                packets: both,
+            })
+            .to_vec();
         model.links.push(LinkModel {
             bytes_per_second: both,
             packets_per_second: both,

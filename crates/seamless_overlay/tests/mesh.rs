@@ -143,8 +143,8 @@ fn a_handover_is_counted_on_both_sides_and_named_with_its_outcome() {
     });
     cluster.run(30);
     for (node, mine, theirs, way) in [
-        (0, "handed over: 1", "activated: 0", "way: \u{2192} n1"),
-        (1, "handed over: 0", "activated: 1", "way: \u{2190} n0"),
+        (0, "handed over: 1", "activated: 0", "way: to n1"),
+        (1, "handed over: 0", "activated: 1", "way: from n0"),
     ] {
         let model = look(&mut cluster, nodes[node]);
         let harness = draw(&model);

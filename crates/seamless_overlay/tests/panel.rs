@@ -193,13 +193,13 @@ fn the_line_above_adds_the_links_up() {
         format!("in: {}", units::rate(received)),
         format!("out: {}", units::rate(sent)),
         format!(
-            "packets/s in / out: {} / {}",
+            "packets/s: {} / {}",
             units::per_second(packets.0),
             units::per_second(packets.1)
         ),
         format!("hosted: {ENTITIES}"),
         "remote: 0".to_owned(),
-        format!("tick: {tick} @ 30 Hz"),
+        format!("tick @ 30 Hz: {tick}"),
         format!("send: {}", units::milliseconds(stats.send_time)),
         format!("receive: {}", units::milliseconds(stats.receive_time)),
     ] {
@@ -225,6 +225,50 @@ fn the_plot_has_a_point_for_each_second() {
         !said.iter().any(|text| text.contains("no second")),
         "{said:?}"
     );
+}
+
+#[test]
+fn packets_are_remembered_by_the_second_from_one_look_to_the_next() {
+    let mut game = game();
+    for _ in 0..9 {
+        game.cluster.run(10);
+        game.server();
+    }
+    let (model, _) = game.server();
+    let history = &model.traffic.packet_history;
+    assert!((3..=5).contains(&history.len()), "{history:?}");
+    for pair in history.windows(2) {
+        assert_eq!(pair[0].second + 1, pair[1].second);
+    }
+    let last = history.last().expect("a second");
+    assert_eq!(last.packets, model.traffic.packets_per_second);
+    assert!(last.packets.sent > 0.0 && last.packets.received > 0.0);
+}
+
+#[test]
+fn a_history_of_packets_has_an_end_and_goes_along_with_a_clock_set_back() {
+    let at = |second: u32| {
+        let mut model = OverlayModel::default();
+        (model.clock.rate, model.clock.tick) = (30, second * 30);
+        model
+    };
+    let mut before = at(0);
+    for second in 1..500 {
+        let mut model = at(second);
+        model.follow(&before);
+        before = model;
+    }
+    let seconds = |model: &OverlayModel| {
+        let history = model.traffic.packet_history.iter();
+        history.map(|at| at.second).collect::<Vec<_>>()
+    };
+    assert_eq!(seconds(&before), (380..500).collect::<Vec<_>>());
+    let mut back = at(382);
+    back.follow(&before);
+    assert_eq!(seconds(&back), [380, 381, 382]);
+    let mut stopped = OverlayModel::default();
+    stopped.follow(&back);
+    assert!(seconds(&stopped).is_empty(), "a clock without a rate");
 }
 
 #[test]
@@ -360,6 +404,46 @@ fn an_app_that_has_just_begun_says_what_is_missing() {
     ]
     .into();
     for (name, missing) in regions {
-        assert_says(&region(&harness, name), missing);
+        let region = region(&harness, name);
+        assert_says(&region, missing);
+        let height = region.rect().height();
+        assert!(height < 60.0, "{name} is {height} high and says one line");
     }
+}
+
+#[test]
+fn sections_and_rows_stand_below_each_other() {
+    let mut game = game();
+    let (model, _) = game.server();
+    let harness = draw(&model);
+    let mut below = 0.0;
+    let sections = [
+        "Throughput",
+        "Links",
+        "Components",
+        "Authority",
+        "Mesh",
+        "Counters",
+    ];
+    for section in sections {
+        let title = harness
+            .get_by_role_and_label(egui::accesskit::Role::Button, section)
+            .rect();
+        assert!(
+            title.top() >= below,
+            "{section} begins above the end of what is before it"
+        );
+        let body = region(&harness, section).rect();
+        assert!(
+            body.top() >= title.bottom() && body.height() > 10.0,
+            "{section}: {body:?}"
+        );
+        below = body.bottom();
+    }
+    let links = region(&harness, "Links");
+    let rows: Vec<_> = links
+        .query_all_by_role(egui::accesskit::Role::Row)
+        .map(|row| row.rect())
+        .collect();
+    assert!(rows[1].top() >= rows[0].bottom(), "{rows:?}");
 }

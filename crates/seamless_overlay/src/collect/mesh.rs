@@ -38,7 +38,7 @@ pub(super) fn read(world: &World) -> Option<MeshModel> {
         })
         .collect();
     cells.sort_by_key(|cell| cell.cell);
-    let mut nodes: Vec<NodeModel> = view.nodes.iter().map(node).collect();
+    let mut nodes: Vec<NodeModel> = view.nodes.iter().map(|record| node(record, view)).collect();
     nodes.sort_by_key(|node| node.node);
     Some(MeshModel {
         node: view.node,
@@ -59,11 +59,23 @@ pub(super) fn read(world: &World) -> Option<MeshModel> {
     })
 }
 
-fn node(record: &NodeRecord) -> NodeModel {
+fn node(record: &NodeRecord, view: &MeshView) -> NodeModel {
+    let owned = view
+        .cells
+        .values()
+        .filter(|cell| cell.owner == record.node)
+        .count();
+    // Of itself, a node knows better than by its own last word.
+    let players = if view.node == Some(record.node) {
+        u32::try_from(view.players.len()).unwrap_or(u32::MAX)
+    } else {
+        record.load.players
+    };
     NodeModel {
         node: record.node,
-        players: record.load.players,
+        players,
         tick: Duration::from_micros(record.load.tick_us.into()),
+        cells: u32::try_from(owned).unwrap_or(u32::MAX),
         draining: record.draining,
     }
 }

@@ -36,8 +36,8 @@ impl MeshModel {
         self.node == Some(cell.owner)
     }
 
-    /// Adds what another node of the same mesh knows better: its own roots. For tools that look
-    /// at several nodes at once.
+    /// Adds what another node of the same mesh knows better: itself and its own roots. For tools
+    /// that look at several nodes at once.
     pub fn absorb(&mut self, other: &Self) {
         let Some(node) = other.node else { return };
         let hosted: Vec<&RootModel> = other
@@ -47,7 +47,11 @@ impl MeshModel {
             .collect();
         self.roots
             .retain(|known| hosted.iter().all(|root| root.name != known.name));
-        self.roots.extend(hosted.into_iter().cloned());
+        self.roots.extend(hosted.into_iter().copied());
+        let itself = other.nodes.iter().find(|known| known.node == node);
+        for known in self.nodes.iter_mut().filter(|known| known.node == node) {
+            *known = itself.copied().unwrap_or(*known);
+        }
     }
 }
 
@@ -58,8 +62,10 @@ pub struct NodeModel {
     pub node: NodeRef,
     /// Players that it simulates.
     pub players: u32,
-    /// What one of its ticks takes.
+    /// What one of its ticks takes; zero if it has not said so.
     pub tick: Duration,
+    /// Cells that it owns.
+    pub cells: u32,
     /// Whether it is going down.
     pub draining: bool,
 }

@@ -15,7 +15,7 @@ const BESIDE: f32 = 330.0;
 /// Handovers under way that are named.
 const UNDER_WAY: usize = 5;
 
-static NODES: [Column<NodeModel>; 4] = [
+static NODES: [Column<NodeModel>; 5] = [
     Column {
         title: "node",
         hint: "number and incarnation",
@@ -29,6 +29,15 @@ static NODES: [Column<NodeModel>; 4] = [
         cells: Cells::Words(|node| if node.draining { "draining" } else { "running" }.to_owned()),
     },
     Column {
+        title: "cells",
+        hint: "cells that it owns",
+        width: 50.0,
+        cells: Cells::Numbers(
+            |node| f64::from(node.cells),
+            |node| units::count(node.cells.into()),
+        ),
+    },
+    Column {
         title: "players",
         hint: "players that it simulates, by its own last word",
         width: 60.0,
@@ -38,12 +47,18 @@ static NODES: [Column<NodeModel>; 4] = [
         ),
     },
     Column {
-        title: "tick",
+        title: "tick takes",
         hint: "what one of its ticks takes, by its own last word",
         width: 66.0,
         cells: Cells::Numbers(
             |node| node.tick.as_secs_f64(),
-            |node| units::milliseconds(node.tick),
+            |node| {
+                if node.tick.is_zero() {
+                    units::NOTHING.to_owned()
+                } else {
+                    units::milliseconds(node.tick)
+                }
+            },
         ),
     },
 ];
@@ -60,12 +75,8 @@ static RECENT: [Column<RecentHandover>; 4] = [
         hint: "to or from which node",
         width: 62.0,
         cells: Cells::Words(|recent| {
-            let arrow = if recent.source {
-                '\u{2192}'
-            } else {
-                '\u{2190}'
-            };
-            format!("{arrow} {}", recent.with.id)
+            let way = if recent.source { "to" } else { "from" };
+            format!("{way} {}", recent.with.id)
         }),
     },
     Column {
@@ -83,7 +94,7 @@ static RECENT: [Column<RecentHandover>; 4] = [
             |recent| {
                 recent
                     .frozen
-                    .map_or_else(|| "\u{2013}".to_owned(), units::milliseconds)
+                    .map_or_else(|| units::NOTHING.to_owned(), units::milliseconds)
             },
         ),
     },

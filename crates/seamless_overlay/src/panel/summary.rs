@@ -2,16 +2,12 @@
 
 use egui::{Color32, RichText, Ui, Vec2, WidgetInfo, WidgetType};
 
-use crate::{
-    model::{ClockModel, OverlayModel},
-    theme, units,
-};
+use crate::{model::OverlayModel, theme, units};
 
 /// Width of a figure with its title.
 const TILE: f32 = 82.0;
 
 pub(super) fn show(ui: &mut Ui, model: &OverlayModel) {
-    super::region(ui, "Summary");
     let traffic = &model.traffic;
     let clock = &model.clock;
     let packets = format!(
@@ -40,10 +36,15 @@ pub(super) fn show(ui: &mut Ui, model: &OverlayModel) {
             &units::rate(traffic.bytes_per_second.sent),
             Some(theme::SENT),
         );
-        tile(ui, "packets/s in / out", &packets, None);
+        tile(ui, "packets/s", &packets, None);
         tile(ui, "hosted", &units::count(model.entities.hosted), None);
         tile(ui, "remote", &units::count(model.entities.remote), None);
-        tile(ui, "tick", &tick(clock), None);
+        tile(
+            ui,
+            &format!("tick @ {} Hz", clock.rate),
+            &clock.tick.to_string(),
+            None,
+        );
         tile(
             ui,
             "late by",
@@ -52,11 +53,8 @@ pub(super) fn show(ui: &mut Ui, model: &OverlayModel) {
         );
         tile(ui, "send", &units::milliseconds(clock.send), None);
         tile(ui, "receive", &units::milliseconds(clock.receive), None);
+        super::region(ui, "Summary");
     });
-}
-
-fn tick(clock: &ClockModel) -> String {
-    format!("{} @ {} Hz", clock.tick, clock.rate)
 }
 
 fn tile(ui: &mut Ui, title: &str, value: &str, colour: Option<Color32>) {

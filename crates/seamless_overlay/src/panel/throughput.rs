@@ -1,20 +1,22 @@
-//! Bytes in and out over time.
+//! Bytes and packets in and out over time.
 
-use egui::Ui;
+use egui::{Ui, vec2};
 use egui_plot::{Corner, Legend, Line, Plot, PlotPoint, PlotPoints};
 
 use crate::{
-    model::{Both, OverlayModel},
+    model::{Both, OverlayModel, TrafficModel},
     table, theme, units,
 };
 
 /// Seconds that are shown; the history may be longer.
 const SECONDS: usize = 120;
-/// The shortest time that the plot spans, in seconds, so that it does not stretch at the start.
+/// The shortest time that a plot spans, in seconds, so that it does not stretch at the start.
 const LEAST: f64 = 30.0;
-/// Height of the plot in points.
-const HEIGHT: f32 = 92.0;
-/// More bytes a second than any link: what is above is drawn here.
+/// Height of a plot in points.
+const HEIGHT: f32 = 96.0;
+/// The least width of a plot that stands beside another, in points.
+const BESIDE: f32 = 280.0;
+/// More a second than any link carries: what is above is drawn here.
 const MOST: f64 = 1e15;
 
 pub(super) fn digest(model: &OverlayModel) -> String {
@@ -27,51 +29,112 @@ pub(super) fn digest(model: &OverlayModel) -> String {
 }
 
 pub(super) fn show(ui: &mut Ui, model: &OverlayModel) {
-    let history = &model.traffic.history;
-    if history.is_empty() {
+    let traffic = &model.traffic;
+    let (bytes, packets) = (bytes(traffic), packets(traffic));
+    if bytes.points.is_empty() {
         return table::nothing(ui, "no second has passed yet");
     }
-    let seen = &history[history.len().saturating_sub(SECONDS)..];
-    let line = |name, colour, read: fn(&Both<f64>) -> f64| {
-        Line::new(name, points(seen, read))
-            .color(colour)
-            .width(1.6)
-            .fill(0.0)
-            .fill_alpha(0.12)
-    };
-    let span = (seen.len() as f64 - 1.0).max(LEAST);
-    Plot::new("throughput")
-        .height(HEIGHT)
-        .allow_drag(false)
-        .allow_zoom(false)
-        .allow_scroll(false)
-        .allow_boxed_zoom(false)
-        .allow_double_click_reset(false)
-        .show_background(false)
-        .include_x(-span)
-        .include_x(0.0)
-        .include_y(0.0)
-        .set_margin_fraction(egui::vec2(0.0, 0.08))
-        .y_axis_min_width(58.0)
-        .y_axis_formatter(|mark, _| units::rate(mark.value))
-        .x_axis_formatter(|mark, _| format!("{:.0} s", mark.value))
-        .legend(
-            Legend::default()
-                .position(Corner::LeftTop)
-                .background_alpha(0.4),
-        )
-        .show(ui, |plot| {
-            plot.line(line("in", theme::RECEIVED, |both| both.received));
-            plot.line(line("out", theme::SENT, |both| both.sent));
+    let width = ui.available_width();
+    let half = (width - ui.spacing().item_spacing.x) / 2.0;
+    if half < BESIDE {
+        bytes.show(ui, width);
+        packets.show(ui, width);
+    } else {
+        ui.horizontal_top(|ui| {
+            bytes.show(ui, half);
+            packets.show(ui, half);
         });
+    }
 }
 
-/// Seconds before now against bytes per second; what is no number is left out.
-fn points(seen: &[Both<f64>], read: fn(&Both<f64>) -> f64) -> PlotPoints<'static> {
-    let newest = seen.len() as f64 - 1.0;
-    let point = |(second, both): (usize, &Both<f64>)| {
-        let value = read(both);
-        (!value.is_nan()).then(|| PlotPoint::new(second as f64 - newest, value.clamp(0.0, MOST)))
-    };
-    PlotPoints::Owned(seen.iter().enumerate().filter_map(point).collect())
+/// What one plot shows.
+struct Series {
+    name: &'static str,
+    write: fn(f64) -> String,
+    /// The latest time in seconds, which is now.
+    now: f64,
+    points: Vec<(f64, Both<f64>)>,
+}
+
+fn bytes(traffic: &TrafficModel) -> Series {
+    let points = traffic.history.iter().enumerate();
+    Series::new(
+        "bytes",
+        units::rate,
+        points.map(|(second, both)| (second as f64, *both)),
+    )
+}
+
+fn packets(traffic: &TrafficModel) -> Series {
+    let points = traffic.packet_history.iter();
+    Series::new(
+        "packets",
+        |packets| format!("{} /s", units::per_second(packets)),
+        points.map(|at| (f64::from(at.second), at.packets)),
+    )
+}
+
+impl Series {
+    fn new(
+        name: &'static str,
+        write: fn(f64) -> String,
+        points: impl DoubleEndedIterator<Item = (f64, Both<f64>)>,
+    ) -> Self {
+        let mut points: Vec<_> = points.rev().take(SECONDS).collect();
+        points.reverse();
+        let now = points.last().map_or(0.0, |(second, _)| *second);
+        Self {
+            name,
+            write,
+            now,
+            points,
+        }
+    }
+
+    fn show(&self, ui: &mut Ui, width: f32) {
+        let first = self.points.first().map_or(0.0, |(second, _)| *second);
+        let span = (self.now - first).clamp(LEAST, SECONDS as f64);
+        let line = |way: &str, colour, read: fn(&Both<f64>) -> f64| {
+            Line::new(format!("{} {way}", self.name), self.line(read))
+                .color(colour)
+                .width(1.6)
+                .fill(0.0)
+                .fill_alpha(0.12)
+        };
+        let write = self.write;
+        Plot::new(self.name)
+            .width(width)
+            .height(HEIGHT)
+            .allow_drag(false)
+            .allow_zoom(false)
+            .allow_scroll(false)
+            .allow_boxed_zoom(false)
+            .allow_double_click_reset(false)
+            .show_background(false)
+            .include_x(-span)
+            .include_x(0.0)
+            .include_y(0.0)
+            .set_margin_fraction(vec2(0.0, 0.08))
+            .y_axis_min_width(58.0)
+            .y_axis_formatter(move |mark, _| write(mark.value))
+            .x_axis_formatter(|mark, _| format!("{:.0} s", mark.value))
+            .legend(
+                Legend::default()
+                    .position(Corner::LeftTop)
+                    .background_alpha(0.4),
+            )
+            .show(ui, |plot| {
+                plot.line(line("in", theme::RECEIVED, |both| both.received));
+                plot.line(line("out", theme::SENT, |both| both.sent));
+            });
+    }
+
+    /// Seconds before now against a rate; what is no number is left out.
+    fn line(&self, read: fn(&Both<f64>) -> f64) -> PlotPoints<'static> {
+        let point = |(second, both): &(f64, Both<f64>)| {
+            let value = read(both);
+            (!value.is_nan()).then(|| PlotPoint::new(second - self.now, value.clamp(0.0, MOST)))
+        };
+        PlotPoints::Owned(self.points.iter().filter_map(point).collect())
+    }
 }
