@@ -1,0 +1,83 @@
+//! Names over the players, and what the colours mean.
+
+use bevy::prelude::*;
+use bevy_seamless::{
+    overlay::{
+        plugin::bevy_egui::{
+            EguiContexts, EguiPrimaryContextPass,
+            egui::{
+                Align2, Area, Color32, Context, FontId, Id, LayerId, Pos2, RichText, Sense, Ui,
+                Vec2, pos2, vec2,
+            },
+        },
+        theme,
+    },
+    wire::NodeId,
+};
+
+use crate::{NODES, PLAYERS, scene::Things};
+
+/// Over the head of a player and of what it carries, in metres.
+const OVERHEAD: f32 = 6.4;
+
+/// Writes the labels, below the panel.
+pub(crate) struct LabelsPlugin;
+
+impl Plugin for LabelsPlugin {
+    fn build(&self, app: &mut App) {
+        app.add_systems(EguiPrimaryContextPass, show);
+    }
+}
+
+fn show(
+    mut contexts: EguiContexts,
+    camera: Single<(&Camera, &GlobalTransform)>,
+    things: Res<Things>,
+) -> Result {
+    let context = contexts.ctx_mut()?;
+    let (camera, from) = *camera;
+    for &(player, at) in &things.players {
+        if let Ok(at) = camera.world_to_viewport(from, at + Vec3::Y * OVERHEAD) {
+            let colour = theme::player(player);
+            label(context, pos2(at.x, at.y), &player.to_string(), colour);
+        }
+    }
+    legend(context);
+    Ok(())
+}
+
+fn label(context: &Context, at: Pos2, text: &str, colour: Color32) {
+    let painter = context.layer_painter(LayerId::background());
+    let font = FontId::proportional(12.0);
+    let galley = painter.layout_no_wrap(text.to_owned(), font, colour);
+    let place = Align2::CENTER_BOTTOM.anchor_size(at, galley.size());
+    let shade = Color32::from_black_alpha(0xa0);
+    painter.rect_filled(place.expand2(vec2(4.0, 1.0)), 4.0, shade);
+    painter.galley(place.min, galley, colour);
+}
+
+fn legend(context: &Context) {
+    let place = Area::new(Id::new("legend")).interactable(false);
+    place.fixed_pos([20.0, 14.0]).show(context, |ui| {
+        ui.set_width(720.0);
+        let title = format!("One world, {NODES} servers, {PLAYERS} players");
+        ui.label(RichText::new(title).size(22.0).color(Color32::WHITE));
+        ui.horizontal(|ui| {
+            ui.spacing_mut().item_spacing.x = 6.0;
+            for id in 0..NODES as u32 {
+                entry(ui, theme::node(NodeId(id)), &format!("node n{id}"));
+            }
+            entry(ui, theme::KEPT, "crate that nobody holds");
+        });
+        let text = "A body has the colour of the node that simulates it; a crate that is carried \
+                    has the colour of the player who holds it, whichever node hosts it.";
+        ui.label(RichText::new(text).size(12.5));
+    });
+}
+
+fn entry(ui: &mut Ui, colour: Color32, text: &str) {
+    let (place, _) = ui.allocate_exact_size(Vec2::splat(11.0), Sense::hover());
+    ui.painter().rect_filled(place, 2.0, colour);
+    ui.label(RichText::new(text).size(12.5));
+    ui.add_space(8.0);
+}

@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# Takes the picture at the top of the README: the overlay example after two minutes of play, drawn
+# by the CPU (lavapipe) on a display that nobody sees (Xvfb). Needs Debian or Ubuntu and cargo.
+#
+# Usage: scripts/screenshot.sh [--install] [FILE]
+#   --install  installs missing packages with apt-get; root in CI does so without being asked
+#   FILE       the picture, assets/overlay.png if not given
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+packages=(mesa-vulkan-drivers xvfb xauth libxkbcommon-x11-0 libxcursor1 libxi6 libxrandr2)
+seconds=120
+file=assets/overlay.png
+install=false
+[[ -n ${CI:-} && $(id -u) == 0 ]] && install=true
+
+for argument in "$@"; do
+    case $argument in
+    --install) install=true ;;
+    -h | --help)
+        sed -n 's/^# \?//; 2,7p' "$0"
+        exit
+        ;;
+    -*)
+        echo "error: $argument is not known; see --help" >&2
+        exit 2
+        ;;
+    *) file=$argument ;;
+    esac
+done
+
+missing=()
+for package in "${packages[@]}"; do
+    state=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null || true)
+    [[ $state == installed ]] || missing+=("$package")
+done
+if ((${#missing[@]})) && ! $install; then
+    echo "error: these packages are missing: ${missing[*]}" >&2
+    echo "install them, or run this again with --install" >&2
+    exit 1
+fi
+if ((${#missing[@]})); then
+    as_root=()
+    [[ $(id -u) == 0 ]] || as_root=(sudo)
+    echo "installing ${missing[*]}"
+    "${as_root[@]}" apt-get update --quiet
+    "${as_root[@]}" apt-get install --quiet --yes --no-install-recommends "${missing[@]}"
+fi
+
+cargo build --example overlay --features window
+target=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+
+# The driver that needs no GPU, even where there is one.
+VK_DRIVER_FILES=$(printf '%s:' /usr/share/vulkan/icd.d/lvp_icd*.json)
+VK_ICD_FILENAMES=$VK_DRIVER_FILES
+export VK_DRIVER_FILES VK_ICD_FILENAMES WGPU_BACKEND=vulkan
+
+mkdir -p "$(dirname "$file")"
+rm -f "$file"
+timeout 600 xvfb-run --auto-servernum --server-args='-screen 0 1600x900x24' \
+    "$target/debug/examples/overlay" --screenshot "$file" --seconds "$seconds"
+[[ -s $file ]] || {
+    echo "error: no picture was written" >&2
+    exit 1
+}
+echo "wrote $file"
