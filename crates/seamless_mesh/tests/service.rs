@@ -21,7 +21,9 @@ use seamless_mesh::{
     directory::{Directory, SqliteDirectory},
     link::MeshLink,
     protocol::{MeshCommand, Phase, Role},
-    service::{MeshHandle, MeshKey, Offer, ServiceConfig, StartError, auth, boot_clock, enter},
+    service::{
+        EnterError, MeshHandle, MeshKey, Offer, ServiceConfig, StartError, auth, boot_clock, enter,
+    },
     ticket::TicketRefusal,
 };
 use seamless_wire::{
@@ -284,6 +286,9 @@ fn a_door_is_closed_to_the_wrong_and_the_impatient() {
     let limited =
         (0..40).any(|_| raw(door, &post("/session", "", b"{}")).starts_with("HTTP/1.1 429"));
     assert!(limited);
+    // It may come again: the client waits and knocks.
+    let waits = enter(door, PeerId(8), Some("sesame"), ms(2000));
+    assert!(matches!(waits, Err(EnterError::Retry { .. })), "{waits:?}");
     assert!(one.handle().http().limited.get() > 0);
     assert_eq!(one.logins, 1);
 }

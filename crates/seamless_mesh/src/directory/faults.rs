@@ -174,6 +174,10 @@ impl<D: Directory> Directory for FaultyDirectory<D> {
         self.call(|d| d.find_player(player))
     }
 
+    fn names(&mut self, block: u32) -> Result<Vec<GlobalEntity>> {
+        self.call(|d| d.names(block))
+    }
+
     fn owned_roots(&mut self, node: NodeRef) -> Result<u32> {
         self.call(|d| d.owned_roots(node))
     }

@@ -166,6 +166,11 @@ impl Tables for MemoryTables {
         Ok(self.entities.values().any(|row| row.record.owner == owner))
     }
 
+    fn names(&mut self, block: u32) -> Result<Vec<GlobalEntity>> {
+        let names = self.entities.keys().copied();
+        Ok(names.filter(|name| name.block() == block).collect())
+    }
+
     fn player(&mut self, player: PeerId) -> Result<Option<EntityRecord>> {
         let row = self
             .players

@@ -263,6 +263,13 @@ pub trait Directory: Send {
     /// Only [`DirectoryError::Unavailable`].
     fn find_player(&mut self, player: PeerId) -> Result<Option<EntityRecord>>;
 
+    /// The names of all rows in a block of names, in order. For whoever puts into a cell what its
+    /// world file says: what has a row is somewhere already.
+    ///
+    /// # Errors
+    /// Only [`DirectoryError::Unavailable`].
+    fn names(&mut self, block: u32) -> Result<Vec<GlobalEntity>>;
+
     /// How many roots the node owns.
     ///
     /// # Errors

@@ -88,6 +88,9 @@ pub enum DirectoryOp {
     FindPlayer {
         player: PeerId,
     },
+    Names {
+        block: u32,
+    },
     OwnedRoots {
         node: NodeRef,
     },
@@ -109,6 +112,7 @@ pub enum DirectoryAnswer {
     Reclaimed(Box<Reclaimed>),
     Checkpointed(Vec<CheckpointOutcome>),
     Row(Option<Box<EntityRecord>>),
+    Names(Vec<GlobalEntity>),
     Count(u32),
 }
 
@@ -168,6 +172,7 @@ impl DirectoryOp {
             Self::FindPlayer { player } => {
                 Answer::Row(directory.find_player(*player)?.map(Box::new))
             }
+            Self::Names { block } => Answer::Names(directory.names(*block)?),
             Self::OwnedRoots { node } => Answer::Count(directory.owned_roots(*node)?),
         })
     }
@@ -193,6 +198,7 @@ impl DirectoryOp {
             Self::Checkpoint { .. } => "checkpoint",
             Self::Head { .. } => "head",
             Self::FindPlayer { .. } => "find_player",
+            Self::Names { .. } => "names",
             Self::OwnedRoots { .. } => "owned_roots",
         }
     }

@@ -70,6 +70,8 @@ pub trait Tables {
     fn entities_of_owner(&mut self, owner: NodeRef) -> Result<Vec<EntityRecord>>;
     /// Whether a node has any row.
     fn owns_entities(&mut self, owner: NodeRef) -> Result<bool>;
+    /// The names of the rows in a block of names, in order.
+    fn names(&mut self, block: u32) -> Result<Vec<GlobalEntity>>;
     /// A player's row.
     fn player(&mut self, player: PeerId) -> Result<Option<EntityRecord>>;
     /// Adds a row, without a state, or replaces one and keeps its state.

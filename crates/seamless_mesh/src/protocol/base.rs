@@ -102,6 +102,7 @@ pub(super) enum OpFor {
     Checkpoint,
     Create(GlobalEntity),
     Retire(GlobalEntity),
+    Names(u32),
     FindPlayer(u64),
     CreatePlayer(u64),
 }

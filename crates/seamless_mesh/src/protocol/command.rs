@@ -116,6 +116,12 @@ pub enum MeshCommand {
         /// For which handover.
         handover: HandoverId,
     },
+    /// The client's second link came to nothing, or broke. Said at the target and at the source:
+    /// another token is minted when the source asks the target next.
+    ClientDetached {
+        /// For which handover.
+        handover: HandoverId,
+    },
     /// Store these. The groups of one command are one transaction; of a root that is not stored
     /// yet when it comes again only the later state is. A player's group has the root's whole
     /// tree.
@@ -146,6 +152,11 @@ pub enum MeshCommand {
         cell: CellId,
         /// To whom.
         to: NodeRef,
+    },
+    /// Which names of this block have rows? Answered by [`MeshEvent::Names`].
+    ReadNames {
+        /// The block.
+        block: u32,
     },
     /// The answer to [`MeshEvent::Login`].
     SessionAnswer {
@@ -298,6 +309,13 @@ pub enum MeshEvent {
     },
     /// Who owns which cell, all of them.
     CellsChanged(Vec<CellRecord>),
+    /// The answer to [`MeshCommand::ReadNames`]: these have rows, whoever owns them.
+    Names {
+        /// The block.
+        block: u32,
+        /// The names, in order.
+        names: Vec<GlobalEntity>,
+    },
     /// Who is in the mesh, all of them.
     NodesChanged(Vec<NodeRecord>),
     /// These are not ours, although we thought so: drop them.

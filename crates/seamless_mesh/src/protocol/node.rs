@@ -227,6 +227,10 @@ impl NodeCore {
                 self.source_attached(handover);
                 self.target_attached(handover);
             }
+            MeshCommand::ClientDetached { handover } => {
+                self.source_detached(handover);
+                self.target_detached(handover);
+            }
             MeshCommand::Checkpoint { groups } => self.checkpoint(groups),
             MeshCommand::Create {
                 root,
@@ -247,6 +251,7 @@ impl NodeCore {
                     self.base.ask(OpFor::MoveCell, op);
                 }
             }
+            MeshCommand::ReadNames { block } => self.read_names(block),
             MeshCommand::SessionAnswer { request, accepted } => {
                 self.on_session_answer(request, accepted);
             }
@@ -342,6 +347,7 @@ impl NodeCore {
             OpFor::Checkpoint => self.on_checkpointed(result),
             OpFor::Create(root) => self.on_created(root, result),
             OpFor::Retire(root) => self.on_retired(root, result),
+            OpFor::Names(block) => self.on_names(block, result),
             OpFor::FindPlayer(serial) => self.on_player_found(serial, result),
             OpFor::CreatePlayer(serial) => self.on_player_made(serial, result),
         }

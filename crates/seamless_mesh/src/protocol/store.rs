@@ -30,6 +30,7 @@ pub(super) struct Stores {
     retry: Retry,
     retiring: BTreeMap<GlobalEntity, Retry>,
     making: BTreeMap<GlobalEntity, Making>,
+    naming: BTreeMap<u32, Retry>,
 }
 
 impl Stores {
@@ -37,7 +38,9 @@ impl Stores {
         let checkpoint = self.retry.due.filter(|_| !self.busy);
         let retiring = self.retiring.values().filter_map(|retry| retry.due);
         let making = self.making.values().filter_map(|making| making.retry.due);
-        checkpoint.into_iter().chain(retiring).chain(making).min()
+        let naming = self.naming.values().filter_map(|retry| retry.due);
+        let rows = retiring.chain(making).chain(naming);
+        checkpoint.into_iter().chain(rows).min()
     }
 
     pub(super) fn clear(&mut self) {
@@ -254,6 +257,26 @@ impl NodeCore {
         self.base.event(MeshEvent::Created { root, term });
     }
 
+    pub(super) fn read_names(&mut self, block: u32) {
+        if self.base.me.is_some() {
+            self.stores.naming.entry(block).or_default().due = None;
+            self.base
+                .ask(OpFor::Names(block), DirectoryOp::Names { block });
+        }
+    }
+
+    pub(super) fn on_names(&mut self, block: u32, result: directory::Result<DirectoryAnswer>) {
+        let Some(retry) = self.stores.naming.get_mut(&block) else {
+            return;
+        };
+        if let Ok(DirectoryAnswer::Names(names)) = result {
+            self.stores.naming.remove(&block);
+            self.base.event(MeshEvent::Names { block, names });
+        } else {
+            self.base.later(retry);
+        }
+    }
+
     pub(super) fn tick_stores(&mut self) {
         let now = self.base.now;
         if self.stores.next().is_none_or(|next| next > now) {
@@ -276,6 +299,11 @@ impl NodeCore {
         let making: Vec<GlobalEntity> = making.map(|(root, _)| *root).collect();
         for root in making {
             self.send_create(root);
+        }
+        let naming = self.stores.naming.iter().filter(|(_, retry)| due(retry));
+        let naming: Vec<u32> = naming.map(|(block, _)| *block).collect();
+        for block in naming {
+            self.read_names(block);
         }
     }
 }

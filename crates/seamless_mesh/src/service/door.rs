@@ -4,11 +4,11 @@
 //! {"player": 7, "credential": "optional"}
 //!   -> 200 {"result": "welcome", "node": 1, "address": "127.0.0.1:5000", "root": "123",
 //!           "token": "hex", "doors": ["127.0.0.1:8000", ..]}
-//!   -> 503 {"result": "retry", "after_ms": 500, "doors": [..]}
-//!   -> 400, 401, 413, 429 {"result": "refused", "reason": ".."}
+//!   -> 429, 503 {"result": "retry", "after_ms": 500, "doors": [..]}
+//!   -> 400, 401, 413 {"result": "refused", "reason": ".."}
 //! ```
 //!
-//! A client keeps the list of doors and knocks at another one if its own is silent.
+//! "Refused" is for good: the same knock will be refused again. A client keeps the list of doors and knocks at another one if its own is silent.
 
 use std::{
     collections::HashMap,
@@ -156,7 +156,7 @@ async fn knock(
     };
     if !admitted {
         http.limited.add();
-        return refused(StatusCode::TOO_MANY_REQUESTS, "too many knocks");
+        return door.retry(StatusCode::TOO_MANY_REQUESTS, 1000);
     }
     let body = tokio::time::timeout(BODY_WITHIN, to_bytes(request.into_body(), MAX_BODY)).await;
     let Ok(Ok(body)) = body else {
@@ -177,7 +177,7 @@ async fn knock(
     let (answer, answered) = oneshot::channel();
     if door.asks.try_send(Ask::Client { player, answer }).is_err() {
         http.busy.add();
-        return door.retry(500);
+        return door.retry(StatusCode::SERVICE_UNAVAILABLE, 500);
     }
     let reply = tokio::time::timeout(ANSWER_WITHIN, answered).await;
     match reply {
@@ -196,18 +196,17 @@ async fn knock(
                 doors: door.shared.doors(),
             },
         ),
-        Ok(Ok(SessionReply::Retry { after_ms })) => door.retry(after_ms),
-        _ => door.retry(500),
+        Ok(Ok(SessionReply::Retry { after_ms })) => {
+            door.retry(StatusCode::SERVICE_UNAVAILABLE, after_ms)
+        }
+        _ => door.retry(StatusCode::SERVICE_UNAVAILABLE, 500),
     }
 }
 
 impl Door {
-    fn retry(&self, after_ms: u32) -> Response {
+    fn retry(&self, status: StatusCode, after_ms: u32) -> Response {
         let doors = self.shared.doors();
-        json(
-            StatusCode::SERVICE_UNAVAILABLE,
-            &Answer::Retry { after_ms, doors },
-        )
+        json(status, &Answer::Retry { after_ms, doors })
     }
 }
 

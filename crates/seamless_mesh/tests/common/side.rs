@@ -252,6 +252,7 @@ impl Side {
             MeshEvent::CellsChanged(_)
             | MeshEvent::NodesChanged(_)
             | MeshEvent::Fenced
+            | MeshEvent::Names { .. }
             | MeshEvent::Unfenced => {}
         }
     }

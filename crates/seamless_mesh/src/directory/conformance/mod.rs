@@ -44,6 +44,7 @@ macro_rules! directory_conformance {
             everything_that_a_buried_node_asks_is_refused,
             terms_rise_and_never_come_twice,
             a_player_has_one_row,
+            a_block_tells_the_names_that_have_rows,
             two_logins_at_once_make_one_row,
             a_claim_moves_all_rows_with_their_states,
             a_claim_names_owner_term_manifest_rows_and_cell,

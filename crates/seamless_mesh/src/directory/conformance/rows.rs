@@ -56,6 +56,32 @@ pub fn a_player_has_one_row(open: &Opener) {
         .expect("free again");
 }
 
+/// Whoever owns them; neighbouring blocks are others, also where a name's highest bit changes.
+pub fn a_block_tells_the_names_that_have_rows(open: &Opener) {
+    let mut scene = scene(open);
+    let blocks = [39, 41, GlobalEntity::MAX_BLOCK / 2, GlobalEntity::MAX_BLOCK];
+    let last = (1 << GlobalEntity::COUNTER_BITS) - 1;
+    for (n, block) in blocks.into_iter().enumerate() {
+        let ends = [1, last].map(|counter| GlobalEntity::new(block, counter).expect("a name"));
+        let create = Create {
+            root: ends[1],
+            members: vec![ends[0]],
+            player: None,
+            cell: HOME,
+        };
+        let (owner, op) = (
+            if n % 2 == 0 { scene.s } else { scene.t },
+            OpId(20 + n as u64),
+        );
+        scene.d.create(owner, op, &create).expect("new");
+        assert_eq!(scene.d.names(block), Ok(ends.to_vec()));
+    }
+    assert_eq!(scene.d.names(40), Ok(vec![name(ROOT), name(THING)]));
+    assert_eq!(scene.d.names(GlobalEntity::WORLD_BLOCK), Ok(vec![]));
+    scene.d.retire(scene.s, name(ROOT)).expect("owned");
+    assert_eq!(scene.d.names(40), Ok(vec![]));
+}
+
 /// From many connections.
 pub fn two_logins_at_once_make_one_row(open: &Opener) {
     let mut d = open();

@@ -281,6 +281,19 @@ impl Tables for SqliteTables<'_> {
         Ok(self.one(sql, owner, |_| Ok(()))?.is_some())
     }
 
+    fn names(&mut self, block: u32) -> Result<Vec<GlobalEntity>> {
+        let sql = "SELECT gid FROM entity WHERE gid BETWEEN ?1 AND ?2";
+        let bits = |counter| u64::from(block) << GlobalEntity::COUNTER_BITS | counter;
+        // One block lies on one side of the sign, so its names are one range of signed integers.
+        let range = [
+            put(bits(0)),
+            put(bits((1 << GlobalEntity::COUNTER_BITS) - 1)),
+        ];
+        let mut names = self.all(sql, range, |row| get_name(row, 0))?;
+        names.sort_unstable();
+        Ok(names)
+    }
+
     fn player(&mut self, player: PeerId) -> Result<Option<EntityRecord>> {
         let sql = format!("SELECT {ENTITY} FROM entity WHERE player=?1");
         self.one(&sql, [put(player.0)], read_entity)

@@ -192,6 +192,10 @@ impl<D: Transactional> Directory for D {
         self.look(|t| t.player(player))
     }
 
+    fn names(&mut self, block: u32) -> Result<Vec<GlobalEntity>> {
+        self.look(|t| t.names(block))
+    }
+
     fn owned_roots(&mut self, node: NodeRef) -> Result<u32> {
         self.look(|t| owned_roots(t, node))
     }

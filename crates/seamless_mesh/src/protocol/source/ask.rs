@@ -375,4 +375,15 @@ impl NodeCore {
             attempt.mark(Phase::Attached, self.base.now);
         }
     }
+
+    /// What it was given did not get it there: the next question asks for another token.
+    pub(in crate::protocol) fn source_detached(&mut self, handover: HandoverId) {
+        if let Some(attempt) = self.sources.attempts.get_mut(&handover.root)
+            && attempt.handover == Some(handover)
+            && !attempt.frozen()
+        {
+            attempt.attached = false;
+            attempt.token = None;
+        }
+    }
 }

@@ -144,6 +144,15 @@ impl NodeCore {
         }
     }
 
+    pub(in crate::protocol) fn target_detached(&mut self, handover: HandoverId) {
+        if let Some(incoming) = self.targets.incoming.get_mut(&handover.root)
+            && incoming.handover == handover
+            && !incoming.committed()
+        {
+            incoming.attached = false;
+        }
+    }
+
     pub(in crate::protocol) fn on_release(&mut self, release: Release) {
         let handover = release.handover;
         let incoming = self.targets.incoming.get(&handover.root);
