@@ -5,6 +5,9 @@ use bevy_seamless::prelude::*;
 use bevy_seamless::wire::{CellId, Holder, InputSeq};
 use serde::{Deserialize, Serialize};
 
+// `#[type_path]`: each example compiles this file as its own module, and the full path of a type is
+// its name on the wire.
+
 /// Metres a player walks in a second.
 pub const SPEED: f32 = 6.0;
 
@@ -16,10 +19,12 @@ pub const PROTOCOL: u64 = 0x7365_616d_776f_726c;
 
 /// Where something is, in metres.
 #[derive(Component, TypePath, Serialize, Deserialize, Clone, Copy, PartialEq, Debug, Default)]
+#[type_path = "game"]
 pub struct Position(pub Vec3);
 
 /// A player's body.
 #[derive(Component, TypePath, Serialize, Deserialize, Clone, PartialEq, Debug)]
+#[type_path = "game"]
 pub struct Body {
     /// Whose.
     pub player: u64,
@@ -28,18 +33,22 @@ pub struct Body {
 /// The newest input that is in a player's state. In the same row as its position, so that a client
 /// can compare that with what it predicted.
 #[derive(Component, TypePath, Serialize, Deserialize, Clone, Copy, PartialEq, Debug, Default)]
+#[type_path = "game"]
 pub struct LastInput(pub u32);
 
 /// Something to carry.
 #[derive(Component, TypePath, Serialize, Deserialize, Clone, Copy, PartialEq, Debug)]
+#[type_path = "game"]
 pub struct Crate;
 
 /// Something a client planted and the server took over.
 #[derive(Component, TypePath, Serialize, Deserialize, Clone, Copy, PartialEq, Debug)]
+#[type_path = "game"]
 pub struct Banner(pub u64);
 
 /// What a player wants in one tick: a direction on the ground, -100 to 100 each.
 #[derive(TypePath, Serialize, Deserialize, Clone, Copy, PartialEq, Debug, Default)]
+#[type_path = "game"]
 pub struct Walk {
     /// Along x.
     pub x: i8,

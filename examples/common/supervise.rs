@@ -53,6 +53,7 @@ struct Node {
 /// # Errors
 /// One line that says which part failed and how.
 pub fn run(run: &Run, stop: &AtomicBool) -> Result<Summary, String> {
+    run.scene.load()?;
     let folder = std::env::temp_dir().join(format!("seamless-world-{}", std::process::id()));
     std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let result = run_in(&folder, run, stop);

@@ -44,7 +44,10 @@ impl CellGrid {
         let columns = self.columns.max(1);
         let corner = Vec2::new((cell.0 % columns) as f32, (cell.0 / columns) as f32) * self.cell
             + self.origin;
-        Rect { min: corner, max: corner + self.cell }
+        Rect {
+            min: corner,
+            max: corner + self.cell,
+        }
     }
 
     /// How far a place is from a cell, in metres; 0 inside.
@@ -145,8 +148,12 @@ impl BorderRules {
 mod tests {
     use super::*;
 
-    const GRID: CellGrid =
-        CellGrid { origin: Vec2::new(-50.0, -50.0), cell: Vec2::splat(50.0), columns: 2, rows: 2 };
+    const GRID: CellGrid = CellGrid {
+        origin: Vec2::new(-50.0, -50.0),
+        cell: Vec2::splat(50.0),
+        columns: 2,
+        rows: 2,
+    };
 
     #[test]
     fn every_place_is_in_one_cell() {

@@ -30,10 +30,18 @@ pub fn members(world: &World, root: Entity) -> Vec<Entity> {
     let mut at = 0;
     while let Some(&entity) = found.get(at) {
         at += 1;
-        let children = world.get::<Children>(entity).into_iter().flat_map(|c| c.iter());
-        let riders = world.get::<Riders>(entity).into_iter().flat_map(|r| r.iter());
+        let children = world
+            .get::<Children>(entity)
+            .into_iter()
+            .flat_map(|c| c.iter());
+        let riders = world
+            .get::<Riders>(entity)
+            .into_iter()
+            .flat_map(|r| r.iter());
         for next in children.chain(riders) {
-            let named = world.get::<NetSlot>(next).is_some_and(|slot| slot.global().is_some());
+            let named = world
+                .get::<NetSlot>(next)
+                .is_some_and(|slot| slot.global().is_some());
             if named && !found.contains(&next) {
                 if found.len() == MAX_GROUP {
                     tracing::error!(%root, "more than {MAX_GROUP} entities hang on one root");
@@ -49,5 +57,8 @@ pub fn members(world: &World, root: Entity) -> Vec<Entity> {
 /// Names of entities; those without one are left out.
 #[must_use]
 pub fn names(world: &World, entities: &[Entity]) -> Vec<GlobalEntity> {
-    entities.iter().filter_map(|&entity| world.get::<NetSlot>(entity)?.global()).collect()
+    entities
+        .iter()
+        .filter_map(|&entity| world.get::<NetSlot>(entity)?.global())
+        .collect()
 }

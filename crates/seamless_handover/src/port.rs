@@ -28,7 +28,10 @@ impl Mesh {
     /// The node behind a link.
     #[must_use]
     pub fn new(link: impl MeshLink + 'static) -> Self {
-        Self { link: Arc::new(link), waiting: Arc::default() }
+        Self {
+            link: Arc::new(link),
+            waiting: Arc::default(),
+        }
     }
 
     /// The link itself: status, clock.

@@ -140,9 +140,17 @@ pub fn start(
         public_addresses: settings.public,
         max_clients: settings.links,
         // Known to this process alone: a token of one life is worth nothing in the next.
-        ..ServerConfig::new(settings.udp, settings.protocol, Authentication::Secure { private_key })
+        ..ServerConfig::new(
+            settings.udp,
+            settings.protocol,
+            Authentication::Secure { private_key },
+        )
     })?;
-    let udp = endpoint.public_addresses().first().copied().unwrap_or(endpoint.local_address());
+    let udp = endpoint
+        .public_addresses()
+        .first()
+        .copied()
+        .unwrap_or(endpoint.local_address());
     let mint = match endpoint.mint() {
         Some(mint) => mint_of(mint, settings.timing.ticket, settings.link_timeout),
         None => Arc::new(|_: &Ticket| Err("this endpoint has no key".to_owned())) as Mint,
@@ -160,17 +168,28 @@ pub fn start(
     config.timing = settings.timing;
     let handle = MeshHandle::start(config, directory)?;
     let bound = handle.addresses();
-    app.insert_resource(endpoint).insert_resource(Mesh::new(handle));
-    Ok(NodeAddresses { udp, http: bound.http, door: bound.session })
+    app.insert_resource(endpoint)
+        .insert_resource(Mesh::new(handle));
+    Ok(NodeAddresses {
+        udp,
+        http: bound.http,
+        door: bound.session,
+    })
 }
 
 /// Seals tickets with the endpoint's key.
 fn mint_of(mint: TokenMint, life: Duration, timeout_seconds: u32) -> Mint {
-    let expire_seconds = u32::try_from(life.as_secs()).unwrap_or(u32::MAX).clamp(1, 3600);
+    let expire_seconds = u32::try_from(life.as_secs())
+        .unwrap_or(u32::MAX)
+        .clamp(1, 3600);
     Arc::new(move |ticket| {
         let user_data = &ticket.to_bytes();
-        mint.mint(TokenRequest { expire_seconds, timeout_seconds, user_data })
-            .map(|token| token.to_bytes())
-            .map_err(|error| error.to_string())
+        mint.mint(TokenRequest {
+            expire_seconds,
+            timeout_seconds,
+            user_data,
+        })
+        .map(|token| token.to_bytes())
+        .map_err(|error| error.to_string())
     })
 }

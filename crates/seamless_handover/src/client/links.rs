@@ -6,15 +6,11 @@ use bevy::{ecs::message::MessageCursor, prelude::*};
 use seamless_replication::{
     ControlReceived, HandoverOffered, NetClock, PeerJoined, PeerRefused, PeerState, Peers,
     inputs::InputOutbox,
-    wire::{
-        HandoverId,
-        control::Control,
-        packet::InputAck,
-    },
+    wire::{HandoverId, control::Control, frame::Refusal, packet::InputAck},
 };
 use seamless_transport::{
-    ClientConfig, ClientEndpoints, CloseReason, ConditionerConfig, LinkId, LinkState, Links,
-    Token, TransportConfig,
+    ClientConfig, ClientEndpoints, CloseReason, ConditionerConfig, LinkId, LinkState, Links, Token,
+    TransportConfig,
 };
 
 use super::{
@@ -65,7 +61,10 @@ pub struct MeshClientConfig {
 
 impl Default for MeshClientConfig {
     fn default() -> Self {
-        Self { silence_ticks: 10, weather: ConditionerConfig::default() }
+        Self {
+            silence_ticks: 10,
+            weather: ConditionerConfig::default(),
+        }
     }
 }
 
@@ -80,26 +79,41 @@ pub(super) fn follow(
     if world.get_resource::<MeshClient>().is_none() {
         return;
     }
-    let offered: Vec<HandoverOffered> =
-        offers.read(world.resource::<Messages<HandoverOffered>>()).cloned().collect();
+    let offered: Vec<HandoverOffered> = offers
+        .read(world.resource::<Messages<HandoverOffered>>())
+        .cloned()
+        .collect();
     for offer in offered {
         on_offer(world, &offer);
     }
-    let arrived: Vec<PeerJoined> =
-        joined.read(world.resource::<Messages<PeerJoined>>()).copied().collect();
+    let arrived: Vec<PeerJoined> = joined
+        .read(world.resource::<Messages<PeerJoined>>())
+        .copied()
+        .collect();
     for PeerJoined { link, .. } in arrived {
         tell_attached(world, link);
     }
-    let said: Vec<ControlReceived> =
-        controls.read(world.resource::<Messages<ControlReceived>>()).cloned().collect();
+    let said: Vec<ControlReceived> = controls
+        .read(world.resource::<Messages<ControlReceived>>())
+        .cloned()
+        .collect();
     for item in said {
         on_control(world, &item);
     }
-    let turned_away: Vec<PeerRefused> =
-        refusals.read(world.resource::<Messages<PeerRefused>>()).cloned().collect();
+    let turned_away: Vec<PeerRefused> = refusals
+        .read(world.resource::<Messages<PeerRefused>>())
+        .cloned()
+        .collect();
     for PeerRefused { link, reason } in turned_away {
-        tracing::warn!(%link, %reason, "turned away");
-        world.resource_mut::<MeshClient>().links.remove(&link);
+        let mut client = world.resource_mut::<MeshClient>();
+        client.links.remove(&link);
+        if let Refusal::Schema(_) | Refusal::WireVersion { .. } = reason {
+            // It will not be different the next time.
+            tracing::error!(%link, %reason, "the mesh does not let us in");
+            client.refused = Some(reason.to_string());
+        } else {
+            tracing::debug!(%link, %reason, "turned away");
+        }
     }
 }
 
@@ -122,7 +136,11 @@ fn on_offer(world: &mut World, offered: &HandoverOffered) {
                 client.links.get(&link),
                 Some(LinkUse::Offered { handover, told: true, .. }) if *handover == offer.handover
             );
-            let used = LinkUse::Offered { handover: offer.handover, told, since: now };
+            let used = LinkUse::Offered {
+                handover: offer.handover,
+                told,
+                since: now,
+            };
             client.links.insert(link, used);
             tell_attached(world, link);
         }
@@ -141,7 +159,11 @@ fn on_offer(world: &mut World, offered: &HandoverOffered) {
     }
     match connect(world, offer.address, &offer.token) {
         Ok(link) => {
-            let used = LinkUse::Offered { handover: offer.handover, told: false, since: now };
+            let used = LinkUse::Offered {
+                handover: offer.handover,
+                told: false,
+                since: now,
+            };
             world.resource_mut::<MeshClient>().links.insert(link, used);
         }
         Err(error) => {
@@ -156,7 +178,10 @@ fn connect(world: &mut World, address: SocketAddr, token: &[u8]) -> Result<LinkI
     let config = (world.resource::<Dialer>().0)(address, token)?;
     let mut client = world.resource_mut::<MeshClient>();
     client.dialled += 1;
-    let luck = client.dialled.wrapping_mul(0x9e37_79b9).wrapping_add(client.player.0);
+    let luck = client
+        .dialled
+        .wrapping_mul(0x9e37_79b9)
+        .wrapping_add(client.player.0);
     let mut weather = world.resource::<MeshClientConfig>().weather;
     // Each link has its own luck.
     weather.seed = weather.seed.wrapping_add(luck);
@@ -164,14 +189,18 @@ fn connect(world: &mut World, address: SocketAddr, token: &[u8]) -> Result<LinkI
     world.resource_scope(|world, mut endpoints: Mut<ClientEndpoints>| {
         let limits = world.resource::<TransportConfig>().clone();
         let mut links = world.resource_mut::<Links>();
-        endpoints.connect(&mut links, &limits, config).map_err(|error| error.to_string())
+        endpoints
+            .connect(&mut links, &limits, config)
+            .map_err(|error| error.to_string())
     })
 }
 
 /// Tells the source that the link to the target stands.
 fn tell_attached(world: &mut World, link: LinkId) {
     let mut client = world.resource_mut::<MeshClient>();
-    let Some(LinkUse::Offered { handover, told, .. }) = client.links.get_mut(&link) else { return };
+    let Some(LinkUse::Offered { handover, told, .. }) = client.links.get_mut(&link) else {
+        return;
+    };
     if *told {
         return;
     }
@@ -185,7 +214,9 @@ fn say_failed(world: &mut World, handover: HandoverId) {
 }
 
 fn say(world: &mut World, control: &Control) {
-    let Some(playing) = world.resource::<MeshClient>().playing() else { return };
+    let Some(playing) = world.resource::<MeshClient>().playing() else {
+        return;
+    };
     if let Some(peer) = world.resource_mut::<Peers>().get_mut(playing)
         && let Err(error) = peer.send_control(control)
     {
@@ -195,9 +226,17 @@ fn say(world: &mut World, control: &Control) {
 
 fn on_control(world: &mut World, item: &ControlReceived) {
     match item.control {
-        Control::Route { root, term, applied, .. } => {
+        Control::Route {
+            root,
+            term,
+            applied,
+            ..
+        } => {
             let now = world.resource::<NetClock>().now();
-            let node = world.resource::<Peers>().get(item.link).and_then(|peer| peer.node());
+            let node = world
+                .resource::<Peers>()
+                .get(item.link)
+                .and_then(|peer| peer.node());
             let mut client = world.resource_mut::<MeshClient>();
             let former = client.playing();
             let back = former.is_none() && term == client.term;
@@ -220,7 +259,9 @@ fn on_control(world: &mut World, item: &ControlReceived) {
             client.ask_again = None;
             client.orphaned = None;
             if !back {
-                world.resource_mut::<InputOutbox>().take_over(InputAck { term, applied });
+                world
+                    .resource_mut::<InputOutbox>()
+                    .take_over(InputAck { term, applied });
             }
             world.resource_mut::<ClientEndpoints>().promote(item.link);
             if let Some(peer) = world.resource_mut::<Peers>().get_mut(item.link) {
@@ -230,14 +271,18 @@ fn on_control(world: &mut World, item: &ControlReceived) {
                 }
             }
             // The former host's link only watches from here on.
-            if let Some(peer) =
-                former.filter(|f| *f != item.link).and_then(|former| {
-                    world.resource_mut::<Peers>().into_inner().get_mut(former)
-                })
+            if let Some(peer) = former
+                .filter(|f| *f != item.link)
+                .and_then(|former| world.resource_mut::<Peers>().into_inner().get_mut(former))
             {
                 peer.set_spectator(true);
             }
-            world.write_message(HostChanged { link: item.link, term, root, crossed });
+            world.write_message(HostChanged {
+                link: item.link,
+                term,
+                root,
+                crossed,
+            });
         }
         Control::RouteEnded { term } => {
             let now = world.resource::<NetClock>().now();
@@ -268,9 +313,13 @@ pub(super) fn keep_linked(world: &mut World) {
     tidy(world, now);
     let silent = is_silent(world);
     let client = world.resource::<MeshClient>();
-    let entering = client.links.values().any(|used| matches!(used, LinkUse::Entering(_)));
-    let orphaned =
-        client.orphaned.is_some_and(|since| now.saturating_sub(since) > ROUTE_PATIENCE);
+    let entering = client
+        .links
+        .values()
+        .any(|used| matches!(used, LinkUse::Entering(_)));
+    let orphaned = client
+        .orphaned
+        .is_some_and(|since| now.saturating_sub(since) > ROUTE_PATIENCE);
     let outside = client.playing().is_none() || silent || orphaned;
     let wants = client.wanted && client.refused.is_none() && outside && !entering;
     let may = client.ask_again.is_none_or(|at| now >= at);
@@ -305,9 +354,7 @@ fn tidy(world: &mut World, now: Duration) {
             LinkUse::Playing => false,
             LinkUse::Former(since) => now.saturating_sub(since) > KEEP_FORMER,
             LinkUse::Entering(since) => now.saturating_sub(since) > ENTER_PATIENCE,
-            LinkUse::Offered { since, .. } => {
-                !ready && now.saturating_sub(since) > OFFER_PATIENCE
-            }
+            LinkUse::Offered { since, .. } => !ready && now.saturating_sub(since) > OFFER_PATIENCE,
         };
         if !expired {
             continue;
@@ -325,8 +372,12 @@ fn tidy(world: &mut World, now: Duration) {
 
 /// Whether nothing has come from our host for too long.
 fn is_silent(world: &World) -> bool {
-    let Some(playing) = world.resource::<MeshClient>().playing() else { return false };
-    let Some(link) = world.resource::<Links>().get(playing) else { return true };
+    let Some(playing) = world.resource::<MeshClient>().playing() else {
+        return false;
+    };
+    let Some(link) = world.resource::<Links>().get(playing) else {
+        return true;
+    };
     let limit = world.resource::<NetClock>().tick_length()
         * world.resource::<MeshClientConfig>().silence_ticks;
     let elapsed = world.resource::<Time<Real>>().elapsed();
@@ -334,7 +385,9 @@ fn is_silent(world: &World) -> bool {
 }
 
 fn hear_session(world: &mut World, now: Duration) {
-    let Some(outcome) = world.resource_mut::<Sessions>().0.poll() else { return };
+    let Some(outcome) = world.resource_mut::<Sessions>().0.poll() else {
+        return;
+    };
     world.resource_mut::<MeshClient>().asking = false;
     match outcome {
         SessionOutcome::Ticket { address, token } => match connect(world, address, &token) {

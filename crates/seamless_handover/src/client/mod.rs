@@ -26,13 +26,17 @@ pub struct MeshClientPlugin;
 
 impl Plugin for MeshClientPlugin {
     fn build(&self, app: &mut App) {
-        app.init_resource::<MeshClientConfig>().init_resource::<Dialer>().add_message::<HostChanged>();
+        app.init_resource::<MeshClientConfig>()
+            .init_resource::<Dialer>()
+            .add_message::<HostChanged>();
         if !app.is_plugin_added::<crate::SharedPlugin>() {
             app.add_plugins(crate::SharedPlugin);
         }
         app.add_systems(
             PreUpdate,
-            (links::follow, links::keep_linked).chain().in_set(ReplicationSystems::React),
+            (links::follow, links::keep_linked)
+                .chain()
+                .in_set(ReplicationSystems::React),
         );
     }
 

@@ -53,7 +53,13 @@ impl HttpSession {
     /// Knocks at these doors, beginning with the `first`th. Each has `patience` to answer.
     #[must_use]
     pub const fn new(doors: Vec<SocketAddr>, first: usize, patience: Duration) -> Self {
-        Self { doors, next: first, patience, credential: None, answer: None }
+        Self {
+            doors,
+            next: first,
+            patience,
+            credential: None,
+            answer: None,
+        }
     }
 
     /// Shows this at the door; what it means is between the game and its servers.
@@ -86,9 +92,10 @@ impl SessionPort for HttpSession {
         let (outcome, doors) = match self.answer.as_mut()?.get().try_recv() {
             Ok(answer) => answer,
             Err(TryRecvError::Empty) => return None,
-            Err(TryRecvError::Disconnected) => {
-                (SessionOutcome::Unreachable("the knock was dropped".into()), Vec::new())
-            }
+            Err(TryRecvError::Disconnected) => (
+                SessionOutcome::Unreachable("the knock was dropped".into()),
+                Vec::new(),
+            ),
         };
         self.answer = None;
         for door in doors {
@@ -109,9 +116,13 @@ fn knock(
 ) -> (SessionOutcome, Vec<SocketAddr>) {
     use seamless_mesh::service::{EnterError, enter};
     match enter(door, player, credential, patience) {
-        Ok(offer) => {
-            (SessionOutcome::Ticket { address: offer.address, token: offer.token }, offer.doors)
-        }
+        Ok(offer) => (
+            SessionOutcome::Ticket {
+                address: offer.address,
+                token: offer.token,
+            },
+            offer.doors,
+        ),
         Err(EnterError::Retry { after, doors }) => (SessionOutcome::Later(after), doors),
         Err(EnterError::Refused(reason)) => (SessionOutcome::Refused(reason), Vec::new()),
         Err(error @ (EnterError::Unreachable { .. } | EnterError::Nonsense(_))) => {

@@ -78,7 +78,11 @@ impl MeshClient {
             asking: false,
             ask_again: None,
             orphaned: None,
-            counters: ClientCounters { crossings: 0, logins: 0, failed_offers: 0 },
+            counters: ClientCounters {
+                crossings: 0,
+                logins: 0,
+                failed_offers: 0,
+            },
             refused: None,
             wanted: true,
         }
@@ -87,7 +91,10 @@ impl MeshClient {
     /// The link we play over.
     #[must_use]
     pub fn playing(&self) -> Option<LinkId> {
-        self.links.iter().find(|(_, used)| **used == LinkUse::Playing).map(|(link, _)| *link)
+        self.links
+            .iter()
+            .find(|(_, used)| **used == LinkUse::Playing)
+            .map(|(link, _)| *link)
     }
 
     /// Links and what they are for.

@@ -50,7 +50,10 @@ pub(super) fn hold(world: &mut World, mesh: &Mesh, event: MeshEvent) {
         // It was dead before we heard of it.
         _ => world.resource::<NetClock>().tick_at(mesh.link().mesh_now()),
     };
-    world.resource_mut::<Held>().0.push((last, SyncCell::new(event)));
+    world
+        .resource_mut::<Held>()
+        .0
+        .push((last, SyncCell::new(event)));
 }
 
 /// `FixedFirst`: groups whose next tick this is begin.
@@ -89,7 +92,9 @@ pub(super) fn begin(world: &mut World) {
                 }
                 resume_deferred(world, queue);
             }
-            MeshEvent::Reclaimed { dead, term, groups, .. } => {
+            MeshEvent::Reclaimed {
+                dead, term, groups, ..
+            } => {
                 reclaimed(world, dead, term, groups);
             }
             _ => {}
@@ -153,21 +158,43 @@ pub(super) fn settle(world: &mut World, entity: Entity, player: Option<PeerId>, 
     root.stored = stored;
     world.entity_mut(entity).insert(root);
     if let Some(player) = player {
-        world.resource_mut::<MeshView>().players.insert(player, entity);
+        world
+            .resource_mut::<MeshView>()
+            .players
+            .insert(player, entity);
     }
 }
 
 /// A player's inputs go on after the last one that is in its state, and its client is told.
 fn take_player(world: &mut World, player: PeerId, entity: Entity, arrival: &Arrival) {
-    let Arrival { term, tick, last_input, .. } = *arrival;
-    world.resource_mut::<Inboxes>().entry(player).resume(last_input, term, tick);
-    let Some(root) = world.get::<NetSlot>(entity).and_then(NetSlot::global) else { return };
+    let Arrival {
+        term,
+        tick,
+        last_input,
+        ..
+    } = *arrival;
+    world
+        .resource_mut::<Inboxes>()
+        .entry(player)
+        .resume(last_input, term, tick);
+    let Some(root) = world.get::<NetSlot>(entity).and_then(NetSlot::global) else {
+        return;
+    };
     let interest = world.resource::<BorderRules>().interest;
     if let Some(peer) = world.resource_mut::<Peers>().by_id_mut(player) {
         peer.set_spectator(false);
         peer.interest_mut().set_view(View::Around(entity, interest));
     }
-    tell(world, player, &Control::Route { root, term, tick, applied: last_input });
+    tell(
+        world,
+        player,
+        &Control::Route {
+            root,
+            term,
+            tick,
+            applied: last_input,
+        },
+    );
 }
 
 /// A dead node's things are ours.
@@ -175,11 +202,28 @@ fn reclaimed(world: &mut World, dead: NodeRef, term: Term, groups: Vec<Reclaimed
     tracing::warn!(%dead, groups = groups.len(), "taken over from a dead node");
     world.resource_mut::<MeshView>().counters.reclaims += 1;
     for group in groups {
-        let ReclaimedGroup { root, player, cell, tick, last_input, staged, .. } = group;
+        let ReclaimedGroup {
+            root,
+            player,
+            cell,
+            tick,
+            last_input,
+            staged,
+            ..
+        } = group;
         let hosted = match staged {
-            Some(Ok(staged)) => {
-                host(world, staged, &Arrival { handover: None, term, tick, last_input, player, claimed_at: None })
-            }
+            Some(Ok(staged)) => host(
+                world,
+                staged,
+                &Arrival {
+                    handover: None,
+                    term,
+                    tick,
+                    last_input,
+                    player,
+                    claimed_at: None,
+                },
+            ),
             Some(Err(error)) => {
                 tracing::error!(%root, error, "a stored state does not decode here");
                 None
@@ -200,4 +244,3 @@ fn reclaimed(world: &mut World, dead: NodeRef, term: Term, groups: Vec<Reclaimed
         }
     }
 }
-

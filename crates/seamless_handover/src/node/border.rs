@@ -37,12 +37,20 @@ pub(super) fn watch_borders(
     world: &mut World,
     roots: &mut QueryState<Entity, (With<HandoverRoot>, Allow<Frozen>)>,
 ) {
-    let Some(mesh) = world.get_resource::<Mesh>().cloned() else { return };
+    let Some(mesh) = world.get_resource::<Mesh>().cloned() else {
+        return;
+    };
     let roots: Vec<Entity> = roots.iter(world).collect();
     for entity in roots {
-        let Some(slot) = world.get::<NetSlot>(entity).copied() else { continue };
-        let Some(place) = position_of(world, &slot) else { continue };
-        let Some(step) = consider(world, entity, place) else { continue };
+        let Some(slot) = world.get::<NetSlot>(entity).copied() else {
+            continue;
+        };
+        let Some(place) = position_of(world, &slot) else {
+            continue;
+        };
+        let Some(step) = consider(world, entity, place) else {
+            continue;
+        };
         match step {
             Step::Ask(cell) => ask(world, &mesh, entity, place, cell),
             Step::Withdraw => withdraw(world, &mesh, entity),
@@ -74,7 +82,11 @@ fn consider(world: &mut World, entity: Entity, place: Vec3) -> Option<Step> {
     }
     let speed = Vec2::new(root.velocity.x, root.velocity.z).length();
     let past = inside >= rules.margin(speed);
-    root.past_since = if past { Some(root.past_since.unwrap_or(now)) } else { None };
+    root.past_since = if past {
+        Some(root.past_since.unwrap_or(now))
+    } else {
+        None
+    };
     let settled = now.since(root.arrived) >= ticks(rules.residency);
     let near = distance <= rules.reach(speed);
     match root.crossing {
@@ -95,13 +107,21 @@ fn consider(world: &mut World, entity: Entity, place: Vec3) -> Option<Step> {
             }
             (now >= again).then_some(Step::Ask(cell))
         }
-        Crossing::Reserved { handover, cell, attached, since, again, .. } => {
+        Crossing::Reserved {
+            handover,
+            cell,
+            attached,
+            since,
+            again,
+            ..
+        } => {
             let other = past && nearest != cell && grid.distance(place, cell) > 0.0;
             if distance > rules.reach(speed) * 1.5 || other {
                 return Some(Step::Withdraw);
             }
-            let dwelt =
-                root.past_since.is_some_and(|past| now.since(past) >= ticks(rules.dwell));
+            let dwelt = root
+                .past_since
+                .is_some_and(|past| now.since(past) >= ticks(rules.dwell));
             let client = root.player.is_none()
                 || attached
                 || now.since(since) >= ticks(rules.attach_patience);
@@ -119,9 +139,13 @@ fn ask(world: &mut World, mesh: &Mesh, entity: Entity, place: Vec3, cell: CellId
     let again = clock.tick().plus((u32::from(clock.rate()) / 4).max(1));
     let group = members(world, entity);
     let named = names(world, &group);
-    let Some((&root_name, rest)) = named.split_first() else { return };
+    let Some((&root_name, rest)) = named.split_first() else {
+        return;
+    };
     let rest = rest.to_vec();
-    let Some(mut root) = world.get_mut::<HandoverRoot>(entity) else { return };
+    let Some(mut root) = world.get_mut::<HandoverRoot>(entity) else {
+        return;
+    };
     let player = root.player;
     root.confirmed &= root.asked == named;
     root.asked = named;
@@ -139,8 +163,12 @@ fn ask(world: &mut World, mesh: &Mesh, entity: Entity, place: Vec3, cell: CellId
 }
 
 fn withdraw(world: &mut World, mesh: &Mesh, entity: Entity) {
-    let Some(name) = world.get::<NetSlot>(entity).and_then(NetSlot::global) else { return };
-    let Some(mut root) = world.get_mut::<HandoverRoot>(entity) else { return };
+    let Some(name) = world.get::<NetSlot>(entity).and_then(NetSlot::global) else {
+        return;
+    };
+    let Some(mut root) = world.get_mut::<HandoverRoot>(entity) else {
+        return;
+    };
     let told = match root.crossing {
         Crossing::Reserved { handover, .. } => Some(handover),
         _ => None,
@@ -160,7 +188,9 @@ fn freeze(world: &mut World, mesh: &Mesh, entity: Entity, place: Vec3, handover:
     let tick = world.resource::<NetClock>().tick();
     let group = members(world, entity);
     let named = names(world, &group);
-    let Some(root) = world.get::<HandoverRoot>(entity) else { return };
+    let Some(root) = world.get::<HandoverRoot>(entity) else {
+        return;
+    };
     let (player, cell) = match root.crossing {
         Crossing::Reserved { cell, .. } => (root.player, cell),
         _ => return,
@@ -190,5 +220,11 @@ fn freeze(world: &mut World, mesh: &Mesh, entity: Entity, place: Vec3, handover:
         .unwrap_or_default();
     let at = mesh.link().now();
     world.write_message(GroupFrozen { handover, tick, at });
-    mesh.send(MeshCommand::Commit { handover, tick, last_input, state, queue: Vec::new() });
+    mesh.send(MeshCommand::Commit {
+        handover,
+        tick,
+        last_input,
+        state,
+        queue: Vec::new(),
+    });
 }

@@ -6,16 +6,13 @@
 use bevy::{ecs::query::Allow, prelude::*};
 use seamless_mesh::protocol::{CheckpointGroup, MeshCommand};
 use seamless_replication::{
-    Frozen, Hosted, NetClock, NetSlot, Slots,
-    inputs::Inboxes,
-    interest::position_of,
-    migrate::written_version,
-    snapshot::take_snapshot,
+    Frozen, Hosted, NetClock, NetSlot, Slots, inputs::Inboxes, interest::position_of,
+    migrate::written_version, snapshot::take_snapshot,
 };
 
 use super::{
     plugin::{MeshNodeConfig, Stored},
-    state::{HandoverRoot, MeshView},
+    state::{Crossing, HandoverRoot, MeshView},
 };
 use crate::{
     geometry::CellGrid,
@@ -29,10 +26,17 @@ pub(super) fn checkpoint(
     world: &mut World,
     roots: &mut QueryState<Entity, (With<HandoverRoot>, With<Hosted>)>,
 ) {
-    let Some(mesh) = world.get_resource::<Mesh>().cloned() else { return };
+    let Some(mesh) = world.get_resource::<Mesh>().cloned() else {
+        return;
+    };
     let clock = world.resource::<NetClock>();
     let (now, rate) = (clock.tick(), u32::from(clock.rate()));
-    let every = (rate / world.resource::<MeshNodeConfig>().checkpoints_per_second.max(1)).max(1);
+    let every = (rate
+        / world
+            .resource::<MeshNodeConfig>()
+            .checkpoints_per_second
+            .max(1))
+    .max(1);
     if !now.0.is_multiple_of(every) || world.resource::<MeshView>().node.is_none() {
         return;
     }
@@ -114,10 +118,11 @@ pub(super) fn adjust_roots(
         ),
     >,
     carried: Query<
-        (Entity, &HandoverRoot),
+        (Entity, &NetSlot, &HandoverRoot),
         (Or<(With<RidesOn>, With<ChildOf>)>, Without<Frozen>),
     >,
     clock: Res<NetClock>,
+    mesh: Option<Res<Mesh>>,
 ) {
     for entity in &alone {
         let mut root = HandoverRoot::new(None);
@@ -125,9 +130,16 @@ pub(super) fn adjust_roots(
         root.arrived = clock.tick();
         commands.entity(entity).insert(root);
     }
-    for (entity, root) in &carried {
-        if root.player.is_none() {
-            commands.entity(entity).remove::<HandoverRoot>();
+    for (entity, slot, root) in &carried {
+        if root.player.is_some() {
+            continue;
+        }
+        commands.entity(entity).remove::<HandoverRoot>();
+        // It crosses with its carrier now, not by itself.
+        if *root.crossing() != Crossing::Inside
+            && let (Some(mesh), Some(root)) = (&mesh, slot.global())
+        {
+            mesh.send(MeshCommand::Cancel { root });
         }
     }
 }

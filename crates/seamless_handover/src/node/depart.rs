@@ -27,17 +27,30 @@ use crate::{
 const TOMBSTONE_SECONDS: u32 = 60;
 
 /// The neighbour has room: tell the client where to open its second link.
-pub(super) fn reserved(world: &mut World, handover: HandoverId, offer: HandoverOffer, attached: bool) {
+pub(super) fn reserved(
+    world: &mut World,
+    handover: HandoverId,
+    offer: HandoverOffer,
+    attached: bool,
+) {
     let now = world.resource::<NetClock>().tick();
     let rate = u32::from(world.resource::<NetClock>().rate());
-    let Some(entity) = world.resource::<Slots>().entity(handover.root) else { return };
+    let Some(entity) = world.resource::<Slots>().entity(handover.root) else {
+        return;
+    };
     set_term(world, handover.root, handover.term);
-    let Some(mut root) = world.get_mut::<HandoverRoot>(entity) else { return };
+    let Some(mut root) = world.get_mut::<HandoverRoot>(entity) else {
+        return;
+    };
     let (cell, since, was_attached) = match root.crossing {
         Crossing::Asked { cell, .. } => (cell, now, false),
-        Crossing::Reserved { cell, since, attached, handover: before, .. } => {
-            (cell, since, attached && before == handover)
-        }
+        Crossing::Reserved {
+            cell,
+            since,
+            attached,
+            handover: before,
+            ..
+        } => (cell, since, attached && before == handover),
         Crossing::Inside | Crossing::Frozen { .. } | Crossing::Cooling(_) => return,
     };
     let node = offer.node;
@@ -62,14 +75,22 @@ pub(super) fn reserved(world: &mut World, handover: HandoverId, offer: HandoverO
 }
 
 /// An attempt came to nothing.
-pub(super) fn end_attempt(world: &mut World, root: GlobalEntity, retry_after: Option<std::time::Duration>) {
+pub(super) fn end_attempt(
+    world: &mut World,
+    root: GlobalEntity,
+    retry_after: Option<std::time::Duration>,
+) {
     let clock = world.resource::<NetClock>();
     let wait = retry_after.map_or(0, |wait| {
         (wait.as_nanos() / clock.tick_length().as_nanos()) as u32
     });
     let until = clock.tick().plus(wait.max(u32::from(clock.rate())));
-    let Some(entity) = world.resource::<Slots>().entity(root) else { return };
-    let Some(mut root) = world.get_mut::<HandoverRoot>(entity) else { return };
+    let Some(entity) = world.resource::<Slots>().entity(root) else {
+        return;
+    };
+    let Some(mut root) = world.get_mut::<HandoverRoot>(entity) else {
+        return;
+    };
     let told = match root.crossing {
         Crossing::Reserved { handover, .. } | Crossing::Frozen { handover, .. } => Some(handover),
         Crossing::Inside | Crossing::Asked { .. } | Crossing::Cooling(_) => None,
@@ -92,13 +113,22 @@ pub(super) fn tell(world: &mut World, player: PeerId, control: &Control) {
 /// The group is another node's: it leaves this world, and whoever sees it here waits for the other
 /// node to tell of it.
 pub(super) fn handed_over(world: &mut World, handover: HandoverId, term: Term, to: NodeRef) {
-    let Some(entity) = world.resource::<Slots>().entity(handover.root) else { return };
+    let Some(entity) = world.resource::<Slots>().entity(handover.root) else {
+        return;
+    };
     let group = members(world, entity);
     let gone = names(world, &group);
-    let player = world.get::<HandoverRoot>(entity).and_then(|root| root.player);
-    let place = world.get::<NetSlot>(entity).copied().and_then(|slot| position_of(world, &slot));
+    let player = world
+        .get::<HandoverRoot>(entity)
+        .and_then(|root| root.player);
+    let place = world
+        .get::<NetSlot>(entity)
+        .copied()
+        .and_then(|slot| position_of(world, &slot));
     let clock = world.resource::<NetClock>();
-    let expires = clock.tick().plus(u32::from(clock.rate()) * TOMBSTONE_SECONDS);
+    let expires = clock
+        .tick()
+        .plus(u32::from(clock.rate()) * TOMBSTONE_SECONDS);
     // Requests that came while it was frozen are answered: not here any more.
     let deferred = world.resource_mut::<Pending>().take_deferred(&gone);
     for &name in gone.iter().rev() {
@@ -108,7 +138,8 @@ pub(super) fn handed_over(world: &mut World, handover: HandoverId, term: Term, t
     let mut view = world.resource_mut::<MeshView>();
     view.counters.handed_over += 1;
     for &name in &gone {
-        view.tombstones.insert(name, Tombstone { to, term, expires });
+        view.tombstones
+            .insert(name, Tombstone { to, term, expires });
     }
     if let Some(player) = player {
         view.players.remove(&player);
@@ -122,12 +153,19 @@ pub(super) fn handed_over(world: &mut World, handover: HandoverId, term: Term, t
         }
         tell(world, player, &Control::RouteEnded { term });
     }
-    world.write_message(GroupDeparted { members: gone, handover, term, to });
+    world.write_message(GroupDeparted {
+        members: gone,
+        handover,
+        term,
+        to,
+    });
 }
 
 /// The group stays: it goes on where it was frozen.
 pub(super) fn resumed(world: &mut World, handover: HandoverId, term: Term) {
-    let Some(entity) = world.resource::<Slots>().entity(handover.root) else { return };
+    let Some(entity) = world.resource::<Slots>().entity(handover.root) else {
+        return;
+    };
     let group = members(world, entity);
     let kept = names(world, &group);
     for &member in &group {
@@ -139,4 +177,3 @@ pub(super) fn resumed(world: &mut World, handover: HandoverId, term: Term) {
     let deferred = world.resource_mut::<Pending>().take_deferred(&kept);
     resume_deferred(world, deferred);
 }
-

@@ -34,9 +34,15 @@ pub(super) fn install(world: &mut World, mesh: &Mesh) {
     let node = world.resource::<Admission>().node;
     let mut admission = Admission::new(move |link: LinkId, _, sealed| {
         let refused = |why: &str| Refusal::Ticket(why.to_owned());
-        let ticket = sealed.and_then(Ticket::from_bytes).ok_or_else(|| refused("no ticket"))?;
-        let purpose = mesh.redeem(&ticket).map_err(|error| refused(&error.to_string()))?;
-        let mut purposes = purposes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let ticket = sealed
+            .and_then(Ticket::from_bytes)
+            .ok_or_else(|| refused("no ticket"))?;
+        let purpose = mesh
+            .redeem(&ticket)
+            .map_err(|error| refused(&error.to_string()))?;
+        let mut purposes = purposes
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         purposes.insert(link, purpose);
         Ok(Admitted {
             peer: ticket.player,
@@ -54,22 +60,42 @@ pub(super) fn attend(
     mut left: Local<MessageCursor<PeerLeft>>,
     mut controls: Local<MessageCursor<ControlReceived>>,
 ) {
-    let Some(mesh) = world.get_resource::<Mesh>().cloned() else { return };
-    let arrivals: Vec<PeerJoined> =
-        joined.read(world.resource::<Messages<PeerJoined>>()).copied().collect();
+    let Some(mesh) = world.get_resource::<Mesh>().cloned() else {
+        return;
+    };
+    let arrivals: Vec<PeerJoined> = joined
+        .read(world.resource::<Messages<PeerJoined>>())
+        .copied()
+        .collect();
     for arrival in arrivals {
         on_joined(world, &mesh, arrival);
     }
-    let items: Vec<ControlReceived> =
-        controls.read(world.resource::<Messages<ControlReceived>>()).cloned().collect();
+    let items: Vec<ControlReceived> = controls
+        .read(world.resource::<Messages<ControlReceived>>())
+        .cloned()
+        .collect();
     for item in items {
         on_control(world, &mesh, &item);
     }
-    let departures: Vec<PeerLeft> =
-        left.read(world.resource::<Messages<PeerLeft>>()).copied().collect();
+    let departures: Vec<PeerLeft> = left
+        .read(world.resource::<Messages<PeerLeft>>())
+        .copied()
+        .collect();
     for PeerLeft { link, peer, .. } in departures {
         let purposes = world.resource::<MeshView>().purposes.clone();
-        purposes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&link);
+        let purpose = purposes
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .remove(&link);
+        if let Some(Purpose::Spectate { handover }) = purpose
+            && world.resource::<Peers>().by_id(peer).is_none()
+            && world
+                .resource::<MeshView>()
+                .expected
+                .contains_key(&handover)
+        {
+            mesh.send(MeshCommand::ClientDetached { handover });
+        }
         let now = world.resource::<NetClock>().tick();
         if world.resource::<MeshView>().players.contains_key(&peer)
             && world.resource::<Peers>().by_id(peer).is_none()
@@ -83,12 +109,18 @@ fn on_joined(world: &mut World, mesh: &Mesh, arrival: PeerJoined) {
     let PeerJoined { link, peer, .. } = arrival;
     let purpose = {
         let purposes = world.resource::<MeshView>().purposes.clone();
-        let purposes = purposes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let purposes = purposes
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         purposes.get(&link).copied()
     };
     match purpose {
         Some(Purpose::Spectate { handover }) => {
-            if world.resource::<MeshView>().expected.contains_key(&handover) {
+            if world
+                .resource::<MeshView>()
+                .expected
+                .contains_key(&handover)
+            {
                 welcome_spectator(world, mesh, peer, handover);
             } else {
                 // The group may have come while its client was on the way.
@@ -102,30 +134,49 @@ fn on_joined(world: &mut World, mesh: &Mesh, arrival: PeerJoined) {
 
 /// A client whose player is here: its link plays.
 fn adopt_link(world: &mut World, player: PeerId) {
-    let Some(&entity) = world.resource::<MeshView>().players.get(&player) else { return };
+    let Some(&entity) = world.resource::<MeshView>().players.get(&player) else {
+        return;
+    };
     world.resource_mut::<Linkless>().0.remove(&player);
     let interest = world.resource::<BorderRules>().interest;
     let ack = world.resource_mut::<Inboxes>().entry(player).ack();
-    let Some(root) = world.get::<NetSlot>(entity).and_then(NetSlot::global) else { return };
+    let Some(root) = world.get::<NetSlot>(entity).and_then(NetSlot::global) else {
+        return;
+    };
     let tick = world.resource::<NetClock>().tick();
     if let Some(peer) = world.resource_mut::<Peers>().by_id_mut(player) {
         peer.set_spectator(false);
         peer.interest_mut().set_view(View::Around(entity, interest));
     }
-    let route = Control::Route { root, term: ack.term, tick, applied: ack.applied };
+    let route = Control::Route {
+        root,
+        term: ack.term,
+        tick,
+        applied: ack.applied,
+    };
     tell(world, player, &route);
 }
 
 fn on_control(world: &mut World, mesh: &Mesh, item: &ControlReceived) {
+    let now = world.resource::<NetClock>().tick();
     match item.control {
         // The target says the same with its next answer; this is sooner. A client that lies is
         // handed over without its link, and has to come in by itself.
         Control::Attached { handover } => {
-            let entity = world.resource::<MeshView>().players.get(&item.peer).copied();
+            let entity = world
+                .resource::<MeshView>()
+                .players
+                .get(&item.peer)
+                .copied();
             let Some(mut root) = entity.and_then(|e| world.get_mut::<HandoverRoot>(e)) else {
                 return;
             };
-            if let Crossing::Reserved { handover: open, attached, again, .. } = &mut root.crossing
+            if let Crossing::Reserved {
+                handover: open,
+                attached,
+                again,
+                ..
+            } = &mut root.crossing
                 && *open == handover
                 && !*attached
             {
@@ -136,6 +187,28 @@ fn on_control(world: &mut World, mesh: &Mesh, item: &ControlReceived) {
         }
         Control::AttachFailed { handover } => {
             tracing::warn!(player = %item.peer, %handover, "a client cannot reach the neighbour");
+            let entity = world
+                .resource::<MeshView>()
+                .players
+                .get(&item.peer)
+                .copied();
+            let Some(mut root) = entity.and_then(|e| world.get_mut::<HandoverRoot>(e)) else {
+                return;
+            };
+            if let Crossing::Reserved {
+                handover: open,
+                attached,
+                again,
+                since,
+                ..
+            } = &mut root.crossing
+                && *open == handover
+            {
+                // It is given as long as at first to come in with another token.
+                *attached = false;
+                (*again, *since) = (now, now);
+                mesh.send(MeshCommand::ClientDetached { handover });
+            }
         }
         _ => {}
     }
@@ -143,7 +216,9 @@ fn on_control(world: &mut World, mesh: &Mesh, item: &ControlReceived) {
 
 /// Retires players whose client has been gone for long. Once a tick.
 pub(super) fn retire_linkless(world: &mut World) {
-    let Some(mesh) = world.get_resource::<Mesh>().cloned() else { return };
+    let Some(mesh) = world.get_resource::<Mesh>().cloned() else {
+        return;
+    };
     let clock = world.resource::<NetClock>();
     let now = clock.tick();
     let linger = world.resource::<MeshNodeConfig>().linger;
@@ -163,9 +238,14 @@ pub(super) fn retire_linkless(world: &mut World) {
         let Some(entity) = world.resource_mut::<MeshView>().players.remove(&player) else {
             continue;
         };
-        let Some(name) = world.get::<NetSlot>(entity).and_then(NetSlot::global) else { continue };
+        let Some(name) = world.get::<NetSlot>(entity).and_then(NetSlot::global) else {
+            continue;
+        };
         world.resource_mut::<Inboxes>().remove(player);
-        world.trigger(super::state::PlayerRetired { player, root: entity });
+        world.trigger(super::state::PlayerRetired {
+            player,
+            root: entity,
+        });
         world.flush();
         mesh.send(MeshCommand::Retire { roots: vec![name] });
         if let Ok(entity) = world.get_entity_mut(entity) {
@@ -177,7 +257,12 @@ pub(super) fn retire_linkless(world: &mut World) {
 /// Forgets where groups went, after a while.
 pub(super) fn forget_tombstones(mut view: ResMut<MeshView>, clock: Res<NetClock>) {
     let now = clock.tick();
-    if view.tombstones.values().any(|tombstone| tombstone.expires <= now) {
-        view.tombstones.retain(|_, tombstone| tombstone.expires > now);
+    if view
+        .tombstones
+        .values()
+        .any(|tombstone| tombstone.expires <= now)
+    {
+        view.tombstones
+            .retain(|_, tombstone| tombstone.expires > now);
     }
 }

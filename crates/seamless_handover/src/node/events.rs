@@ -1,32 +1,29 @@
 //! What the mesh tells the node, carried out in the world.
 
 use bevy::prelude::*;
-use seamless_authority::Terms;
-use seamless_mesh::{
-    directory::CellRecord,
-    protocol::{MeshCommand, MeshEvent},
-};
+use seamless_mesh::protocol::{MeshCommand, MeshEvent};
 use seamless_replication::{
     Admission, Names, NetClock, NetSlot, Peers, Slots,
     inputs::Inboxes,
     interest::View,
-    wire::{
-        CellId, GlobalEntity, HandoverId, PeerId, Term, frame::HandoverOffer, record::LeaveReason,
-    },
+    wire::{GlobalEntity, HandoverId, PeerId, frame::HandoverOffer, record::LeaveReason},
 };
 
 use super::{
     arrive::{Held, hold, settle},
+    cells,
     depart::{end_attempt, handed_over, reserved, resumed},
     plugin::MeshNodeConfig,
-    state::{CellOpened, Expected, MeshView, PlayerLogin},
+    state::{Expected, MeshView, PlayerLogin},
     terms::{drop_entity, set_term},
 };
 use crate::{geometry::BorderRules, port::Mesh};
 
 /// Carries out everything the mesh said since the last frame.
 pub(super) fn drive(world: &mut World) {
-    let Some(mesh) = world.get_resource::<Mesh>().cloned() else { return };
+    let Some(mesh) = world.get_resource::<Mesh>().cloned() else {
+        return;
+    };
     for event in mesh.poll() {
         on_event(world, &mesh, event);
     }
@@ -39,7 +36,9 @@ fn on_event(world: &mut World, mesh: &Mesh, event: MeshEvent) {
                 world.resource_mut::<Slots>().set_names(names);
             }
             let link = mesh.link().clone();
-            world.resource_mut::<NetClock>().follow(move || link.mesh_now());
+            world
+                .resource_mut::<NetClock>()
+                .follow(move || link.mesh_now());
             world.resource_mut::<Admission>().node = Some(node);
             let mut view = world.resource_mut::<MeshView>();
             view.node = Some(node);
@@ -48,21 +47,58 @@ fn on_event(world: &mut World, mesh: &Mesh, event: MeshEvent) {
             let cells = world.resource::<MeshNodeConfig>().cells.clone();
             mesh.send(MeshCommand::ClaimCells(cells));
         }
-        MeshEvent::CellsChanged(cells) => cells_changed(world, mesh, cells),
+        MeshEvent::CellsChanged(cells) => cells::changed(world, mesh, cells),
+        MeshEvent::Names { names, .. } => cells::open(world, &names),
         MeshEvent::NodesChanged(nodes) => world.resource_mut::<MeshView>().nodes = nodes,
-        MeshEvent::Reserved { handover, node, address, token, attached } => {
-            reserved(world, handover, HandoverOffer { handover, node, address, token }, attached);
+        MeshEvent::Reserved {
+            handover,
+            node,
+            address,
+            token,
+            attached,
+        } => {
+            reserved(
+                world,
+                handover,
+                HandoverOffer {
+                    handover,
+                    node,
+                    address,
+                    token,
+                },
+                attached,
+            );
         }
-        MeshEvent::Rejected { root, reason, retry_after } => {
-            *world.resource_mut::<MeshView>().counters.rejected.entry(reason).or_default() += 1;
+        MeshEvent::Rejected {
+            root,
+            reason,
+            retry_after,
+        } => {
+            *world
+                .resource_mut::<MeshView>()
+                .counters
+                .rejected
+                .entry(reason)
+                .or_default() += 1;
             end_attempt(world, root, Some(retry_after));
         }
         MeshEvent::HandedOver { handover, term, to } => handed_over(world, handover, term, to),
         MeshEvent::Resumed { handover, term } => resumed(world, handover, term),
-        MeshEvent::Expect { handover, manifest, viewpoint, .. } => {
+        MeshEvent::Expect {
+            handover,
+            manifest,
+            viewpoint,
+            ..
+        } => {
             let player = manifest.player;
-            let expected = Expected { manifest, viewpoint: Vec3::from_array(viewpoint) };
-            world.resource_mut::<MeshView>().expected.insert(handover, expected);
+            let expected = Expected {
+                manifest,
+                viewpoint: Vec3::from_array(viewpoint),
+            };
+            world
+                .resource_mut::<MeshView>()
+                .expected
+                .insert(handover, expected);
             if let Some(player) = player {
                 welcome_spectator(world, mesh, player, handover);
             }
@@ -87,7 +123,13 @@ fn on_event(world: &mut World, mesh: &Mesh, event: MeshEvent) {
         MeshEvent::Expelled => expelled(world),
         MeshEvent::Left => world.resource_mut::<MeshView>().left = true,
         MeshEvent::Health { ok, .. } => world.resource_mut::<MeshView>().healthy = ok,
-        MeshEvent::Login { request, player, root, term, cell } => {
+        MeshEvent::Login {
+            request,
+            player,
+            root,
+            term,
+            cell,
+        } => {
             world.trigger(PlayerLogin { player, root, cell });
             world.flush();
             let entity = world.resource::<Slots>().entity(root);
@@ -99,40 +141,11 @@ fn on_event(world: &mut World, mesh: &Mesh, event: MeshEvent) {
             } else {
                 tracing::error!(%player, %root, "nobody spawned the player");
             }
-            mesh.send(MeshCommand::SessionAnswer { request, accepted: entity.is_some() });
+            mesh.send(MeshCommand::SessionAnswer {
+                request,
+                accepted: entity.is_some(),
+            });
         }
-    }
-}
-
-/// A cell that is newly ours is opened once it is known what of it has a row.
-fn cells_changed(world: &mut World, mesh: &Mesh, cells: Vec<CellRecord>) {
-    let mut view = world.resource_mut::<MeshView>();
-    view.cells = cells.into_iter().map(|record| (record.cell, record)).collect();
-    let owned: Vec<CellId> =
-        view.cells.keys().copied().filter(|cell| view.owns(*cell)).collect();
-    view.open.retain(|cell| owned.contains(cell));
-    let news = owned.iter().any(|cell| !view.open.contains(cell));
-    let term = view.volatile_term();
-    world.insert_resource(Terms::Fixed(term));
-    if news {
-        let _ = mesh;
-        open_cells(world, &[]);
-    }
-}
-
-fn open_cells(world: &mut World, known: &[GlobalEntity]) {
-    let view = world.resource::<MeshView>();
-    let mut fresh: Vec<(CellId, Term)> = view
-        .cells
-        .values()
-        .filter(|record| view.owns(record.cell) && !view.open.contains(&record.cell))
-        .map(|record| (record.cell, record.term))
-        .collect();
-    fresh.sort_unstable();
-    for (cell, term) in fresh {
-        world.resource_mut::<MeshView>().open.insert(cell);
-        world.trigger(CellOpened { cell, term, known: known.to_vec() });
-        world.flush();
     }
 }
 
@@ -140,10 +153,16 @@ pub(super) fn set_fenced(world: &mut World, fenced: bool) {
     if world.resource::<MeshView>().fenced == fenced {
         return;
     }
-    world.resource_mut::<MeshView>().fenced = fenced;
+    let mut view = world.resource_mut::<MeshView>();
+    view.fenced = fenced;
+    let me = view.node;
+    let leaving = view.left || view.nodes.iter().any(|n| Some(n.node) == me && n.draining);
+    let alive = me.is_some() && !leaving;
     let mut time = world.resource_mut::<Time<Virtual>>();
     if fenced {
-        tracing::warn!("no sign of life of ours stands in the directory: nothing runs here");
+        if alive {
+            tracing::warn!("no sign of life of ours stands in the directory: nothing runs here");
+        }
         time.pause();
         // What this frame would have run is not run either.
         time.advance_by(std::time::Duration::ZERO);
@@ -193,7 +212,9 @@ pub(super) fn welcome_spectator(
     };
     let interest = world.resource::<BorderRules>().interest;
     let mut peers = world.resource_mut::<Peers>();
-    let Some(peer) = peers.by_id_mut(player) else { return };
+    let Some(peer) = peers.by_id_mut(player) else {
+        return;
+    };
     if peer.is_spectator() {
         peer.interest_mut().set_view(View::At(viewpoint, interest));
     }

@@ -2,6 +2,7 @@
 
 mod arrive;
 mod border;
+mod cells;
 mod checkpoint;
 mod depart;
 mod door;
@@ -13,6 +14,6 @@ mod terms;
 pub(crate) use plugin::register_shared;
 pub use plugin::{MeshNodeConfig, MeshNodePlugin, Stored, stager};
 pub use state::{
-    CellOpened, Crossing, GroupActivated, GroupDeparted, GroupFrozen, HandoverCounters, HandoverRoot, MeshView,
-    PlayerLogin, PlayerRetired, Tombstone,
+    CellClosed, CellOpened, Crossing, GroupActivated, GroupDeparted, GroupFrozen, HandoverCounters,
+    HandoverRoot, MeshView, PlayerLogin, PlayerRetired, Tombstone,
 };

@@ -8,8 +8,8 @@ use bevy::{
 };
 use seamless_mesh::protocol::Staged;
 use seamless_replication::{
-    Hosted, NetSlot, Registry, ReplicateAppExt, Replicated, ReplicationConfig,
-    ReplicationSystems, Slots,
+    Hosted, NetSlot, Registry, ReplicateAppExt, Replicated, ReplicationConfig, ReplicationSystems,
+    Slots,
     snapshot::stage,
     wire::{CellId, snapshot::WorldSnapshot},
 };
@@ -42,7 +42,11 @@ pub struct MeshNodeConfig {
 
 impl Default for MeshNodeConfig {
     fn default() -> Self {
-        Self { cells: Vec::new(), checkpoints_per_second: 5, linger: Duration::from_secs(30) }
+        Self {
+            cells: Vec::new(),
+            checkpoints_per_second: 5,
+            linger: Duration::from_secs(30),
+        }
     }
 }
 
@@ -117,7 +121,9 @@ impl Plugin for MeshNodePlugin {
 /// Before any tick of this frame: a process that was stopped for too long finds out here, before
 /// any event has reached it.
 fn hold_if_fenced(world: &mut World) {
-    let Some(mesh) = world.get_resource::<Mesh>() else { return };
+    let Some(mesh) = world.get_resource::<Mesh>() else {
+        return;
+    };
     let fenced = !mesh.link().may_simulate();
     events::set_fenced(world, fenced);
 }
@@ -127,7 +133,9 @@ fn hold_if_fenced(world: &mut World) {
 const KEEP_ALIVE_TICKS: u32 = 2;
 
 fn install_door(world: &mut World) {
-    if world.get_resource_ref::<Mesh>().is_some_and(|mesh| mesh.is_added())
+    if world
+        .get_resource_ref::<Mesh>()
+        .is_some_and(|mesh| mesh.is_added())
         && let Some(mesh) = world.get_resource::<Mesh>().cloned()
     {
         door::install(world, &mesh);
@@ -165,7 +173,9 @@ pub fn stager(app: &App) -> impl Fn(&[u8]) -> Result<Staged, String> + Send + Sy
     let registry = app.world().resource::<Registry>().clone();
     move |bytes: &[u8]| {
         let snapshot = WorldSnapshot::from_bytes(bytes).map_err(|error| error.to_string())?;
-        stage(&registry, &snapshot).map(Staged::new).map_err(|error| error.to_string())
+        stage(&registry, &snapshot)
+            .map(Staged::new)
+            .map_err(|error| error.to_string())
     }
 }
 

@@ -196,7 +196,10 @@ impl MeshView {
     /// The highest term of our cells: what entities without a row live under.
     #[must_use]
     pub fn volatile_term(&self) -> Term {
-        let ours = self.cells.values().filter(|record| Some(record.owner) == self.node);
+        let ours = self
+            .cells
+            .values()
+            .filter(|record| Some(record.owner) == self.node);
         ours.map(|record| record.term).max().unwrap_or_default()
     }
 }
@@ -213,6 +216,14 @@ pub struct CellOpened {
     pub term: Term,
     /// Names that are somewhere in the mesh already: do not spawn them again.
     pub known: Vec<GlobalEntity>,
+}
+
+/// A cell is ours no more. What of it had no row is gone already; what has one is handed over by
+/// and by.
+#[derive(Event, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CellClosed {
+    /// Which.
+    pub cell: CellId,
 }
 
 /// A new player: spawn it, with [`NetSlot::named`](seamless_replication::NetSlot::named) and

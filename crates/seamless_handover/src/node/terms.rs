@@ -12,20 +12,31 @@ use crate::group::members;
 
 /// Puts a root's group under a term, if that is higher.
 pub(super) fn set_term(world: &mut World, root: GlobalEntity, term: Term) {
-    let Some(entity) = world.resource::<Slots>().entity(root) else { return };
+    let Some(entity) = world.resource::<Slots>().entity(root) else {
+        return;
+    };
     for member in members(world, entity) {
         raise_term(world, member, term);
     }
-    let player = world.get::<HandoverRoot>(entity).and_then(|root| root.player);
+    let player = world
+        .get::<HandoverRoot>(entity)
+        .and_then(|root| root.player);
     if let Some(player) = player {
-        world.resource_mut::<Inboxes>().entry(player).raise_term(term);
+        world
+            .resource_mut::<Inboxes>()
+            .entry(player)
+            .raise_term(term);
     }
 }
 
 /// Puts one hosted entity under a term, if that is higher.
 pub(super) fn raise_term(world: &mut World, entity: Entity, term: Term) {
-    let Some(slot) = world.get::<NetSlot>(entity).copied() else { return };
-    let Some(mut tenure) = world.resource::<Slots>().tenure(&slot) else { return };
+    let Some(slot) = world.get::<NetSlot>(entity).copied() else {
+        return;
+    };
+    let Some(mut tenure) = world.resource::<Slots>().tenure(&slot) else {
+        return;
+    };
     if tenure.epoch.term >= term || world.get::<Hosted>(entity).is_none() {
         return;
     }
@@ -35,7 +46,9 @@ pub(super) fn raise_term(world: &mut World, entity: Entity, term: Term) {
         tenure.since = tenure.epoch;
     }
     if world.get::<Authority>(entity).is_some() {
-        world.entity_mut(entity).insert(Authority::of(true, &tenure));
+        world
+            .entity_mut(entity)
+            .insert(Authority::of(true, &tenure));
     } else {
         world.resource_mut::<Slots>().set_tenure(&slot, tenure);
     }
@@ -43,10 +56,14 @@ pub(super) fn raise_term(world: &mut World, entity: Entity, term: Term) {
 
 /// Takes an entity out of this world.
 pub(super) fn drop_entity(world: &mut World, name: GlobalEntity, reason: LeaveReason) {
-    let Some(entity) = world.resource::<Slots>().entity(name) else { return };
+    let Some(entity) = world.resource::<Slots>().entity(name) else {
+        return;
+    };
     // Children that stay must not be despawned with it.
-    let children: Vec<Entity> =
-        world.get::<Children>(entity).map(|c| c.iter().collect()).unwrap_or_default();
+    let children: Vec<Entity> = world
+        .get::<Children>(entity)
+        .map(|c| c.iter().collect())
+        .unwrap_or_default();
     for child in children {
         if world.get::<NetSlot>(child).is_some() {
             world.entity_mut(child).remove::<ChildOf>();
@@ -55,4 +72,3 @@ pub(super) fn drop_entity(world: &mut World, name: GlobalEntity, reason: LeaveRe
     world.resource_mut::<Slots>().leave_because(reason);
     world.despawn(entity);
 }
-

@@ -105,7 +105,7 @@ pub(crate) fn on_open(world: &mut World, link: LinkId) {
 }
 
 fn refuse(world: &mut World, peer: &mut Peer, reason: Refusal) {
-    tracing::warn!(link = %peer.link, %reason, "peer refused");
+    tracing::info!(link = %peer.link, %reason, "peer refused");
     peer.send_frame(Frame::Refused(reason.clone()));
     peer.state = PeerState::Ended;
     world.write_message(PeerRefused {
@@ -126,7 +126,7 @@ pub(crate) fn on_frame(world: &mut World, peer: &mut Peer, frame: Frame) -> Opti
             None
         }
         (LinkSide::ToServer, PeerState::Greeting, Frame::Refused(reason)) => {
-            tracing::warn!(link = %peer.link, %reason, "refused by the server");
+            tracing::debug!(link = %peer.link, %reason, "refused by the server");
             peer.state = PeerState::Ended;
             world.write_message(PeerRefused {
                 link: peer.link,
