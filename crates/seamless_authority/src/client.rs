@@ -3,10 +3,10 @@
 use bevy::{platform::collections::HashMap, prelude::*};
 use seamless_replication::{
     Authority, ControlReceived, Hosted, NetSlot, Peers, Slots,
-    migrate::{follow, written_version},
+    migrate::{follow, restore, written_version},
     transport::{LinkId, LinkSide},
     wire::{
-        Holder, RequestId,
+        Holder, RequestId, Term,
         control::{AuthorityAnswer, Control, DenyReason},
     },
 };
@@ -19,6 +19,18 @@ pub(crate) struct Asked {
     last: u32,
     open: HashMap<RequestId, Entity>,
     releases: Vec<Entity>,
+    /// Under which host's term each release was sent. A host that took the entity over meanwhile
+    /// may not know of it.
+    released: HashMap<Entity, Term>,
+}
+
+impl Asked {
+    /// The row came again while the release is under way: tells a new host of it.
+    pub(crate) fn still_releasing(&mut self, entity: Entity, term: Term) {
+        if self.released.get(&entity) != Some(&term) && !self.releases.contains(&entity) {
+            self.releases.push(entity);
+        }
+    }
 }
 
 /// Adds what a game does with authority to entity commands.
@@ -187,19 +199,43 @@ fn delegate(world: &mut World, entity: Entity) {
 /// After collect, before send: a release names the last row of this tick, so that the server can
 /// wait for it.
 pub(crate) fn send_releases(world: &mut World) {
+    if !world.resource::<Asked>().released.is_empty() {
+        world.resource_scope(|world, mut asked: Mut<Asked>| {
+            asked.released.retain(|entity, _| {
+                matches!(
+                    world.get::<AuthorityView>(*entity),
+                    Some(AuthorityView::Releasing(_))
+                )
+            });
+        });
+    }
     for entity in std::mem::take(&mut world.resource_mut::<Asked>().releases) {
+        let releasing = matches!(
+            world.get::<AuthorityView>(entity),
+            Some(AuthorityView::Releasing(_))
+        );
+        if !releasing {
+            continue;
+        }
         let Some((link, slot)) = source(world, entity) else {
+            // Nobody tells of it at present: whoever does next hears of the release.
+            world.resource_mut::<Asked>().releases.push(entity);
             continue;
         };
         let (Some(global), Some(authority)) = (slot.global(), world.get::<Authority>(entity))
         else {
             continue;
         };
+        let epoch = authority.epoch;
         let control = Control::AuthorityRelease {
             entity: global,
-            epoch: authority.epoch,
+            epoch,
             last: written_version(world, &slot),
         };
+        world
+            .resource_mut::<Asked>()
+            .released
+            .insert(entity, epoch.term);
         if let Some(peer) = world.resource_mut::<Peers>().get_mut(link)
             && let Err(error) = peer.send_control(&control)
         {
@@ -273,6 +309,11 @@ fn heard_answer(world: &mut World, entity: Entity, request: RequestId, answer: A
             (after, Some(reason))
         }
     };
+    let slot = world.get::<NetSlot>(entity).copied();
+    if let Some(slot) = slot.filter(|_| reason.is_some()) {
+        // What was written here in hope of a grant goes.
+        restore(world, &slot);
+    }
     let mut commands = world.commands();
     view::enter(&mut commands.entity(entity), before, after, reason);
     world.flush();

@@ -20,6 +20,8 @@ use crate::{
 #[derive(Resource, Default)]
 pub struct Pending {
     releases: Vec<Release>,
+    /// Requests of clients for what they are just giving back.
+    after_release: Vec<(LinkId, PeerId, RequestId, GlobalEntity)>,
     /// Items about frozen entities, with their senders: whoever hosts the entity after the freeze
     /// goes on with them.
     deferred: Vec<(PeerId, LinkId, Control)>,
@@ -28,6 +30,7 @@ pub struct Pending {
     second: u32,
 }
 
+/// A release whose last row has not arrived.
 struct Release {
     link: LinkId,
     peer: PeerId,
@@ -113,22 +116,47 @@ pub(crate) fn hear(world: &mut World, received: &ControlReceived) {
             epoch,
             last,
         } => {
-            let clock = world.resource::<NetClock>();
-            let deadline = clock.tick().plus(u32::from(clock.rate()) * 2);
-            let release = Release {
-                link,
-                peer,
-                entity,
-                epoch,
-                last: last.unwrap_or_default(),
-                deadline,
-            };
-            world.resource_mut::<Pending>().releases.push(release);
+            let last = last.unwrap_or_default();
+            hear_release(world, (link, peer), entity, epoch, last);
         }
         Control::Delegate { entity } => hear_delegate(world, (link, peer), *entity),
         &Control::Migrated { entity, baseline } => confirmed(world, link, entity, baseline),
         _ => {}
     }
+}
+
+/// Notes a release until its last row is there. One outside the tenure says nothing, so no more
+/// wait than a client holds entities.
+fn hear_release(
+    world: &mut World,
+    (link, peer): (LinkId, PeerId),
+    entity: GlobalEntity,
+    epoch: Epoch,
+    last: u32,
+) {
+    let slots = world.resource::<Slots>();
+    let holds = slots
+        .entity(entity)
+        .and_then(|entity| world.get::<NetSlot>(entity))
+        .and_then(|slot| slots.tenure(slot))
+        .is_some_and(|tenure| tenure.admits_holder(peer, epoch));
+    if !holds {
+        return;
+    }
+    let clock = world.resource::<NetClock>();
+    let deadline = clock.tick().plus(u32::from(clock.rate()) * 2);
+    let mut pending = world.resource_mut::<Pending>();
+    pending
+        .releases
+        .retain(|release| (release.peer, release.entity) != (peer, entity));
+    pending.releases.push(Release {
+        link,
+        peer,
+        entity,
+        epoch,
+        last,
+        deadline,
+    });
 }
 
 fn hear_request(
@@ -137,6 +165,16 @@ fn hear_request(
     request: RequestId,
     global: GlobalEntity,
 ) {
+    let mut pending = world.resource_mut::<Pending>();
+    let gives_back = pending
+        .releases
+        .iter()
+        .any(|release| (release.peer, release.entity) == (peer, global));
+    if gives_back {
+        // In the order in which the client said it.
+        pending.after_release.push((link, peer, request, global));
+        return;
+    }
     let entity = world.resource::<Slots>().entity(global);
     if let Some(entity) = entity
         && world.get::<Frozen>(entity).is_some()
@@ -283,8 +321,7 @@ pub(crate) fn finish_releases(world: &mut World) {
                 .push((peer, link, control));
             continue;
         }
-        let arrived = release.last == 0
-            || has_arrived(world.resource::<Peers>(), release.link, &slot, release.last);
+        let arrived = release.last == 0 || has_arrived(world, release.link, &slot, release.last);
         if !arrived && now < release.deadline {
             waiting.push(release);
             continue;
@@ -297,6 +334,10 @@ pub(crate) fn finish_releases(world: &mut World) {
     let mut pending = world.resource_mut::<Pending>();
     waiting.append(&mut pending.releases);
     pending.releases = waiting;
+    // Those whose release is still waiting are put back.
+    for (link, peer, request, entity) in std::mem::take(&mut pending.after_release) {
+        hear_request(world, (link, peer), request, entity);
+    }
 }
 
 /// Goes on with items that came while an entity was frozen, here or on the node it came from.

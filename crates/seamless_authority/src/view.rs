@@ -9,7 +9,7 @@ use seamless_replication::{
     wire::{Epoch, Holder, PeerId, RequestId, control::DenyReason},
 };
 
-use crate::holder::LossReason;
+use crate::{client::Asked, holder::LossReason};
 
 /// A client's view of an entity that can be lent.
 #[derive(Component, Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -86,6 +86,7 @@ pub(crate) fn follow_row(
     event: On<Insert, Authority>,
     entities: Query<(&Authority, Option<&AuthorityView>)>,
     peers: Res<Peers>,
+    mut asked: ResMut<Asked>,
     mut commands: Commands,
 ) {
     let entity = event.entity;
@@ -100,12 +101,11 @@ pub(crate) fn follow_row(
     }
     let Some(me) = peers.me() else { return };
     let before = view.copied().unwrap_or_default();
-    enter(
-        &mut commands.entity(entity),
-        view.copied(),
-        derive(before, authority, me),
-        None,
-    );
+    let after = derive(before, authority, me);
+    if matches!(after, AuthorityView::Releasing(_)) {
+        asked.still_releasing(entity, authority.epoch.term);
+    }
+    enter(&mut commands.entity(entity), view.copied(), after, None);
 }
 
 /// Puts the entity into a view and tells of it. `reason`: of a denied request.

@@ -293,11 +293,33 @@ pub fn written_version(world: &World, slot: &NetSlot) -> Option<u32> {
         .map(|(version, _)| version.0)
 }
 
-/// Server: whether the holder's row with this number, or a later one, has arrived over `link`.
+/// Server: whether the holder's row with this number, or a later one, has arrived over `link` in
+/// its present tenure.
 #[must_use]
-pub fn has_arrived(peers: &Peers, link: LinkId, slot: &NetSlot, version: u32) -> bool {
-    peers
+pub fn has_arrived(world: &World, link: LinkId, slot: &NetSlot, version: u32) -> bool {
+    let Some(tenure) = world.resource::<Slots>().tenure(slot) else {
+        return false;
+    };
+    world
+        .resource::<Peers>()
         .get(link)
         .and_then(|peer| peer.receiver.table.get(Allocator::Local, slot.index))
+        .filter(|held| !held.is_of_before(tenure.since))
         .is_some_and(|held| !Version(version).is_newer_than(held.ring.last()))
+}
+
+/// Shows a remote entity again as its host told of it last, over whatever was written here.
+pub fn restore(world: &mut World, slot: &NetSlot) {
+    let told = world
+        .resource::<Slots>()
+        .get(slot.index)
+        .map(|slot| (slot.role, slot.remote_name));
+    let Some((Role::Remote { source: Some(link) }, Some(name))) = told else {
+        return;
+    };
+    let Some(mut peer) = world.resource_mut::<Peers>().map.remove(&link) else {
+        return;
+    };
+    apply::reapply(world, &mut peer, name);
+    world.resource_mut::<Peers>().map.insert(link, peer);
 }

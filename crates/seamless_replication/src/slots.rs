@@ -136,6 +136,8 @@ pub struct Slots {
     pub(crate) departed: Vec<Departed>,
     /// Slots whose row must be made anew: taken, renamed, fence changed, component removed.
     pub(crate) touched: Vec<u32>,
+    /// Slots whose holder changed: what the former one told of them is of no more use.
+    pub(crate) relent: Vec<u32>,
     /// Slots whose role or holder changed, so that other links may have to be told.
     pub(crate) rerouted: Vec<u32>,
     next_reason: Option<LeaveReason>,
@@ -237,6 +239,7 @@ impl Slots {
             self.touched.push(slot.index);
             if holder_changed {
                 self.rerouted.push(slot.index);
+                self.relent.push(slot.index);
             }
         }
     }

@@ -144,6 +144,7 @@ fn apply_newest(world: &mut World, peer: &mut Peer, allocator: Allocator, index:
     };
 
     let local = world.resource::<Slots>().index_of(global);
+    let fresh = local.is_none();
     let entity = match local {
         None => match spawn(world, peer, global, tenure, name) {
             Some(entity) => entity,
@@ -163,7 +164,8 @@ fn apply_newest(world: &mut World, peer: &mut Peer, allocator: Allocator, index:
     let Some(slot) = peer.receiver.table.get_mut(allocator, index) else {
         return Outcome::NotKept;
     };
-    let part = if holder_me {
+    // What we hold is ours to write, once we have it at all.
+    let part = if holder_me && !fresh {
         Part::HostWrites
     } else {
         Part::All
@@ -349,7 +351,9 @@ fn holder_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow, part: Part)
         peer.receiver.counters.fenced += 1;
         return Outcome::NotKept;
     };
-    let generation = slots.get(index).map_or(0, |slot| slot.generation);
+    let (generation, since) = slots.get(index).map_or_else(Default::default, |slot| {
+        (slot.generation, slot.tenure.since)
+    });
     let registry = world.resource::<Registry>().clone();
     let foreign = part != Part::All && {
         let sets = &world.resource::<Rows>().sets;
@@ -366,10 +370,10 @@ fn holder_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow, part: Part)
     }
     let receiver = &mut peer.receiver;
     let table = &mut receiver.table;
-    if table
-        .get(Allocator::Local, index)
-        .is_some_and(|slot| slot.newest.is_some() && slot.generation != generation)
-    {
+    // Another tenure is another stream: its versions may count from elsewhere.
+    if table.get(Allocator::Local, index).is_some_and(|slot| {
+        slot.newest.is_some() && (slot.generation != generation || slot.is_of_before(since))
+    }) {
         table.begin_life(Allocator::Local, index);
     }
     table.keep(parsed);
@@ -660,6 +664,7 @@ pub(crate) fn change_role(world: &mut World, entity: Entity, role: Role, tenure:
         }
         slots.touched.push(net_slot.index);
         slots.rerouted.push(net_slot.index);
+        slots.relent.push(net_slot.index);
     }
     let hosted = role == Role::Host;
     let mut entity = world.entity_mut(entity);

@@ -13,6 +13,8 @@ mod table;
 pub(crate) use parse::{ParseContext, ParseError, ParsedRow, parse, parse_big_row};
 pub(crate) use table::{Redirect, RemoteTable};
 
+use std::collections::VecDeque;
+
 use crate::peer::{acks::Received, control::ControlIn};
 use seamless_wire::Tick;
 
@@ -25,6 +27,9 @@ pub(crate) struct Receiver {
     /// The newest tick that the peer sent.
     pub(crate) tick: Tick,
     pub(crate) counters: ReceiveCounters,
+    /// Slots of ours that the peer held, and when what it wrote of them is forgotten. Not at once:
+    /// a datagram with a late record must still be readable for what else is in it.
+    pub(crate) retired: VecDeque<(Tick, u32)>,
 }
 
 /// Counted since the link stands.

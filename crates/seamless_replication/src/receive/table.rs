@@ -1,7 +1,7 @@
 //! What a peer told us of its entities, by their short names.
 
 use bevy::{platform::collections::HashMap, prelude::Entity};
-use seamless_wire::{Allocator, GlobalEntity, Tick, WireId, record::Version};
+use seamless_wire::{Allocator, Epoch, GlobalEntity, Tick, WireId, record::Version};
 
 use super::ParsedRow;
 use crate::rows::{Ring, Row};
@@ -24,6 +24,15 @@ pub(crate) struct RemoteSlot {
     pub(crate) shown: Option<Row>,
     /// We hold the entity: of its components only those that the host writes are shown.
     pub(crate) held: bool,
+}
+
+impl RemoteSlot {
+    /// Whether all that is kept was written before the tenure that began at `since`.
+    pub(crate) fn is_of_before(&self, since: Epoch) -> bool {
+        self.ring
+            .newest()
+            .is_none_or(|kept| kept.row.tenure.epoch < since)
+    }
 }
 
 /// An old name that now means one of our own.
@@ -63,6 +72,7 @@ impl RemoteTable {
     pub(crate) fn migrate(&mut self, index: u32, redirect: Redirect) {
         if let Some(mut slot) = self.slots.remove(&(Allocator::Peer, index)) {
             slot.generation = redirect.slot_generation;
+            self.forget(Allocator::Local, redirect.slot);
             self.slots.insert((Allocator::Local, redirect.slot), slot);
         }
         self.redirects.insert(index, redirect);
@@ -182,6 +192,14 @@ impl RemoteTable {
         slot.shown = None;
         let entity = slot.entity.take();
         entity.filter(|_| std::mem::take(&mut slot.live))
+    }
+
+    /// Forgets a name of ours: only its holder's writes were kept under it, and those of an ended
+    /// tenure are fenced.
+    pub(crate) fn forget(&mut self, allocator: Allocator, index: u32) {
+        if let Some(slot) = self.slots.remove(&(allocator, index)) {
+            self.bytes -= slot.ring.bytes();
+        }
     }
 
     /// Names that stand for entities.

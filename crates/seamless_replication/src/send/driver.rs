@@ -2,7 +2,7 @@
 
 use bevy::prelude::*;
 use seamless_transport::{LinkSide, Links};
-use seamless_wire::{MAX_DATAGRAM, frame::Frame, packet::SectionKind};
+use seamless_wire::{Allocator, Holder, MAX_DATAGRAM, frame::Frame, packet::SectionKind};
 
 use super::{Outgoing, PackContext, pack::ExtraContent};
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     plugin::ReplicationConfig,
     registry::Registry,
     rows::Rows,
-    slots::Slots,
+    slots::{Role, Slots},
     stats::{EncodeTotals, ReplicationStats},
 };
 
@@ -124,16 +124,53 @@ pub(crate) fn send(
     stats.send_time = started.elapsed();
 }
 
-/// Tells peers of slots that were left in this tick, and forgets the slots' rows.
+/// How long what a holder wrote is kept after its tenure, in seconds.
+const RETIRE_SECONDS: u32 = 2;
+
+/// Tells peers of slots that were left in this tick, and forgets the slots' rows, and those of
+/// holders that are not any more.
 pub(crate) fn depart(
     mut peers: ResMut<Peers>,
     mut slots: ResMut<Slots>,
     mut rows: ResMut<Rows>,
     mut positions: ResMut<crate::interest::Positions>,
+    clock: Res<NetClock>,
 ) {
     for departed in std::mem::take(&mut slots.departed) {
         peers.slot_departed(departed.slot, departed.reason);
         rows.clear(departed.slot);
         positions.clear(departed.slot);
+        slots.relent.push(departed.slot);
+    }
+    let due = clock.tick().plus(RETIRE_SECONDS * u32::from(clock.rate()));
+    let relent = std::mem::take(&mut slots.relent);
+    for peer in peers
+        .iter_mut()
+        .filter(|peer| peer.side == LinkSide::ToClient)
+    {
+        let receiver = &mut peer.receiver;
+        for &slot in &relent {
+            if receiver.table.get(Allocator::Local, slot).is_some() {
+                receiver.retired.push_back((due, slot));
+            }
+        }
+        while receiver
+            .retired
+            .front()
+            .is_some_and(|(due, _)| *due <= clock.tick())
+        {
+            let Some((_, slot)) = receiver.retired.pop_front() else {
+                break;
+            };
+            let held = slots.get(slot).is_some_and(|slot| {
+                slot.role == Role::Host
+                    && peer
+                        .id
+                        .is_some_and(|id| slot.tenure.holder == Holder::Peer(id))
+            });
+            if !held {
+                receiver.table.forget(Allocator::Local, slot);
+            }
+        }
     }
 }

@@ -135,6 +135,13 @@ impl Sender {
                     let Some((projection, id)) = (context.route)(slot) else {
                         continue;
                     };
+                    // An echo is left out only for a holder that has the values.
+                    let projection = match (projection, state.projection) {
+                        (Projection::HostOnly, Projection::Full) if state.acked.is_none() => {
+                            Projection::Full
+                        }
+                        (projection, _) => projection,
+                    };
                     if state.projection != projection {
                         // A part of what the peer has in full can be told against that; anything
                         // else begins anew. So who loses authority gets the whole row.
