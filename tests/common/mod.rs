@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses some of it")]
 
+pub mod authority;
+
 use bevy::prelude::*;
 use seamless_replication::{
     NetSlot, Peers, ReplicateAppExt, Replicated, ReplicationStats, Slots,

@@ -1,0 +1,91 @@
+//! What tests of lending do again and again.
+
+use bevy::prelude::*;
+use seamless_authority::{
+    AuthorityCommandsExt, AuthorityDenied, AuthorityGranted, AuthorityLost, AuthorityView,
+    LossReason,
+};
+use seamless_replication::{
+    NetSlot, Slots,
+    wire::{Holder, control::DenyReason},
+};
+use seamless_testkit::{AppId, Cluster, Weather};
+
+use super::{Place, command, get};
+
+/// An event of the client's view.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Event {
+    Granted(Entity),
+    Denied(Entity, DenyReason),
+    Lost(Entity, Option<LossReason>),
+}
+
+#[derive(Resource, Default)]
+struct Heard(Vec<Event>);
+
+/// Registers the components, and writes down what a client hears.
+pub fn lending(app: &mut App) {
+    super::register(app);
+    app.init_resource::<Heard>()
+        .add_observer(|event: On<AuthorityGranted>, mut heard: ResMut<Heard>| {
+            heard.0.push(Event::Granted(event.entity));
+        })
+        .add_observer(|event: On<AuthorityDenied>, mut heard: ResMut<Heard>| {
+            heard.0.push(Event::Denied(event.entity, event.reason));
+        })
+        .add_observer(|event: On<AuthorityLost>, mut heard: ResMut<Heard>| {
+            heard.0.push(Event::Lost(event.entity, event.reason));
+        });
+}
+
+/// What a client heard since the last call.
+pub fn heard(cluster: &mut Cluster, client: AppId) -> Vec<Event> {
+    std::mem::take(&mut cluster.world(client).resource_mut::<Heard>().0)
+}
+
+/// How a client sees authority over an entity.
+pub fn view(cluster: &mut Cluster, client: AppId, entity: Entity) -> Option<AuthorityView> {
+    get(cluster, client, entity)
+}
+
+/// Who holds an entity, by what an app knows.
+pub fn holder(cluster: &mut Cluster, app: AppId, entity: Entity) -> Option<Holder> {
+    let world = cluster.world(app);
+    let slot = world.get::<NetSlot>(entity)?;
+    Some(world.resource::<Slots>().tenure(slot)?.holder)
+}
+
+/// A client asks and gets it.
+pub fn grab(cluster: &mut Cluster, client: AppId, entity: Entity) {
+    command(cluster, client, entity, |e| {
+        e.request_authority();
+    });
+    cluster.run_until("granted", 300, |cluster| {
+        view(cluster, client, entity) == Some(AuthorityView::Granted)
+    });
+}
+
+/// Writes a place.
+pub fn move_to(cluster: &mut Cluster, app: AppId, entity: Entity, x: f32) {
+    let world = cluster.world(app);
+    world.get_mut::<Place>(entity).expect("it has a place").0 = x;
+}
+
+/// Reads a place.
+pub fn at(cluster: &mut Cluster, app: AppId, entity: Entity) -> Option<f32> {
+    get::<Place>(cluster, app, entity).map(|place| place.0)
+}
+
+/// Waits until an app sees an entity at a place.
+pub fn wait_at(cluster: &mut Cluster, app: AppId, entity: Entity, x: f32) {
+    cluster.run_until(&format!("it is seen at {x}"), 300, |cluster| {
+        at(cluster, app, entity) == Some(x)
+    });
+}
+
+/// Seeds and weathers: 0, 5 and 30 % loss, with duplicates and disorder.
+pub fn weathers() -> impl Iterator<Item = (u64, Weather)> {
+    let losses = [0.0, 0.05, 0.3];
+    (0..9).map(move |n| (n as u64, Weather::lossy(losses[n % 3])))
+}
