@@ -1,0 +1,45 @@
+//! Numbers that both ends must agree on: what one writes, the other must take.
+
+use seamless_wire::{
+    GlobalEntity, MAX_DATAGRAM, WIRE_VERSION, WireId, codec, control, packet, record, schema,
+    snapshot, ticket,
+};
+
+use crate::support::assert_number;
+
+#[test]
+fn limits_are_those_of_the_page() {
+    for (what, now, pinned) in [
+        ("the version", WIRE_VERSION.into(), 1),
+        ("bytes of a datagram", MAX_DATAGRAM as u64, 1190),
+        ("the mark", packet::STATE_MARK.into(), 0x80),
+        ("acks in a datagram", packet::MAX_ACK_BITS.into(), 1024),
+        ("inputs in a datagram", packet::MAX_INPUTS.into(), 32),
+        ("bytes of an input", packet::MAX_INPUT_BYTES as u64, 128),
+        ("items in a datagram", control::MAX_ITEMS as u64, 256),
+        ("bytes of an item", control::MAX_ITEM_BYTES as u64, 256),
+        ("components of a row", record::MAX_COMPONENTS as u64, 64),
+        ("age of a baseline", record::MAX_BASELINE_AGE.into(), 32),
+        ("leaves in a datagram", record::Leave::MAX as u64, 1024),
+        ("short names", WireId::MAX_INDEX.into(), 1 << 20),
+        (
+            "blocks of names",
+            GlobalEntity::MAX_BLOCK.into(),
+            (1 << 24) - 1,
+        ),
+        ("bits of a counter", GlobalEntity::COUNTER_BITS.into(), 40),
+        ("bytes of a value", codec::MAX_VALUE as u64, 1 << 20),
+        ("elements for nothing", codec::FREE_ELEMENTS as u64, 4096),
+        ("levels of a value", codec::MAX_DEPTH.into(), 128),
+        ("descriptors", schema::MAX_DESCRIPTORS as u64, 4096),
+        ("bytes of a path", schema::MAX_PATH as u64, 512),
+        (
+            "bytes of a snapshot",
+            snapshot::MAX_SNAPSHOT as u64,
+            64 << 20,
+        ),
+        ("bytes of a ticket", ticket::TICKET_BYTES as u64, 256),
+    ] {
+        assert_number(now, pinned, what);
+    }
+}
