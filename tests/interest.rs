@@ -1,0 +1,278 @@
+//! Who sees what: regions, scopes, subscriptions and exceptions, left and entered in any order on
+//! any network.
+
+mod common;
+
+use bevy::prelude::*;
+use common::{Label, Place, find, me, name, pair, ready, register, wait_for};
+use seamless_replication::{
+    NetSlot, Peers, Replicated, ReplicationConfig,
+    interest::{InterestAppExt, InterestGrid, PeerInterest, ToolScopeId, ToolScopes, View},
+    wire::{
+        GlobalEntity,
+        control::{Control, Subscription},
+    },
+};
+use seamless_testkit::{AppId, Cluster, Rng, Weather};
+
+fn setup(app: &mut App) {
+    register(app);
+    app.interest_position::<Place>(|place| Vec3::new(place.0, place.1, place.2))
+        .insert_resource(InterestGrid {
+            region: 10.0,
+            hysteresis: 1.0,
+        });
+}
+
+fn look(cluster: &mut Cluster, [server, client]: [AppId; 2], f: impl FnOnce(&mut PeerInterest)) {
+    let id = me(cluster, client);
+    let mut peers = cluster.world(server).resource_mut::<Peers>();
+    f(peers.by_id_mut(id).expect("it is linked").interest_mut());
+}
+
+fn spawn_at(cluster: &mut Cluster, server: AppId, x: f32) -> (Entity, GlobalEntity) {
+    let bundle = (Replicated, Place(x, 0.0, 5.0));
+    let entity = cluster.world(server).spawn(bundle).id();
+    (entity, name(cluster, server, entity))
+}
+
+fn sees(cluster: &mut Cluster, client: AppId, name: GlobalEntity) -> bool {
+    find(cluster, client, name).is_some()
+}
+
+fn wait_until(cluster: &mut Cluster, client: AppId, name: GlobalEntity, seen: bool) {
+    cluster.run_until(&format!("seen: {seen}"), 300, |cluster| {
+        sees(cluster, client, name) == seen
+    });
+}
+
+#[test]
+fn what_is_far_away_is_not_told() {
+    let (mut cluster, apps) = pair(1, Weather::near(), setup);
+    let [server, client] = apps;
+    look(&mut cluster, apps, |interest| {
+        interest.set_view(View::At(Vec3::new(5.0, 0.0, 5.0), 15.0));
+    });
+    let near = spawn_at(&mut cluster, server, 12.0).1;
+    let far = spawn_at(&mut cluster, server, 300.0).1;
+    let placeless = cluster
+        .world(server)
+        .spawn((Replicated, Label("sky".into())))
+        .id();
+    let placeless = name(&mut cluster, server, placeless);
+    cluster.run(30);
+    assert!(sees(&mut cluster, client, near));
+    assert!(sees(&mut cluster, client, placeless), "it has no place");
+    assert!(!sees(&mut cluster, client, far));
+}
+
+#[test]
+fn what_walks_into_sight_comes_and_what_walks_out_goes() {
+    for loss in [0.0, 0.3] {
+        let (mut cluster, apps) = pair(2, Weather::lossy(loss), setup);
+        let [server, client] = apps;
+        look(&mut cluster, apps, |interest| {
+            interest.set_view(View::At(Vec3::new(5.0, 0.0, 5.0), 15.0));
+        });
+        let (walker, walker_name) = spawn_at(&mut cluster, server, 100.0);
+        cluster.run(30);
+        for x in [12.0, 200.0, 0.0, -200.0] {
+            common::authority::move_to(&mut cluster, server, walker, x);
+            wait_until(&mut cluster, client, walker_name, x.abs() < 50.0);
+        }
+    }
+}
+
+#[test]
+fn a_view_around_an_entity_goes_with_it() {
+    let (mut cluster, apps) = pair(3, Weather::lossy(0.05), setup);
+    let [server, client] = apps;
+    let (player, player_name) = spawn_at(&mut cluster, server, 5.0);
+    let tree = spawn_at(&mut cluster, server, 205.0).1;
+    look(&mut cluster, apps, |interest| {
+        interest.set_view(View::Around(player, 20.0));
+    });
+    wait_until(&mut cluster, client, player_name, true);
+    cluster.run(20);
+    assert!(!sees(&mut cluster, client, tree));
+    common::authority::move_to(&mut cluster, server, player, 200.0);
+    wait_until(&mut cluster, client, tree, true);
+    assert!(sees(&mut cluster, client, player_name), "all the way");
+}
+
+#[test]
+fn what_stands_on_an_edge_does_not_come_and_go() {
+    let (mut cluster, apps) = pair(4, Weather::clear(), setup);
+    let [server, client] = apps;
+    look(&mut cluster, apps, |interest| {
+        interest.set_view(View::At(Vec3::new(5.0, 0.0, 5.0), 9.0));
+    });
+    let (walker, walker_name) = spawn_at(&mut cluster, server, 19.0);
+    wait_until(&mut cluster, client, walker_name, true);
+    for x in [20.5, 19.5, 20.8, 19.0, 20.9] {
+        common::authority::move_to(&mut cluster, server, walker, x);
+        cluster.run(5);
+        assert!(sees(&mut cluster, client, walker_name), "at {x}");
+    }
+    common::authority::move_to(&mut cluster, server, walker, 21.5);
+    wait_until(&mut cluster, client, walker_name, false);
+}
+
+#[test]
+fn a_scope_is_told_to_those_who_are_in_it() {
+    let mut cluster = Cluster::new(5, setup);
+    cluster.set_weather(Weather::lossy(0.3));
+    let server = cluster.server();
+    let clients = [cluster.client(server), cluster.client(server)];
+    for client in clients {
+        ready(&mut cluster, client);
+    }
+    let red = ToolScopeId(7);
+    let bundle = (Replicated, Label("red".into()), ToolScopes(vec![red]));
+    let flag = cluster.world(server).spawn(bundle).id();
+    let flag_name = name(&mut cluster, server, flag);
+    look(&mut cluster, [server, clients[0]], |i| i.subscribe(red));
+    wait_until(&mut cluster, clients[0], flag_name, true);
+    cluster.run(30);
+    assert!(!sees(&mut cluster, clients[1], flag_name));
+    // Everybody's, then another scope's.
+    cluster
+        .world(server)
+        .entity_mut(flag)
+        .remove::<ToolScopes>();
+    wait_until(&mut cluster, clients[1], flag_name, true);
+    let blue = ToolScopes(vec![ToolScopeId(8)]);
+    cluster.world(server).entity_mut(flag).insert(blue);
+    for client in clients {
+        wait_until(&mut cluster, client, flag_name, false);
+    }
+}
+
+#[test]
+fn a_client_chooses_its_scopes_itself_where_it_may() {
+    for allowed in [true, false] {
+        let (mut cluster, [server, client]) = pair(6, Weather::lossy(0.3), setup);
+        let mut config = cluster.world(server).resource_mut::<ReplicationConfig>();
+        config.client_scopes = allowed;
+        let bundle = (
+            Replicated,
+            Label("map".into()),
+            ToolScopes(vec![ToolScopeId(3)]),
+        );
+        let map = cluster.world(server).spawn(bundle).id();
+        let map = name(&mut cluster, server, map);
+        let subscribe = |cluster: &mut Cluster, enter: Vec<u32>, leave: Vec<u32>| {
+            let mut peers = cluster.world(client).resource_mut::<Peers>();
+            let peer = peers.iter_mut().next().expect("a link");
+            let item = Control::Subscribe(Subscription { enter, leave });
+            peer.send_control(&item).expect("room");
+        };
+        subscribe(&mut cluster, vec![3], vec![]);
+        cluster.run(60);
+        assert_eq!(sees(&mut cluster, client, map), allowed);
+        subscribe(&mut cluster, vec![], vec![3]);
+        cluster.run(60);
+        assert!(!sees(&mut cluster, client, map));
+    }
+}
+
+#[test]
+fn an_exception_stands_above_place_and_scope_and_can_be_taken_back() {
+    let (mut cluster, apps) = pair(7, Weather::lossy(0.05), setup);
+    let [server, client] = apps;
+    look(&mut cluster, apps, |interest| {
+        interest.set_view(View::Nothing)
+    });
+    let (boss, boss_name) = spawn_at(&mut cluster, server, 500.0);
+    cluster.run(10);
+    let slot = *cluster.world(server).get::<NetSlot>(boss).expect("named");
+    for (exception, seen) in [(Some(true), true), (None, false), (Some(true), true)] {
+        look(&mut cluster, apps, |i| i.except(&slot, exception));
+        wait_until(&mut cluster, client, boss_name, seen);
+    }
+    look(&mut cluster, apps, |interest| {
+        interest.set_view(View::Everything);
+        interest.except(&slot, Some(false));
+    });
+    wait_until(&mut cluster, client, boss_name, false);
+}
+
+#[test]
+fn an_exception_does_not_pass_to_the_next_entity_in_the_slot() {
+    let (mut cluster, apps) = pair(8, Weather::near(), setup);
+    let [server, client] = apps;
+    let first = spawn_at(&mut cluster, server, 0.0).0;
+    let slot = *cluster.world(server).get::<NetSlot>(first).expect("named");
+    look(&mut cluster, apps, |i| i.except(&slot, Some(false)));
+    cluster.run(5);
+    cluster.world(server).despawn(first);
+    cluster.run(2);
+    let second = spawn_at(&mut cluster, server, 0.0).1;
+    wait_for(&mut cluster, client, second);
+}
+
+#[test]
+fn leaving_and_entering_in_any_order_ends_with_what_is_in_sight() {
+    for seed in 0..16 {
+        let loss = [0.05, 0.3][seed as usize % 2];
+        let (mut cluster, apps) = pair(seed, Weather::lossy(loss), setup);
+        let [server, client] = apps;
+        let mut rng = Rng::new(seed);
+        let mut all: Vec<(Entity, GlobalEntity)> = (0..12)
+            .map(|x| spawn_at(&mut cluster, server, x as f32 * 10.0))
+            .collect();
+        for _ in 0..120 {
+            let at = rng.below(all.len());
+            let x = rng.below(120) as f32;
+            match rng.below(6) {
+                0 | 1 => look(&mut cluster, apps, |interest| {
+                    interest.set_view(View::At(Vec3::new(x, 0.0, 5.0), 15.0));
+                }),
+                2 => look(&mut cluster, apps, |i| i.set_view(View::Nothing)),
+                3 => {
+                    cluster.world(server).despawn(all[at].0);
+                    all[at] = spawn_at(&mut cluster, server, x);
+                }
+                4 => {
+                    let scopes = ToolScopes(vec![ToolScopeId(rng.below(2) as u32)]);
+                    let mut entity = cluster.world(server).entity_mut(all[at].0);
+                    entity.insert(scopes);
+                    let scope = ToolScopeId(rng.below(2) as u32);
+                    let enter = rng.chance(0.6);
+                    look(&mut cluster, apps, |interest| {
+                        if enter {
+                            interest.subscribe(scope);
+                        } else {
+                            interest.unsubscribe(scope);
+                        }
+                    });
+                }
+                _ => common::authority::move_to(&mut cluster, server, all[at].0, x),
+            }
+            cluster.step();
+        }
+        // At rest: what is near and in scope, and nothing else. An empty list is everybody's.
+        look(&mut cluster, apps, |interest| {
+            interest.set_view(View::At(Vec3::new(45.0, 0.0, 5.0), 15.0));
+            interest.subscribe(ToolScopeId(0));
+            interest.unsubscribe(ToolScopeId(1));
+        });
+        // Well inside a region each, so that no edge is near.
+        for (n, (entity, _)) in all.iter().enumerate() {
+            common::authority::move_to(&mut cluster, server, *entity, n as f32 * 10.0 + 5.0);
+        }
+        cluster.run(240);
+        for (n, (entity, name)) in all.into_iter().enumerate() {
+            let scopes = cluster.world(server).get::<ToolScopes>(entity);
+            let in_scope = scopes.is_none_or(|s| s.0.contains(&ToolScopeId(0)));
+            let near = (2..=6).contains(&n);
+            let want = near && in_scope;
+            assert_eq!(sees(&mut cluster, client, name), want, "{n}, seed {seed}");
+            if want {
+                let there = find(&mut cluster, client, name).expect("seen");
+                let place = common::get::<Place>(&mut cluster, client, there);
+                assert_eq!(place.map(|p| p.0), Some(n as f32 * 10.0 + 5.0));
+            }
+        }
+    }
+}

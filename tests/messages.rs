@@ -1,0 +1,301 @@
+//! Typed messages both ways, and inputs, over bad networks.
+
+mod common;
+
+use bevy::{ecs::entity::MapEntities, prelude::*};
+use common::{Place, find, me, name, pair, ready, spawn_on, wait_for};
+use seamless_replication::{
+    NetSlot, Peers, Replicated,
+    inputs::{InputAppExt, InputOutbox, LocalInputs, PlayerInputs},
+    messages::{Delivery, Direction, FromPeer, MessageAppExt, Target, ToPeers},
+    wire::PeerId,
+};
+use seamless_testkit::{AppId, Cluster, Weather};
+use serde::{Deserialize, Serialize};
+
+/// In order and once.
+#[derive(TypePath, Serialize, Deserialize, MapEntities, Clone, PartialEq, Debug)]
+struct Order(u32);
+
+/// Perhaps.
+#[derive(TypePath, Serialize, Deserialize, MapEntities, Clone, PartialEq, Debug)]
+struct Hint(u32);
+
+/// Speaks of an entity.
+#[derive(TypePath, Serialize, Deserialize, MapEntities, Clone, PartialEq, Debug)]
+struct Look(#[entities] Entity);
+
+/// The same, without a promise to arrive.
+#[derive(TypePath, Serialize, Deserialize, MapEntities, Clone, PartialEq, Debug)]
+struct Glance(#[entities] Entity);
+
+/// Only servers say it.
+#[derive(TypePath, Serialize, Deserialize, MapEntities, Clone, PartialEq, Debug)]
+struct Decree(u32);
+
+#[derive(TypePath, Serialize, Deserialize, Clone, Copy, PartialEq, Debug)]
+struct Press(u32);
+
+/// Everything that came, in the order in which it came.
+#[derive(Resource, Default)]
+struct Got {
+    orders: Vec<(PeerId, u32)>,
+    hints: Vec<u32>,
+    looks: Vec<(Entity, bool)>,
+    decrees: usize,
+    inputs: Vec<(PeerId, u32, u32)>,
+}
+
+fn setup(app: &mut App) {
+    common::register(app);
+    app.net_message::<Order>(Direction::Both, Delivery::Reliable)
+        .net_message::<Hint>(Direction::Both, Delivery::Unreliable)
+        .net_message::<Look>(Direction::Both, Delivery::Reliable)
+        .net_message::<Glance>(Direction::Both, Delivery::Unreliable)
+        .net_message::<Decree>(Direction::ToClients, Delivery::Reliable)
+        .player_input::<Press>()
+        .init_resource::<Got>()
+        .add_systems(Update, listen)
+        .add_systems(FixedUpdate, apply);
+}
+
+fn listen(
+    mut got: ResMut<Got>,
+    mut orders: MessageReader<FromPeer<Order>>,
+    mut hints: MessageReader<FromPeer<Hint>>,
+    mut looks: MessageReader<FromPeer<Look>>,
+    mut glances: MessageReader<FromPeer<Glance>>,
+    mut decrees: MessageReader<FromPeer<Decree>>,
+) {
+    got.orders
+        .extend(orders.read().map(|m| (m.peer, m.message.0)));
+    got.hints.extend(hints.read().map(|m| m.message.0));
+    got.looks
+        .extend(looks.read().map(|m| (m.message.0, m.unresolved)));
+    got.looks
+        .extend(glances.read().map(|m| (m.message.0, m.unresolved)));
+    got.decrees += decrees.read().count();
+}
+
+/// A server applies the inputs of all its clients.
+fn apply(peers: Res<Peers>, mut inputs: PlayerInputs<Press>, mut got: ResMut<Got>) {
+    if peers.me().is_some() {
+        return;
+    }
+    for peer in peers.iter().filter_map(|peer| peer.id()) {
+        for (seq, Press(what)) in inputs.due(peer) {
+            got.inputs.push((peer, seq.0, what));
+        }
+    }
+}
+
+fn say<M: Clone + Send + Sync + 'static>(
+    cluster: &mut Cluster,
+    app: AppId,
+    to: Target,
+    message: M,
+) {
+    cluster.world(app).write_message(ToPeers { to, message });
+}
+
+fn got(cluster: &mut Cluster, app: AppId) -> Mut<'_, Got> {
+    cluster.world(app).resource_mut::<Got>()
+}
+
+/// Two losses and a few seeds each.
+fn bad_weather() -> impl Iterator<Item = (u64, Weather)> {
+    (0..6).map(|n| (n, Weather::lossy(if n % 2 == 0 { 0.05 } else { 0.3 })))
+}
+
+#[test]
+fn reliable_messages_come_once_and_in_order_both_ways() {
+    for (seed, weather) in bad_weather() {
+        let (mut cluster, [server, client]) = pair(seed, weather, setup);
+        let me = me(&mut cluster, client);
+        for n in 0..60 {
+            say(&mut cluster, client, Target::Server, Order(n));
+            say(&mut cluster, server, Target::Peer(me), Order(1000 + n));
+            cluster.step();
+        }
+        cluster.run(240);
+        let want = |first: u32| (first..first + 60).map(|n| (me, n)).collect::<Vec<_>>();
+        assert_eq!(got(&mut cluster, server).orders, want(0), "seed {seed}");
+        assert_eq!(got(&mut cluster, client).orders, want(1000), "seed {seed}");
+    }
+}
+
+#[test]
+fn unreliable_messages_come_at_most_once_and_mostly() {
+    for (seed, weather) in bad_weather() {
+        let (mut cluster, [server, client]) = pair(seed, weather, setup);
+        for n in 0..100 {
+            say(&mut cluster, client, Target::Server, Hint(n));
+            say(&mut cluster, server, Target::All, Hint(n));
+            cluster.step();
+        }
+        cluster.run(60);
+        for app in [server, client] {
+            let mut hints = std::mem::take(&mut got(&mut cluster, app).hints);
+            let came = hints.len();
+            hints.sort_unstable();
+            hints.dedup();
+            assert_eq!(hints.len(), came, "none came twice, seed {seed}");
+            assert!(came >= 50, "{came} of 100, seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn a_message_finds_its_addressees_and_nobody_else() {
+    let mut cluster = Cluster::new(1, setup);
+    let server = cluster.server();
+    let clients = [(); 3].map(|()| cluster.client(server));
+    for client in clients {
+        ready(&mut cluster, client);
+    }
+    let first = me(&mut cluster, clients[0]);
+    say(&mut cluster, server, Target::All, Order(1));
+    say(&mut cluster, server, Target::Peer(first), Order(2));
+    say(&mut cluster, server, Target::AllExcept(first), Order(3));
+    say(&mut cluster, clients[1], Target::All, Order(4));
+    cluster.run(20);
+    let heard = clients.map(|client| {
+        let orders = &got(&mut cluster, client).orders;
+        orders.iter().map(|(_, n)| *n).collect::<Vec<_>>()
+    });
+    assert_eq!(heard, [vec![1, 2], vec![1, 3], vec![1, 3]]);
+    assert_eq!(
+        got(&mut cluster, server).orders,
+        [],
+        "a client has one server"
+    );
+}
+
+#[test]
+fn a_message_cannot_go_against_its_direction() {
+    let (mut cluster, [server, client]) = pair(1, Weather::near(), setup);
+    say(&mut cluster, client, Target::Server, Decree(1));
+    say(&mut cluster, server, Target::All, Decree(2));
+    cluster.run(20);
+    assert_eq!(got(&mut cluster, server).decrees, 0);
+    assert_eq!(got(&mut cluster, client).decrees, 1);
+}
+
+#[test]
+fn a_reference_means_the_same_entity_on_the_other_side() {
+    for (seed, weather) in bad_weather() {
+        let (mut cluster, apps) = pair(seed, weather, setup);
+        let [server, client] = apps;
+        // So that ids differ on the two sides.
+        cluster.world(client).spawn_empty();
+        let [crate_, there] = spawn_on(&mut cluster, apps, Place::default());
+        say(&mut cluster, client, Target::Server, Look(there));
+        say(&mut cluster, server, Target::All, Look(crate_));
+        cluster.run(120);
+        assert_eq!(got(&mut cluster, server).looks, [(crate_, false)]);
+        assert_eq!(got(&mut cluster, client).looks, [(there, false)]);
+    }
+}
+
+#[test]
+fn a_message_waits_for_the_entity_that_it_speaks_of() {
+    for seed in 0..4 {
+        let (mut cluster, [server, client]) = pair(seed, Weather::lossy(0.05), setup);
+        // Many, so that rows take a few ticks and messages overtake them.
+        let crates: Vec<Entity> = (0..3000)
+            .map(|n| {
+                let place = Place(n as f32, 0.5, 0.25);
+                cluster.world(server).spawn((Replicated, place)).id()
+            })
+            .collect();
+        let last = crates[2999];
+        let name = name(&mut cluster, server, last);
+        say(&mut cluster, server, Target::All, Look(last));
+        cluster.run_until("it is heard", 300, |cluster| {
+            !got(cluster, client).looks.is_empty()
+        });
+        let there = find(&mut cluster, client, name).expect("heard when it is there");
+        assert_eq!(
+            got(&mut cluster, client).looks,
+            [(there, false)],
+            "seed {seed}"
+        );
+    }
+}
+
+#[test]
+fn a_message_about_what_never_comes_is_delivered_flagged_after_a_second() {
+    let (mut cluster, [server, client]) = pair(1, Weather::near(), setup);
+    let hidden = cluster
+        .world(server)
+        .spawn((Replicated, Place::default()))
+        .id();
+    let world = cluster.world(server);
+    let slot = *world.get::<NetSlot>(hidden).expect("on the network");
+    for peer in world.resource_mut::<Peers>().iter_mut() {
+        peer.interest_mut().except(&slot, Some(false));
+    }
+    say(&mut cluster, server, Target::All, Look(hidden));
+    say(&mut cluster, server, Target::All, Glance(hidden));
+    cluster.run(25);
+    assert_eq!(got(&mut cluster, client).looks, []);
+    cluster.run(15);
+    let flagged = (Entity::PLACEHOLDER, true);
+    assert_eq!(got(&mut cluster, client).looks, [flagged, flagged]);
+}
+
+#[test]
+fn a_client_may_speak_of_its_own_new_entity() {
+    for (seed, weather) in bad_weather() {
+        let (mut cluster, [server, client]) = pair(seed, weather, setup);
+        let own = cluster
+            .world(client)
+            .spawn((Replicated, Place::default()))
+            .id();
+        let name = name(&mut cluster, client, own);
+        say(&mut cluster, client, Target::Server, Look(own));
+        let there = wait_for(&mut cluster, server, name);
+        cluster.run(120);
+        assert_eq!(
+            got(&mut cluster, server).looks,
+            [(there, false)],
+            "seed {seed}"
+        );
+    }
+}
+
+#[test]
+fn inputs_are_applied_once_and_in_order() {
+    for (seed, weather) in bad_weather() {
+        let mut cluster = Cluster::new(seed, |app| {
+            setup(app);
+            let press = |mut inputs: LocalInputs<Press>, peers: Res<Peers>| {
+                let next = inputs.newest().0 + 1;
+                if peers.me().is_some() && next <= 200 {
+                    inputs.push(&Press(next * 10));
+                }
+            };
+            app.add_systems(FixedPreUpdate, press);
+        });
+        cluster.set_weather(weather);
+        let server = cluster.server();
+        let clients = [cluster.client(server), cluster.client(server)];
+        cluster.run_until("all are acknowledged", 600, |cluster| {
+            clients.iter().all(|client| {
+                let outbox = cluster.world(*client).resource::<InputOutbox>();
+                outbox.newest().0 == 200 && outbox.unacked() == 0
+            })
+        });
+        for client in clients {
+            let me = me(&mut cluster, client);
+            let applied: Vec<_> = got(&mut cluster, server)
+                .inputs
+                .iter()
+                .filter(|(peer, ..)| *peer == me)
+                .map(|(_, seq, what)| (*seq, *what))
+                .collect();
+            let want: Vec<_> = (1..=200).map(|n| (n, n * 10)).collect();
+            assert_eq!(applied, want, "seed {seed}");
+        }
+    }
+}
