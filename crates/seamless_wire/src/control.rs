@@ -216,10 +216,11 @@ pub struct NumberedItem<'a> {
     pub bytes: &'a [u8],
 }
 
-/// Bits that one item takes in a section at most.
+/// Bits that one item takes in a section at most: the largest gap of numbers, the largest length,
+/// the bytes.
 #[must_use]
 pub const fn item_bits(bytes: usize) -> usize {
-    16 + 16 + bytes * 8
+    33 + 13 + bytes * 8
 }
 
 /// Writes a section's body. Numbers must ascend; at most [`MAX_ITEMS`].
@@ -284,6 +285,26 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn no_item_takes_more_bits_than_are_set_aside_for_it() {
+        let longest = [7; MAX_ITEM_BYTES];
+        let at = |seq| NumberedItem {
+            seq: ControlSeq(seq),
+            bytes: &longest,
+        };
+        let written = |items: &[NumberedItem<'_>]| {
+            let mut w = BitWriter::new();
+            write_section(&mut w, items);
+            w.bit_len()
+        };
+        let far = 6 + 1 + u64::from(u16::MAX);
+        // The count takes as many bits for three items as for two.
+        let two = written(&[at(5), at(6)]);
+        let three = written(&[at(5), at(6), at(far)]);
+        assert_eq!(three - two, item_bits(MAX_ITEM_BYTES));
+        assert!(two <= 4 + 2 * item_bits(MAX_ITEM_BYTES));
+    }
 
     proptest! {
         #[test]

@@ -1,7 +1,7 @@
 //! Rows outside a connection: handover state, checkpoints, save files.
 //!
 //! A [`WorldSnapshot`] is a list of whole rows, named by [`GlobalEntity`] and type id, so that it
-//! can be read by a build that registered its types in another order. [`chunks`](into_chunks)
+//! can be read by a build that registered its types in another order. [`WorldSnapshot::into_chunks`]
 //! cuts its bytes into pieces of a size the carrier likes; a [`Compressor`] may squeeze them.
 
 use serde::{Deserialize, Serialize};
