@@ -17,7 +17,7 @@ use crate::{
 /// Largest encoding of one item, in bytes.
 pub const MAX_ITEM_BYTES: usize = 256;
 
-/// Most items in one datagram.
+/// Most items in one section.
 pub const MAX_ITEMS: usize = 256;
 
 /// Number of an item on one link and in one direction; widened from 16 bits by the receiver.

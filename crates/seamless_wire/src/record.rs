@@ -370,7 +370,7 @@ pub struct Leave {
 }
 
 impl Leave {
-    /// Most leaves in one datagram; the reader's bound.
+    /// Most leaves in one section; the reader's bound.
     pub const MAX: usize = 1024;
 
     /// Writes one leave of a section's list.
