@@ -387,11 +387,14 @@ fn holder_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow, part: Part)
         receiver.counters.stale += 1;
         return Outcome::Kept;
     }
-    slot.newest = Some(tick);
+    // A holder that came again over another link counts its ticks anew.
+    let first = slot.newest.replace(tick).is_none();
     {
         let mut slots = world.resource_mut::<Slots>();
         match slots.get_mut(index) {
-            Some(entry) if tick > entry.newest || entry.newest == Tick(0) => entry.newest = tick,
+            Some(entry) if first || tick > entry.newest || entry.newest == Tick(0) => {
+                entry.newest = tick;
+            }
             _ => return Outcome::Kept,
         }
     }
