@@ -55,6 +55,15 @@ impl Names {
         }
     }
 
+    /// Whether a name is still to be minted here: nobody can have been lent it.
+    pub(crate) fn holds(&self, name: GlobalEntity) -> bool {
+        self.ranges.iter().any(|&(next, count)| {
+            name.to_bits()
+                .checked_sub(next)
+                .is_some_and(|ahead| ahead < u64::from(count))
+        })
+    }
+
     /// Takes `count` names at once, to lend them on.
     pub fn lend(&mut self, count: u32) -> Option<(GlobalEntity, u32)> {
         let (next, left) = self.ranges.iter_mut().find(|(_, left)| *left >= count)?;

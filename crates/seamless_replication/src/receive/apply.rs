@@ -288,6 +288,11 @@ fn spawn(
             peer.receiver.counters.refused += 1;
             return None;
         }
+        if world.resource::<Slots>().names.holds(global) {
+            // It would take the name away from an entity of ours that is still to come.
+            peer.receiver.counters.fenced += 1;
+            return None;
+        }
     }
     // What a client says of the fence of its own entity is a stamp, not a fact.
     let tenure = if from_client {
