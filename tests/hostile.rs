@@ -12,6 +12,7 @@ use common::{
 use seamless_authority::{AuthorityCommandsExt, AuthorityPolicy, Delegated};
 use seamless_replication::{
     NetClock, NetSlot, Peers, Registry, Replicated, ReplicationConfig, ReplicationStats,
+    snapshot::{stage, take_snapshot},
     stats::LinkStats,
     transport::{Channel, Links},
     wire::{
@@ -692,4 +693,46 @@ fn a_client_cannot_make_the_server_keep_more_than_its_share() {
     assert!(count(&mut scene) <= 31, "{}", count(&mut scene));
     assert!(scene.counted().refused.over_bounds > 0);
     scene.check(9);
+}
+
+#[test]
+fn nothing_of_what_a_client_spawned_under_anothers_name_stays_when_the_true_one_comes() {
+    let mut scene = scene(10);
+    let server = scene.server;
+    let name = GlobalEntity::new(40, 40).expect("legal");
+    let mut forger = scene.possess();
+    let label = scene.component("common::Label");
+    let value = encoded(&Label("evil".into()));
+    let id = (1000, 0);
+    let bytes = forger.record(
+        Allocator::Local,
+        id,
+        name,
+        Tenure::default(),
+        (label, &value),
+    );
+    scene.send(bytes.clone());
+    let usurper = find(&mut scene.cluster, server, name);
+    assert!(
+        usurper.is_some(),
+        "it cannot be known that the name is another's"
+    );
+    // The true one comes from another node.
+    let world = scene.cluster.world(server);
+    let mut snapshot = take_snapshot(world, &[scene.entities[1]]).expect("it encodes");
+    snapshot.rows[0].entity = name;
+    let staged = stage(world.resource::<Registry>(), &snapshot).expect("it decodes");
+    let heir = staged.spawn(world, |_, tenure| tenure)[0];
+    let bytes = forger.record(
+        Allocator::Local,
+        id,
+        name,
+        Tenure::default(),
+        (label, &value),
+    );
+    scene.send(bytes);
+    assert_eq!(find(&mut scene.cluster, server, name), Some(heir));
+    assert_eq!(common::get::<Label>(&mut scene.cluster, server, heir), None);
+    assert_eq!(at(&mut scene.cluster, server, heir), Some(1.0));
+    settle(&mut scene.cluster, server, &[scene.honest]);
 }

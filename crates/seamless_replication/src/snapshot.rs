@@ -148,7 +148,17 @@ impl StagedSnapshot {
 
 /// The entity that is to carry a name: one that is here, one that is reserved, or a new one.
 fn place(world: &mut World, name: GlobalEntity) -> Entity {
-    if let Some(present) = world.resource::<Slots>().entity(name) {
+    let slots = world.resource::<Slots>();
+    let present = slots.entity(name).map(|entity| {
+        let owner = world
+            .get::<NetSlot>(entity)
+            .and_then(|slot| slots.owner(slot));
+        (entity, owner)
+    });
+    if let Some((usurper, Some(_))) = present {
+        // A client spawned something under a name that was never lent to it.
+        world.despawn(usurper);
+    } else if let Some((present, None)) = present {
         let tenure = Tenure::default();
         crate::receive::apply::change_role(world, present, crate::Role::Host, tenure);
         return present;

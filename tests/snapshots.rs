@@ -1,0 +1,251 @@
+//! A world is saved and loaded: into a fresh world it comes out equal.
+
+mod common;
+
+use bevy::prelude::*;
+use common::{
+    Health, Label, Place, Stunned, Target, differences, find, get, name, ready, register, seen,
+    settle,
+};
+use seamless_authority::{AuthorityCommandsExt, Delegated};
+use seamless_replication::{
+    NetSlot, Registry, ReplicateAppExt, Replicated, Slots,
+    snapshot::{stage, take_snapshot},
+    wire::{
+        WireError,
+        snapshot::{Compressor, Plain, SnapshotAssembler, WorldSnapshot},
+    },
+};
+use seamless_testkit::{AppId, Cluster, Rng, Weather};
+use serde::{Deserialize, Serialize};
+
+/// Players never see it; it must not be lost.
+#[derive(Component, TypePath, Serialize, Deserialize, Clone, PartialEq, Debug)]
+struct Countdown(u32);
+
+fn setup(app: &mut App) {
+    register(app);
+    app.keep::<Countdown>();
+}
+
+fn everything(world: &mut World) -> Vec<Entity> {
+    let mut query = world.query_filtered::<(Entity, &NetSlot), With<Replicated>>();
+    let mut all: Vec<(Entity, NetSlot)> = query.iter(world).map(|(e, slot)| (e, *slot)).collect();
+    all.sort_by_key(|(_, slot)| slot.global());
+    all.into_iter().map(|(entity, _)| entity).collect()
+}
+
+/// A server with a world that refers to itself in circles.
+fn saved() -> (Cluster, AppId, WorldSnapshot) {
+    let mut cluster = Cluster::new(1, setup);
+    let server = cluster.server();
+    let world = cluster.world(server);
+    let all: Vec<Entity> = (0..50u32)
+        .map(|n| {
+            let place = Place(n as f32, 0.5, -1.0);
+            let mut entity = world.spawn((Replicated, place, Countdown(1000 - n)));
+            if n % 2 == 0 {
+                entity.insert(Label("page".repeat(n as usize)));
+            }
+            if n % 3 == 0 {
+                entity.insert((Health(n), Stunned(n as u8)));
+            }
+            entity.id()
+        })
+        .collect();
+    for (n, entity) in all.iter().enumerate() {
+        world.entity_mut(*entity).insert(Target(all[(n + 7) % 50]));
+    }
+    cluster.run(3);
+    let world = cluster.world(server);
+    let all = everything(world);
+    let snapshot = take_snapshot(world, &all).expect("it encodes");
+    assert_eq!(snapshot.rows.len(), 50);
+    (cluster, server, snapshot)
+}
+
+fn load(cluster: &mut Cluster, server: AppId, snapshot: &WorldSnapshot) -> Vec<Entity> {
+    let world = cluster.world(server);
+    let staged = stage(world.resource::<Registry>(), snapshot).expect("it decodes");
+    staged.spawn(world, |_, tenure| tenure)
+}
+
+#[test]
+fn what_was_saved_is_loaded_into_a_fresh_world_and_is_equal() {
+    let (mut old, server, snapshot) = saved();
+    let bytes = snapshot.to_bytes().expect("it encodes");
+    let read = WorldSnapshot::from_bytes(&bytes).expect("it decodes");
+    assert_eq!(read, snapshot);
+
+    let mut new = Cluster::new(2, setup);
+    new.set_weather(Weather::lossy(0.1));
+    let fresh = new.server();
+    // So that local ids are others than in the old world.
+    (0..17).for_each(|_| drop(new.world(fresh).spawn_empty()));
+    let client = new.client(fresh);
+    ready(&mut new, client);
+    let loaded = load(&mut new, fresh, &read);
+    assert_eq!(
+        differences(&seen(&mut new, fresh), &seen(&mut old, server)),
+        None
+    );
+    for entity in loaded {
+        let name = name(&mut new, fresh, entity);
+        let original = find(&mut old, server, name).expect("same names");
+        let countdown = get::<Countdown>(&mut old, server, original);
+        assert_eq!(
+            get(&mut new, fresh, entity),
+            countdown,
+            "kept, though not replicated"
+        );
+    }
+    settle(&mut new, fresh, &[client]);
+    let world = new.world(fresh);
+    let all = everything(world);
+    let again = take_snapshot(world, &all).expect("it encodes");
+    assert_eq!(again.rows, snapshot.rows, "and saves to the same");
+}
+
+#[test]
+fn a_snapshot_of_the_same_world_is_the_same_bytes() {
+    let [first, second] = [(); 2].map(|()| saved().2.to_bytes().expect("it encodes"));
+    assert_eq!(first, second);
+}
+
+#[test]
+fn loading_over_what_is_there_keeps_the_entity_and_its_fence_is_the_callers() {
+    let (mut cluster, server, snapshot) = saved();
+    let world = cluster.world(server);
+    let all = everything(world);
+    for &entity in &all {
+        world.entity_mut(entity).insert(Place(-1.0, -1.0, -1.0));
+    }
+    cluster.run(2);
+    let world = cluster.world(server);
+    let staged = stage(world.resource::<Registry>(), &snapshot).expect("it decodes");
+    let mut terms = 100;
+    let loaded = staged.spawn(world, |_, mut tenure| {
+        terms += 1;
+        tenure.rehost(seamless_replication::wire::Term(terms));
+        tenure
+    });
+    assert_eq!(loaded, all, "the same entities");
+    cluster.run(2);
+    let slot = *cluster
+        .world(server)
+        .get::<NetSlot>(loaded[0])
+        .expect("named");
+    let tenure = cluster.world(server).resource::<Slots>().tenure(&slot);
+    assert_eq!(tenure.expect("there").epoch.term.0, 101);
+    assert_eq!(
+        get(&mut cluster, server, loaded[3]),
+        Some(Place(3.0, 0.5, -1.0))
+    );
+}
+
+#[test]
+fn who_held_an_entity_holds_it_in_the_loaded_world() {
+    let mut cluster = Cluster::new(3, setup);
+    let server = cluster.server();
+    let client = cluster.client(server);
+    ready(&mut cluster, client);
+    let bundle = (Replicated, Delegated, Place::default());
+    let crate_ = cluster.world(server).spawn(bundle).id();
+    cluster.run(5);
+    let me = common::me(&mut cluster, client);
+    common::command(&mut cluster, server, crate_, |e| {
+        e.give_authority(me);
+    });
+    let before = common::authority::holder(&mut cluster, server, crate_);
+    let snapshot = take_snapshot(cluster.world(server), &[crate_]).expect("it encodes");
+    let mut new = Cluster::new(4, setup);
+    let fresh = new.server();
+    let loaded = load(&mut new, fresh, &snapshot);
+    new.run(3);
+    assert_eq!(
+        common::authority::holder(&mut new, fresh, loaded[0]),
+        before
+    );
+}
+
+/// Turns runs of a byte into a count and the byte.
+struct Runs;
+
+impl Compressor for Runs {
+    fn id(&self) -> u8 {
+        9
+    }
+
+    fn compress(&self, input: &[u8], out: &mut Vec<u8>) {
+        for run in input.chunk_by(|a, b| a == b) {
+            for piece in run.chunks(255) {
+                out.extend([piece.len() as u8, piece[0]]);
+            }
+        }
+    }
+
+    fn decompress(&self, input: &[u8], max: usize, out: &mut Vec<u8>) -> Result<(), WireError> {
+        for pair in input.chunks(2) {
+            let &[count, byte] = pair else {
+                return Err(WireError::Payload("half a run".into()));
+            };
+            if out.len() + usize::from(count) > max {
+                return Err(WireError::Payload("too long".into()));
+            }
+            out.extend(std::iter::repeat_n(byte, count.into()));
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn chunks_come_together_in_any_order_whatever_squeezed_them() {
+    let (_, _, snapshot) = saved();
+    let mut rng = Rng::new(1);
+    for size in [100, 1000, 1 << 20] {
+        for compressor in [&Plain as &dyn Compressor, &Runs] {
+            let mut chunks = snapshot.into_chunks(size, compressor).expect("it encodes");
+            for at in (1..chunks.len()).rev() {
+                chunks.swap(at, rng.below(at + 1));
+            }
+            let mut whole = None;
+            let mut assembler = SnapshotAssembler::default();
+            for chunk in chunks {
+                assert_eq!(whole, None, "not before the last");
+                whole = assembler.push(&chunk, compressor).expect("ours");
+            }
+            assert_eq!(whole.as_ref(), Some(&snapshot), "{size}");
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_with_a_component_that_nobody_knows_is_refused_as_a_whole() {
+    let (_, _, snapshot) = saved();
+    let mut cluster = Cluster::new(2, register);
+    let server = cluster.server();
+    let world = cluster.world(server);
+    assert!(stage(world.resource::<Registry>(), &snapshot).is_err());
+    assert_eq!(seen(&mut cluster, server), []);
+}
+
+#[test]
+fn a_damaged_snapshot_is_an_error_or_another_snapshot_but_no_panic() {
+    let (mut cluster, server, snapshot) = saved();
+    let bytes = snapshot.to_bytes().expect("it encodes");
+    let registry = cluster.world(server).resource::<Registry>().clone();
+    let mut rng = Rng::new(1);
+    let mut errors = 0;
+    for _ in 0..500 {
+        let mut damaged = bytes.clone();
+        if rng.chance(0.3) {
+            damaged.truncate(rng.below(bytes.len()));
+        } else {
+            let at = rng.below(bytes.len());
+            damaged[at] ^= 1 << rng.below(8);
+        }
+        let read = WorldSnapshot::from_bytes(&damaged);
+        errors += usize::from(read.and_then(|s| stage(&registry, &s).map(drop)).is_err());
+    }
+    assert!(errors > 150, "{errors}");
+}
