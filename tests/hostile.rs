@@ -11,14 +11,15 @@ use common::{
 };
 use seamless_authority::{AuthorityCommandsExt, AuthorityPolicy, Delegated};
 use seamless_replication::{
-    NetClock, NetSlot, Peers, Registry, Replicated, ReplicationConfig, ReplicationStats,
+    NetClock, NetSlot, Peers, Registry, ReplicateAppExt, Replicated, ReplicationConfig,
+    ReplicationStats, Slots,
     snapshot::{stage, take_snapshot},
     stats::LinkStats,
     transport::{Channel, Links},
     wire::{
         Allocator, BitWriter, Epoch, GlobalEntity, Holder, PacketSeq, PeerId, RequestId, Tenure,
         Term, Tick, WireId, codec,
-        control::{AuthorityAnswer, Control, DenyReason},
+        control::{AuthorityAnswer, Control, DenyReason, Subscription},
         delta,
         frame::{BigRow, Frame},
         packet::{AckBits, SectionKind, StateHeader},
@@ -26,6 +27,7 @@ use seamless_replication::{
     },
 };
 use seamless_testkit::{AppId, Cluster, Fate, Parcel, Rng, Way, Weather, Wire};
+use serde::{Deserialize, Serialize};
 
 /// Unreadable datagrams that a link bears, with room to spare.
 const BEARABLE: usize = 200;
@@ -735,4 +737,135 @@ fn nothing_of_what_a_client_spawned_under_anothers_name_stays_when_the_true_one_
     assert_eq!(common::get::<Label>(&mut scene.cluster, server, heir), None);
     assert_eq!(at(&mut scene.cluster, server, heir), Some(1.0));
     settle(&mut scene.cluster, server, &[scene.honest]);
+}
+
+#[test]
+fn a_client_cannot_use_up_the_servers_names() {
+    let mut scene = scene(11);
+    let left = |scene: &mut Scene| {
+        let slots = scene.cluster.world(scene.server).resource::<Slots>();
+        slots.names_left()
+    };
+    let before = left(&mut scene);
+    for _ in 0..60 {
+        let mut peers = scene.cluster.world(scene.hostile).resource_mut::<Peers>();
+        let peer = peers.iter_mut().next().expect("a link");
+        for _ in 0..200 {
+            peer.send_control(&Control::MoreNames).expect("room");
+        }
+        scene.cluster.step();
+    }
+    scene.cluster.run(20);
+    let gone = before - left(&mut scene);
+    assert!(
+        (1..=1024).contains(&gone),
+        "{gone} in less than three seconds"
+    );
+}
+
+#[test]
+fn a_client_that_spawns_a_lot_is_never_long_without_names() {
+    let mut scene = scene(12);
+    let client = scene.hostile;
+    for _ in 0..300 {
+        let world = scene.cluster.world(client);
+        let new: Vec<Entity> = (0..4)
+            .map(|_| world.spawn((Replicated, Place::default())).id())
+            .collect();
+        scene.cluster.step();
+        let named = new.iter().filter(|entity| {
+            let slot = scene.cluster.world(client).get::<NetSlot>(**entity);
+            slot.is_some_and(|slot| slot.global().is_some())
+        });
+        assert_eq!(named.count(), 4);
+        for entity in new {
+            scene.cluster.world(client).despawn(entity);
+        }
+    }
+}
+
+#[test]
+fn a_client_cannot_make_the_server_keep_scopes_without_end() {
+    let mut scene = scene(13);
+    let id = me(&mut scene.cluster, scene.hostile);
+    for n in 0..100u32 {
+        let mut peers = scene.cluster.world(scene.hostile).resource_mut::<Peers>();
+        let peer = peers.iter_mut().next().expect("a link");
+        let enter = (n * 40..n * 40 + 40).collect();
+        let leave = Vec::new();
+        let item = Control::Subscribe(Subscription { enter, leave });
+        peer.send_control(&item).expect("room");
+        scene.cluster.step();
+    }
+    scene.cluster.run(20);
+    let mut peers = scene.cluster.world(scene.server).resource_mut::<Peers>();
+    let interest = peers.by_id_mut(id).expect("linked").interest_mut();
+    assert_eq!(interest.scopes().len(), 1024);
+}
+
+/// One of many small components, so that there are many sets of them.
+#[derive(Component, TypePath, Serialize, Deserialize, Clone, PartialEq, Debug)]
+struct Mark<const N: usize>(u8);
+
+fn marks(app: &mut App) {
+    common::register(app);
+    app.replicate::<Mark<0>>();
+    app.replicate::<Mark<1>>();
+    app.replicate::<Mark<2>>();
+    app.replicate::<Mark<3>>();
+    app.replicate::<Mark<4>>();
+    app.replicate::<Mark<5>>();
+    app.replicate::<Mark<6>>();
+    app.replicate::<Mark<7>>();
+}
+
+#[test]
+fn a_client_cannot_use_up_the_room_for_sets_of_components() {
+    let mut cluster = Cluster::new(14, marks);
+    cluster.set_weather(Weather::clear());
+    let server = cluster.server();
+    let honest = cluster.client(server);
+    ready(&mut cluster, honest);
+    // Thirteen components make 8,192 sets; a datagram without a record names sixteen of them.
+    for first in (0..8192u32).step_by(1600) {
+        let (hostile, wire) = cluster.client_over_wire(server);
+        ready(&mut cluster, hostile);
+        cluster.run(2);
+        wire.all(Way::ToServer, Fate::Lose);
+        let mut forger = Forger {
+            seq: 5_000,
+            tick: 5_000,
+        };
+        for part in (first..first + 1600).step_by(16) {
+            let bytes = forger.datagram(|w| {
+                for set in part..part + 16 {
+                    let components: Vec<u16> = (0..13).filter(|bit| set >> bit & 1 != 0).collect();
+                    SectionKind::Rows.write(w);
+                    RowsHead::write(w, Allocator::Local, &components);
+                    RecordCursor::write_end(w);
+                }
+            });
+            wire.put(Parcel::datagram(Way::ToServer, bytes));
+        }
+        cluster.run(3);
+    }
+    let bundle = (
+        Mark::<0>(1),
+        Mark::<3>(1),
+        Mark::<5>(1),
+        Mark::<6>(1),
+        Mark::<7>(1),
+    );
+    let bundle = (
+        Replicated,
+        Health(3),
+        Place::default(),
+        Label("new".into()),
+        bundle,
+    );
+    let new = cluster.world(server).spawn(bundle).id();
+    let name = name(&mut cluster, server, new);
+    let there = wait_for(&mut cluster, honest, name);
+    let mark = common::get::<Mark<7>>(&mut cluster, honest, there);
+    assert_eq!(mark, Some(Mark(1)));
 }

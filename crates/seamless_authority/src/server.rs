@@ -16,6 +16,9 @@ use crate::{
     policy::{AuthorityPolicy, Terms},
 };
 
+/// Most items that wait while their entities are frozen.
+const MAX_DEFERRED: usize = 4096;
+
 /// Releases whose last row has not arrived, and requests for entities that are frozen.
 #[derive(Resource, Default)]
 pub struct Pending {
@@ -178,6 +181,7 @@ fn hear_request(
     let entity = world.resource::<Slots>().entity(global);
     if let Some(entity) = entity
         && world.get::<Frozen>(entity).is_some()
+        && world.resource::<Pending>().deferred.len() < MAX_DEFERRED
     {
         let control = Control::AuthorityRequest {
             request,
@@ -191,6 +195,9 @@ fn hear_request(
     }
     let answer = match entity {
         None => AuthorityAnswer::Denied(DenyReason::Unknown),
+        Some(entity) if world.get::<Frozen>(entity).is_some() => {
+            AuthorityAnswer::Denied(DenyReason::Limited)
+        }
         Some(entity) => {
             let verdict = verdict(world, (link, peer), entity);
             apply(world, entity, HolderEvent::Request { peer, verdict })

@@ -100,6 +100,11 @@ impl PeerInterest {
         self.stale |= self.scopes.remove(&scope);
     }
 
+    /// The scopes it is in, in no order.
+    pub fn scopes(&self) -> impl ExactSizeIterator<Item = ToolScopeId> + '_ {
+        self.scopes.iter().copied()
+    }
+
     /// Whether it is in a scope.
     #[must_use]
     pub fn is_subscribed(&self, scope: ToolScopeId) -> bool {

@@ -51,6 +51,10 @@ pub struct Peer {
     /// Reliable frames that the link had no room for yet.
     pub(crate) frames: std::collections::VecDeque<Frame>,
     pub(crate) asked_for_names: bool,
+    /// A client wants more names.
+    pub(crate) wants_names: bool,
+    /// When it was lent some the last time.
+    pub(crate) lent_names: Tick,
 }
 
 impl Peer {
@@ -71,6 +75,8 @@ impl Peer {
             unreliable: Vec::new(),
             frames: std::collections::VecDeque::new(),
             asked_for_names: false,
+            wants_names: false,
+            lent_names: Tick(0),
         }
     }
 

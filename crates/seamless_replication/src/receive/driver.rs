@@ -32,6 +32,9 @@ use crate::{
 /// Unreadable datagrams and frames after which a link is closed.
 const MAX_MALFORMED: u64 = 256;
 
+/// Most scopes that a client may enter on its own.
+const MAX_CHOSEN_SCOPES: usize = 1024;
+
 /// Takes in everything that arrived since the last frame.
 pub(crate) fn receive(world: &mut World) {
     let started = std::time::Instant::now();
@@ -159,6 +162,25 @@ fn malformed(peer: &mut Peer, error: &str) {
     tracing::debug!(link = %peer.link, error, "unreadable");
 }
 
+/// Most sets of components that one client may be the first to name.
+const MAX_INVENTED_SETS: u16 = 256;
+
+/// How many sets a peer may still invent. A server may any number: it is the one with the world.
+const fn sets_left(peer: &Peer) -> Option<u16> {
+    match peer.side {
+        LinkSide::ToClient => Some(MAX_INVENTED_SETS - peer.receiver.invented),
+        LinkSide::ToServer => None,
+    }
+}
+
+/// How many it has invented, from how many it still may.
+const fn invented(left: Option<u16>) -> u16 {
+    match left {
+        Some(left) => MAX_INVENTED_SETS - left,
+        None => 0,
+    }
+}
+
 fn take_big_row(world: &mut World, peer: &mut Peer, big: &BigRow) {
     let header = HeaderContext {
         seq: PacketSeq(0),
@@ -166,16 +188,19 @@ fn take_big_row(world: &mut World, peer: &mut Peer, big: &BigRow) {
         tick: peer.receiver.tick,
     };
     let registry = world.resource::<Registry>().clone();
-    let parsed = {
+    let (parsed, sets_left) = {
         let mut rows = world.resource_mut::<Rows>();
         let mut context = ParseContext {
             registry: &registry,
             sets: &mut rows.sets,
             receiver: &peer.receiver,
             header,
+            sets_left: sets_left(peer),
         };
-        parse_big_row(big, &mut context)
+        let parsed = parse_big_row(big, &mut context);
+        (parsed, context.sets_left)
     };
+    peer.receiver.invented = invented(sets_left);
     match parsed {
         Ok(row) => {
             let kept = Control::RowKept {
@@ -205,16 +230,19 @@ fn take_datagram(world: &mut World, peer: &mut Peer, bytes: &[u8]) {
         tick: peer.receiver.tick,
     };
     let registry = world.resource::<Registry>().clone();
-    let parsed = {
+    let (parsed, sets_left) = {
         let mut rows = world.resource_mut::<Rows>();
         let mut context = ParseContext {
             registry: &registry,
             sets: &mut rows.sets,
             receiver: &peer.receiver,
             header,
+            sets_left: sets_left(peer),
         };
-        parse(bytes, &mut context)
+        let parsed = parse(bytes, &mut context);
+        (parsed, context.sets_left)
     };
+    peer.receiver.invented = invented(sets_left);
     let parsed = match parsed {
         Ok(parsed) => parsed,
         Err(ParseError::Late(_)) => {
@@ -321,11 +349,13 @@ fn hand_out_control(world: &mut World, peer: &mut Peer) {
                 peer.asked_for_names = false;
                 take_names(world, first, count.min(names::LENT));
             }
-            (LinkSide::ToClient, Control::MoreNames) => lend_names(world, peer),
+            (LinkSide::ToClient, Control::MoreNames) => peer.wants_names = true,
             (LinkSide::ToClient, Control::Subscribe(subscription)) => {
                 let allowed = world.resource::<ReplicationConfig>().client_scopes;
                 for scope in subscription.enter.into_iter().filter(|_| allowed) {
-                    peer.interest.subscribe(ToolScopeId(scope));
+                    if peer.interest.scopes().len() < MAX_CHOSEN_SCOPES {
+                        peer.interest.subscribe(ToolScopeId(scope));
+                    }
                 }
                 for scope in subscription.leave {
                     peer.interest.unsubscribe(ToolScopeId(scope));
@@ -357,9 +387,16 @@ fn held_slot(world: &World, peer: &Peer, index: u32) -> Option<(u32, u32)> {
         .map(|(index, slot)| (index, slot.generation))
 }
 
-/// Lends a client more names, unless it holds enough.
-fn lend_names(world: &mut World, peer: &mut Peer) {
-    let lent = world.resource_mut::<Slots>().names.lend(names::LENT);
+/// Lends a client more names, once a second: more than it may have entities, and nobody uses up
+/// what there is by asking.
+fn lend_names(slots: &mut Slots, clock: &NetClock, peer: &mut Peer) {
+    let second = u32::from(clock.rate());
+    if !peer.wants_names || clock.tick().since(peer.lent_names) < second {
+        return;
+    }
+    peer.wants_names = false;
+    peer.lent_names = clock.tick();
+    let lent = slots.names.lend(names::LENT);
     if let Some((first, count)) = lent
         && let Err(error) = peer.send_control(&Control::Names { first, count })
     {
@@ -371,7 +408,7 @@ fn lend_names(world: &mut World, peer: &mut Peer) {
 pub(crate) fn keep_house(
     mut peers: ResMut<Peers>,
     mut links: ResMut<Links>,
-    slots: Res<Slots>,
+    mut slots: ResMut<Slots>,
     clock: Res<NetClock>,
 ) {
     let low = slots.names_left() < u64::from(names::LENT / 2);
@@ -384,6 +421,7 @@ pub(crate) fn keep_house(
         {
             peer.asked_for_names = peer.send_control(&Control::MoreNames).is_ok();
         }
+        lend_names(&mut slots, &clock, peer);
     }
     crate::peer::greet(&mut peers, &mut links, clock.now());
 }

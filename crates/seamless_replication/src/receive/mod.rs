@@ -30,6 +30,8 @@ pub(crate) struct Receiver {
     /// Slots of ours that the peer held, and when what it wrote of them is forgotten. Not at once:
     /// a datagram with a late record must still be readable for what else is in it.
     pub(crate) retired: VecDeque<(Tick, u32)>,
+    /// Sets of components that the peer was the first to name.
+    pub(crate) invented: u16,
 }
 
 /// Counted since the link stands.

@@ -58,6 +58,8 @@ pub(crate) struct ParseContext<'a> {
     pub(crate) sets: &'a mut ComponentSets,
     pub(crate) receiver: &'a Receiver,
     pub(crate) header: HeaderContext,
+    /// How many sets of components the peer may still invent; `None`: any number.
+    pub(crate) sets_left: Option<u16>,
 }
 
 /// Why a datagram was not read.
@@ -148,7 +150,11 @@ fn read_rows(
     out: &mut Vec<ParsedRow>,
 ) -> Result<(), ParseError> {
     let head = RowsHead::read(r, context.registry.components().len())?;
-    let Some(set) = context.sets.intern(&head.components) else {
+    let set = match &mut context.sets_left {
+        Some(left) => context.sets.intern_invented(&head.components, left),
+        None => context.sets.intern(&head.components),
+    };
+    let Some(set) = set else {
         let value = head.components.len() as u64;
         return Err(WireError::Invalid {
             what: "set of components",

@@ -10,10 +10,14 @@ pub(crate) struct SetId(u16);
 /// Most different sets. A peer that invents more of them is refused.
 const MAX_SETS: usize = 4096;
 
+/// How many of them clients may invent together, so that there is always room for our own.
+const MAX_INVENTED: usize = MAX_SETS / 2;
+
 /// All sets in use: ascending indices into the schema.
 pub(crate) struct ComponentSets {
     sets: Vec<Box<[u16]>>,
     ids: HashMap<Box<[u16]>, SetId>,
+    invented: usize,
 }
 
 impl Default for ComponentSets {
@@ -21,6 +25,7 @@ impl Default for ComponentSets {
         let mut sets = Self {
             sets: Vec::new(),
             ids: HashMap::default(),
+            invented: 0,
         };
         sets.intern(&[]).expect("an empty table has room");
         sets
@@ -40,6 +45,21 @@ impl ComponentSets {
         let id = SetId(self.sets.len() as u16);
         self.sets.push(components.into());
         self.ids.insert(components.into(), id);
+        Some(id)
+    }
+
+    /// As [`intern`](Self::intern), for a set that a client named. `left`: how many more it may
+    /// invent.
+    pub(crate) fn intern_invented(&mut self, components: &[u16], left: &mut u16) -> Option<SetId> {
+        if let Some(&id) = self.ids.get(components) {
+            return Some(id);
+        }
+        if *left == 0 || self.invented >= MAX_INVENTED {
+            return None;
+        }
+        let id = self.intern(components)?;
+        *left -= 1;
+        self.invented += 1;
         Some(id)
     }
 
