@@ -326,3 +326,23 @@ fn packet_and_item_numbers_wrap_on_the_wire_and_nobody_notices() {
     assert!(interest.is_subscribed(ToolScopeId(65_999)), "the last item");
     assert!(!interest.is_subscribed(ToolScopeId(65_998)), "in order");
 }
+
+#[test]
+fn a_large_row_that_was_refused_is_sent_again() {
+    let (mut cluster, [server, client]) = pair(1, Weather::near(), register);
+    let limit = |cluster: &mut Cluster, entities| {
+        let mut config = cluster.world(server).resource_mut::<ReplicationConfig>();
+        config.client_entities = entities;
+    };
+    limit(&mut cluster, 0);
+    let book = cluster.world(client).spawn((Replicated, long("a"))).id();
+    cluster.run(60);
+    let name = name(&mut cluster, client, book);
+    assert_eq!(find(&mut cluster, server, name), None);
+    limit(&mut cluster, 1);
+    cluster.run_until("it is taken", 1000, |cluster| {
+        find(cluster, server, name).is_some()
+    });
+    let there = find(&mut cluster, server, name).expect("just now");
+    assert_eq!(get(&mut cluster, server, there), Some(long("a")));
+}

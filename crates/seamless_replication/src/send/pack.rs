@@ -29,6 +29,10 @@ use crate::{
 /// Bits that must stay free for the end of a section and of the datagram.
 const TAIL_BITS: usize = 8;
 
+/// Ticks after which a row on the bulk channel that the peer did not keep is sent again. The
+/// channel is reliable and may be long, so this is not a matter of round trips.
+const BULK_PATIENCE: u32 = 900;
+
 /// What the packer reads of the world.
 pub(crate) struct PackContext<'a> {
     pub(crate) registry: &'a Registry,
@@ -158,7 +162,15 @@ impl Sender {
                     if state.acked == Some(version) {
                         state.sent = state.acked;
                     }
-                    if state.sent == Some(version) || state.bulk.is_some() {
+                    if state.bulk.is_some() {
+                        if context.tick.since(state.bulk_sent) < BULK_PATIENCE {
+                            continue;
+                        }
+                        // It arrived, as all does on that channel, but was not kept.
+                        state.bulk = None;
+                        state.sent = state.acked;
+                    }
+                    if state.sent == Some(version) {
                         self.dirty.set(index, false);
                         continue;
                     }
@@ -389,10 +401,11 @@ impl Sender {
         });
         let state = &mut self.slots[candidate.slot as usize];
         state.bulk = Some(candidate.version);
+        state.bulk_sent = context.tick;
         state.sent = Some(candidate.version);
         state.told = true;
         state.priority = 0.0;
-        self.dirty.set(candidate.slot as usize, false);
+        // It stays in sight of the next ticks until the peer has said that it kept it.
         self.counters.big_rows += 1;
     }
 }

@@ -1,7 +1,7 @@
 //! What one peer has of one slot.
 
 use seamless_wire::{
-    PacketSeq,
+    PacketSeq, Tick,
     record::{LeaveReason, Version},
 };
 
@@ -37,6 +37,8 @@ pub(super) struct LinkSlot {
     pub(super) projection: Projection,
     /// A version under way on the bulk channel; nothing else is sent meanwhile.
     pub(super) bulk: Option<Version>,
+    /// When that one was sent.
+    pub(super) bulk_sent: Tick,
     pub(super) priority: f32,
 }
 
