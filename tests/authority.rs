@@ -1,81 +1,15 @@
-//! Authority is asked for, lent, given, taken and lost, over good and bad networks.
+//! Authority is asked for and lent, over good and bad networks.
 
 mod common;
 
-use bevy::prelude::*;
 use common::{
     Health, Place,
-    authority::{Event, at, grab, heard, holder, lending, move_to, view, wait_at, weathers},
-    command, find, get, me, name, on_a_wire, pair, ready, settle, spawn_on, wait_for,
+    authority::{Event, grab, heard, holder, lending, move_to, three, view, wait_at, weathers},
+    command, get, name, on_a_wire, pair, spawn_on, wait_for,
 };
-use seamless_authority::{
-    AuthorityCommandsExt, AuthorityPolicy, AuthorityView, Delegated, LossReason,
-};
-use seamless_replication::{
-    NetSlot, Peers, Replicated,
-    wire::{Holder, control::DenyReason},
-};
-use seamless_testkit::{AppId, Cluster, Fate, Way, Weather};
-
-/// A server, two clients, and a crate that can be lent, with its places in their worlds.
-struct Three {
-    cluster: Cluster,
-    server: AppId,
-    clients: [AppId; 2],
-    crate_: Entity,
-    seen: [Entity; 2],
-}
-
-fn three((seed, weather): (u64, Weather)) -> Three {
-    let mut cluster = Cluster::new(seed, lending);
-    cluster.set_weather(weather);
-    let server = cluster.server();
-    let clients = [cluster.client(server), cluster.client(server)];
-    let crate_ = cluster
-        .world(server)
-        .spawn((Replicated, Delegated, Place::default(), Health(9)))
-        .id();
-    for client in clients {
-        ready(&mut cluster, client);
-    }
-    settle(&mut cluster, server, &clients);
-    let name = name(&mut cluster, server, crate_);
-    let seen = clients.map(|client| wait_for(&mut cluster, client, name));
-    Three {
-        cluster,
-        server,
-        clients,
-        crate_,
-        seen,
-    }
-}
-
-impl Three {
-    fn on_server(&mut self, f: impl FnOnce(&mut EntityCommands)) {
-        command(&mut self.cluster, self.server, self.crate_, f);
-    }
-
-    fn request(&mut self, client: usize) {
-        let (client, entity) = (self.clients[client], self.seen[client]);
-        command(&mut self.cluster, client, entity, |e| {
-            e.request_authority();
-        });
-    }
-
-    /// Runs until a client's view is this, and gives what it heard meanwhile.
-    fn until(&mut self, client: usize, wanted: AuthorityView) -> Vec<Event> {
-        let (client, entity) = (self.clients[client], self.seen[client]);
-        self.cluster
-            .run_until(&format!("{wanted:?}"), 300, |cluster| {
-                view(cluster, client, entity) == Some(wanted)
-            });
-        heard(&mut self.cluster, client)
-    }
-
-    fn holder(&mut self) -> Option<Holder> {
-        holder(&mut self.cluster, self.server, self.crate_)
-    }
-}
+use seamless_authority::{AuthorityCommandsExt, AuthorityPolicy, AuthorityView, Delegated};
+use seamless_replication::{NetSlot, Peers, wire::Holder, wire::control::DenyReason};
+use seamless_testkit::{Fate, Way, Weather};
 
 #[test]
 fn a_holders_writes_reach_the_host_and_everybody_else() {
@@ -191,131 +125,6 @@ fn a_request_for_what_has_just_left_sight_is_denied() {
     wire.pass();
     cluster.run(60);
     assert_eq!(heard(&mut cluster, apps[1]), []);
-}
-
-#[test]
-fn giving_moves_it_from_one_client_to_another_and_twice_is_nothing() {
-    for weather in weathers() {
-        let mut t = three(weather);
-        let [first, second] = t.clients.map(|client| me(&mut t.cluster, client));
-        t.on_server(|e| {
-            e.give_authority(first);
-        });
-        assert_eq!(
-            t.until(0, AuthorityView::Granted),
-            [Event::Granted(t.seen[0])]
-        );
-        t.until(1, AuthorityView::Denied);
-        t.on_server(|e| {
-            e.give_authority(second).give_authority(second);
-        });
-        let lost = Event::Lost(t.seen[0], Some(LossReason::Given));
-        assert_eq!(t.until(0, AuthorityView::Denied), [lost]);
-        assert_eq!(
-            t.until(1, AuthorityView::Granted),
-            [Event::Granted(t.seen[1])]
-        );
-        t.cluster.run(30);
-        assert_eq!(heard(&mut t.cluster, t.clients[1]), []);
-    }
-}
-
-#[test]
-fn what_the_server_takes_is_denied_until_it_is_reset() {
-    for weather in weathers() {
-        let mut t = three(weather);
-        t.request(0);
-        t.until(0, AuthorityView::Granted);
-        t.on_server(|e| {
-            e.take_authority();
-        });
-        let lost = Event::Lost(t.seen[0], Some(LossReason::Taken));
-        assert_eq!(t.until(0, AuthorityView::Denied), [lost]);
-        t.request(0);
-        let told = t.until(0, AuthorityView::Denied);
-        assert_eq!(told, [Event::Denied(t.seen[0], DenyReason::Held)]);
-        t.on_server(|e| {
-            e.reset_authority();
-        });
-        assert_eq!(t.until(0, AuthorityView::Available), []);
-        t.request(0);
-        assert_eq!(
-            t.until(0, AuthorityView::Granted),
-            [Event::Granted(t.seen[0])]
-        );
-    }
-}
-
-#[test]
-fn what_a_holder_had_is_free_when_it_disconnects() {
-    let mut t = three((3, Weather::lossy(0.05)));
-    t.request(0);
-    t.until(0, AuthorityView::Granted);
-    t.until(1, AuthorityView::Denied);
-    move_to(&mut t.cluster, t.clients[0], t.seen[0], 7.0);
-    wait_at(&mut t.cluster, t.server, t.crate_, 7.0);
-    t.cluster.kill(t.clients[0]);
-    t.until(1, AuthorityView::Available);
-    assert_eq!(t.holder(), Some(Holder::Nobody));
-    assert_eq!(at(&mut t.cluster, t.clients[1], t.seen[1]), Some(7.0));
-    t.request(1);
-    t.until(1, AuthorityView::Granted);
-}
-
-#[test]
-fn what_a_holder_loses_sight_of_is_free() {
-    for weather in weathers() {
-        let mut t = three(weather);
-        t.request(0);
-        t.until(0, AuthorityView::Granted);
-        t.until(1, AuthorityView::Denied);
-        let first = me(&mut t.cluster, t.clients[0]);
-        let world = t.cluster.world(t.server);
-        let slot = *world.get::<NetSlot>(t.crate_).expect("on the network");
-        let mut peers = world.resource_mut::<Peers>();
-        let peer = peers.by_id_mut(first).expect("it is linked");
-        peer.interest_mut().except(&slot, Some(false));
-        t.until(1, AuthorityView::Available);
-        assert_eq!(t.holder(), Some(Holder::Nobody));
-        t.cluster.run(60);
-        let told = heard(&mut t.cluster, t.clients[0]);
-        assert_eq!(told.len(), 1, "{told:?}");
-        assert!(matches!(told[0], Event::Lost(entity, _) if entity == t.seen[0]));
-    }
-}
-
-#[test]
-fn a_holder_hears_that_what_it_held_was_despawned() {
-    for weather in weathers() {
-        let mut t = three(weather);
-        t.request(0);
-        t.until(0, AuthorityView::Granted);
-        let name = name(&mut t.cluster, t.server, t.crate_);
-        t.cluster.world(t.server).despawn(t.crate_);
-        let client = t.clients[0];
-        t.cluster.run_until("it is gone", 120, |cluster| {
-            find(cluster, client, name).is_none()
-        });
-        let lost = Event::Lost(t.seen[0], Some(LossReason::Gone));
-        assert_eq!(heard(&mut t.cluster, client), [lost]);
-    }
-}
-
-#[test]
-fn what_cannot_be_lent_any_more_goes_on_being_replicated() {
-    for weather in weathers() {
-        let mut t = three(weather);
-        t.request(0);
-        t.until(0, AuthorityView::Granted);
-        t.on_server(|e| {
-            e.remove::<Delegated>();
-        });
-        move_to(&mut t.cluster, t.server, t.crate_, 3.0);
-        wait_at(&mut t.cluster, t.clients[0], t.seen[0], 3.0);
-        let lost = Event::Lost(t.seen[0], Some(LossReason::Disabled));
-        assert_eq!(heard(&mut t.cluster, t.clients[0]), [lost]);
-        assert_eq!(view(&mut t.cluster, t.clients[0], t.seen[0]), None);
-    }
 }
 
 #[test]

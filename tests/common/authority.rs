@@ -3,15 +3,15 @@
 use bevy::prelude::*;
 use seamless_authority::{
     AuthorityCommandsExt, AuthorityDenied, AuthorityGranted, AuthorityLost, AuthorityView,
-    LossReason,
+    Delegated, LossReason,
 };
 use seamless_replication::{
-    NetSlot, Slots,
+    NetSlot, Replicated, Slots,
     wire::{Holder, control::DenyReason},
 };
 use seamless_testkit::{AppId, Cluster, Weather};
 
-use super::{Place, command, get};
+use super::{Health, Place, command, get, name, ready, settle, wait_for};
 
 /// An event of the client's view.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -88,4 +88,64 @@ pub fn wait_at(cluster: &mut Cluster, app: AppId, entity: Entity, x: f32) {
 pub fn weathers() -> impl Iterator<Item = (u64, Weather)> {
     let losses = [0.0, 0.05, 0.3];
     (0..9).map(move |n| (n as u64, Weather::lossy(losses[n % 3])))
+}
+
+/// A server, two clients, and a crate that can be lent, with its places in their worlds.
+pub struct Three {
+    pub cluster: Cluster,
+    pub server: AppId,
+    pub clients: [AppId; 2],
+    pub crate_: Entity,
+    pub seen: [Entity; 2],
+}
+
+pub fn three((seed, weather): (u64, Weather)) -> Three {
+    let mut cluster = Cluster::new(seed, lending);
+    cluster.set_weather(weather);
+    let server = cluster.server();
+    let clients = [cluster.client(server), cluster.client(server)];
+    let crate_ = cluster
+        .world(server)
+        .spawn((Replicated, Delegated, Place::default(), Health(9)))
+        .id();
+    for client in clients {
+        ready(&mut cluster, client);
+    }
+    settle(&mut cluster, server, &clients);
+    let name = name(&mut cluster, server, crate_);
+    let seen = clients.map(|client| wait_for(&mut cluster, client, name));
+    Three {
+        cluster,
+        server,
+        clients,
+        crate_,
+        seen,
+    }
+}
+
+impl Three {
+    pub fn on_server(&mut self, f: impl FnOnce(&mut EntityCommands)) {
+        command(&mut self.cluster, self.server, self.crate_, f);
+    }
+
+    pub fn request(&mut self, client: usize) {
+        let (client, entity) = (self.clients[client], self.seen[client]);
+        command(&mut self.cluster, client, entity, |e| {
+            e.request_authority();
+        });
+    }
+
+    /// Runs until a client's view is this, and gives what it heard meanwhile.
+    pub fn until(&mut self, client: usize, wanted: AuthorityView) -> Vec<Event> {
+        let (client, entity) = (self.clients[client], self.seen[client]);
+        self.cluster
+            .run_until(&format!("{wanted:?}"), 300, |cluster| {
+                view(cluster, client, entity) == Some(wanted)
+            });
+        heard(&mut self.cluster, client)
+    }
+
+    pub fn holder(&mut self) -> Option<Holder> {
+        holder(&mut self.cluster, self.server, self.crate_)
+    }
 }

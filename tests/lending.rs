@@ -1,0 +1,136 @@
+//! Authority is given, taken and lost, over good and bad networks.
+
+mod common;
+
+use common::{
+    authority::{Event, at, heard, move_to, three, view, wait_at, weathers},
+    find, me, name,
+};
+use seamless_authority::{AuthorityCommandsExt, AuthorityView, Delegated, LossReason};
+use seamless_replication::{NetSlot, Peers, wire::Holder, wire::control::DenyReason};
+use seamless_testkit::Weather;
+
+#[test]
+fn giving_moves_it_from_one_client_to_another_and_twice_is_nothing() {
+    for weather in weathers() {
+        let mut t = three(weather);
+        let [first, second] = t.clients.map(|client| me(&mut t.cluster, client));
+        t.on_server(|e| {
+            e.give_authority(first);
+        });
+        assert_eq!(
+            t.until(0, AuthorityView::Granted),
+            [Event::Granted(t.seen[0])]
+        );
+        t.until(1, AuthorityView::Denied);
+        t.on_server(|e| {
+            e.give_authority(second).give_authority(second);
+        });
+        let lost = Event::Lost(t.seen[0], Some(LossReason::Given));
+        assert_eq!(t.until(0, AuthorityView::Denied), [lost]);
+        assert_eq!(
+            t.until(1, AuthorityView::Granted),
+            [Event::Granted(t.seen[1])]
+        );
+        t.cluster.run(30);
+        assert_eq!(heard(&mut t.cluster, t.clients[1]), []);
+    }
+}
+
+#[test]
+fn what_the_server_takes_is_denied_until_it_is_reset() {
+    for weather in weathers() {
+        let mut t = three(weather);
+        t.request(0);
+        t.until(0, AuthorityView::Granted);
+        t.on_server(|e| {
+            e.take_authority();
+        });
+        let lost = Event::Lost(t.seen[0], Some(LossReason::Taken));
+        assert_eq!(t.until(0, AuthorityView::Denied), [lost]);
+        t.request(0);
+        let told = t.until(0, AuthorityView::Denied);
+        assert_eq!(told, [Event::Denied(t.seen[0], DenyReason::Held)]);
+        t.on_server(|e| {
+            e.reset_authority();
+        });
+        assert_eq!(t.until(0, AuthorityView::Available), []);
+        t.request(0);
+        assert_eq!(
+            t.until(0, AuthorityView::Granted),
+            [Event::Granted(t.seen[0])]
+        );
+    }
+}
+
+#[test]
+fn what_a_holder_had_is_free_when_it_disconnects() {
+    let mut t = three((3, Weather::lossy(0.05)));
+    t.request(0);
+    t.until(0, AuthorityView::Granted);
+    t.until(1, AuthorityView::Denied);
+    move_to(&mut t.cluster, t.clients[0], t.seen[0], 7.0);
+    wait_at(&mut t.cluster, t.server, t.crate_, 7.0);
+    t.cluster.kill(t.clients[0]);
+    t.until(1, AuthorityView::Available);
+    assert_eq!(t.holder(), Some(Holder::Nobody));
+    assert_eq!(at(&mut t.cluster, t.clients[1], t.seen[1]), Some(7.0));
+    t.request(1);
+    t.until(1, AuthorityView::Granted);
+}
+
+#[test]
+fn what_a_holder_loses_sight_of_is_free() {
+    for weather in weathers() {
+        let mut t = three(weather);
+        t.request(0);
+        t.until(0, AuthorityView::Granted);
+        t.until(1, AuthorityView::Denied);
+        let first = me(&mut t.cluster, t.clients[0]);
+        let world = t.cluster.world(t.server);
+        let slot = *world.get::<NetSlot>(t.crate_).expect("on the network");
+        let mut peers = world.resource_mut::<Peers>();
+        let peer = peers.by_id_mut(first).expect("it is linked");
+        peer.interest_mut().except(&slot, Some(false));
+        t.until(1, AuthorityView::Available);
+        assert_eq!(t.holder(), Some(Holder::Nobody));
+        t.cluster.run(60);
+        let told = heard(&mut t.cluster, t.clients[0]);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(matches!(told[0], Event::Lost(entity, _) if entity == t.seen[0]));
+    }
+}
+
+#[test]
+fn a_holder_hears_that_what_it_held_was_despawned() {
+    for weather in weathers() {
+        let mut t = three(weather);
+        t.request(0);
+        t.until(0, AuthorityView::Granted);
+        let name = name(&mut t.cluster, t.server, t.crate_);
+        t.cluster.world(t.server).despawn(t.crate_);
+        let client = t.clients[0];
+        t.cluster.run_until("it is gone", 120, |cluster| {
+            find(cluster, client, name).is_none()
+        });
+        let lost = Event::Lost(t.seen[0], Some(LossReason::Gone));
+        assert_eq!(heard(&mut t.cluster, client), [lost]);
+    }
+}
+
+#[test]
+fn what_cannot_be_lent_any_more_goes_on_being_replicated() {
+    for weather in weathers() {
+        let mut t = three(weather);
+        t.request(0);
+        t.until(0, AuthorityView::Granted);
+        t.on_server(|e| {
+            e.remove::<Delegated>();
+        });
+        move_to(&mut t.cluster, t.server, t.crate_, 3.0);
+        wait_at(&mut t.cluster, t.clients[0], t.seen[0], 3.0);
+        let lost = Event::Lost(t.seen[0], Some(LossReason::Disabled));
+        assert_eq!(heard(&mut t.cluster, t.clients[0]), [lost]);
+        assert_eq!(view(&mut t.cluster, t.clients[0], t.seen[0]), None);
+    }
+}
