@@ -150,10 +150,10 @@ fn packet_and_item_numbers_wrap_on_the_wire_and_nobody_notices() {
         .world(server)
         .resource_mut::<ReplicationConfig>()
         .bytes_per_tick = 1 << 20;
-    // 1,000 bytes of noise an entity, so that each change of one is about a datagram.
+    // More than half a datagram of noise an entity, so that each change of one fills one.
     let mut rng = Rng::new(3);
     let mut noise = move || -> String {
-        (0..550)
+        (0..640)
             .map(|_| char::from(b'a' + rng.below(26) as u8))
             .collect()
     };
