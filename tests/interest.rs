@@ -181,7 +181,7 @@ fn an_exception_stands_above_place_and_scope_and_can_be_taken_back() {
     let (mut cluster, apps) = pair(7, Weather::lossy(0.05), setup);
     let [server, client] = apps;
     look(&mut cluster, apps, |interest| {
-        interest.set_view(View::Nothing)
+        interest.set_view(View::Nothing);
     });
     let (boss, boss_name) = spawn_at(&mut cluster, server, 500.0);
     cluster.run(10);

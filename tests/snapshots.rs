@@ -81,7 +81,9 @@ fn what_was_saved_is_loaded_into_a_fresh_world_and_is_equal() {
     new.set_weather(Weather::lossy(0.1));
     let fresh = new.server();
     // So that local ids are others than in the old world.
-    (0..17).for_each(|_| drop(new.world(fresh).spawn_empty()));
+    for _ in 0..17 {
+        new.world(fresh).spawn_empty();
+    }
     let client = new.client(fresh);
     ready(&mut new, client);
     let loaded = load(&mut new, fresh, &read);

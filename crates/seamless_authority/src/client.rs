@@ -84,7 +84,7 @@ impl AuthorityCommandsExt for EntityCommands<'_> {
     fn give_authority(&mut self, peer: seamless_replication::wire::PeerId) -> &mut Self {
         self.queue(move |entity: EntityWorldMut| {
             on_world(entity, |world, entity| {
-                crate::server::give(world, entity, peer)
+                crate::server::give(world, entity, peer);
             });
         })
     }

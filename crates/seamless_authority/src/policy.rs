@@ -83,6 +83,10 @@ impl Default for Terms {
 
 impl Terms {
     /// The term for one more adoption.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "terms are drawn one at a time, nobody loops over them"
+    )]
     pub fn next(&mut self) -> Term {
         match self {
             Self::Counter(term) => {

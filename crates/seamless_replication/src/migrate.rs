@@ -89,7 +89,7 @@ pub fn adopt(
     }
     let version = rows
         .newest(index)
-        .map_or(Version::default(), |(version, _)| version);
+        .map_or_else(Version::default, |(version, _)| version);
     apply::change_role(world, entity, Role::Host, tenure);
     if let Some(slot) = world.resource_mut::<Slots>().get_mut(index) {
         slot.migrating = Some(Migrating { link, version });

@@ -287,7 +287,7 @@ impl Slots {
         });
         let entry = &mut self.table[index as usize];
         let generation = entry.generation.wrapping_add(1);
-        *entry = expected.unwrap_or(Slot {
+        *entry = expected.unwrap_or_else(|| Slot {
             entity,
             global: None,
             generation,

@@ -89,7 +89,7 @@ pub fn stage(registry: &Registry, snapshot: &WorldSnapshot) -> Result<StagedSnap
     for row in &snapshot.rows {
         let mut components = Vec::with_capacity(row.components.len());
         for (id, value) in &row.components {
-            let registered = registry.by_hash(*id).ok_or_else(|| WireError::Invalid {
+            let registered = registry.by_hash(*id).ok_or(WireError::Invalid {
                 what: "component of a snapshot",
                 value: *id,
             })?;

@@ -121,10 +121,14 @@ pub struct ReplicationStats {
     sampled: Option<Sample>,
 }
 
+/// Received and sent.
+type Both = (u64, u64);
+
 #[derive(Debug, Clone)]
 struct Sample {
     at: Duration,
-    totals: BTreeMap<LinkId, ((u64, u64), (u64, u64))>,
+    /// Bytes and packets.
+    totals: BTreeMap<LinkId, (Both, Both)>,
 }
 
 impl ReplicationStats {
@@ -166,6 +170,10 @@ pub(crate) fn register(app: &mut App) {
 }
 
 /// Brings the numbers up to date; once a tick. Cost: one visit per link and per slot's role.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "a system: each argument is a resource it reads"
+)]
 pub(crate) fn update(
     mut stats: ResMut<ReplicationStats>,
     peers: Res<Peers>,

@@ -182,10 +182,6 @@ fn read_rows(
     Ok(())
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one call, split from its loop for reading"
-)]
 fn read_record(
     r: &mut BitReader<'_>,
     tick: Tick,
