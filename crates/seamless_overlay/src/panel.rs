@@ -9,16 +9,24 @@ mod mesh;
 mod summary;
 mod throughput;
 
+use std::sync::Arc;
+
 use egui::{
-    Align, CollapsingHeader, Color32, Label, Layout, RichText, Sense, TextWrapMode, Ui, UiBuilder,
-    Vec2, WidgetInfo, WidgetType, accesskit::Role,
+    Align, CollapsingHeader, Color32, Galley, Label, Layout, Rect, Response, RichText, Sense,
+    TextStyle, Ui, UiBuilder, Vec2, WidgetInfo, WidgetType, accesskit::Role, pos2, vec2,
 };
 
 use crate::{
     model::OverlayModel,
     table::{self, Sort},
-    theme,
+    theme, units,
 };
+
+/// Characters of a figure's name, and of its value.
+const CHARACTERS: usize = 32;
+/// Side of the square before a figure, and what is free between its parts, in points.
+const SWATCH: f32 = 9.0;
+const GAP: f32 = 4.0;
 
 /// What the panel remembers between frames, apart from what egui does by itself.
 #[derive(Clone, Debug)]
@@ -52,22 +60,22 @@ pub fn ui(ui: &mut Ui, model: &OverlayModel, state: &mut OverlayState) {
         theme::apply(ui.style_mut());
         summary::show(ui, model);
         section(ui, "Throughput", &throughput::digest(model), |ui| {
-            throughput::show(ui, model)
+            throughput::show(ui, model);
         });
         section(ui, "Links", &links::digest(model), |ui| {
-            links::show(ui, model, &mut state.links)
+            links::show(ui, model, &mut state.links);
         });
         section(ui, "Components", &components::digest(model), |ui| {
             components::show(ui, model, &mut state.components);
         });
         section(ui, "Authority", &authority::digest(model), |ui| {
-            authority::show(ui, model)
+            authority::show(ui, model);
         });
         section(ui, "Mesh", &mesh::digest(model), |ui| {
-            mesh::show(ui, model, state)
+            mesh::show(ui, model, state);
         });
         section(ui, "Counters", &counters::digest(model), |ui| {
-            counters::show(ui, model)
+            counters::show(ui, model);
         });
     });
 }
@@ -105,26 +113,37 @@ fn region(ui: &Ui, name: &str) {
 
 /// A number with its name: `name value`, the name weaker. One node of the accessibility tree,
 /// `name: value`.
-fn figure(ui: &mut Ui, name: &str, value: &str, colour: Option<Color32>) -> egui::Response {
-    let response = ui
-        .scope(|ui| {
-            ui.horizontal(|ui| {
-                ui.spacing_mut().item_spacing.x = 4.0;
-                if let Some(colour) = colour {
-                    let (place, _) = ui.allocate_exact_size(Vec2::splat(9.0), Sense::hover());
-                    ui.painter().rect_filled(place, 2.0, colour);
-                }
-                let text = |text| {
-                    Label::new(text)
-                        .selectable(false)
-                        .wrap_mode(TextWrapMode::Extend)
-                };
-                ui.add(text(RichText::new(name).weak()));
-                ui.add(text(RichText::new(value).monospace()));
-            });
-        })
-        .response;
+///
+/// It is allocated as a whole, so that rows wrap before it rather than within it.
+fn figure(ui: &mut Ui, name: &str, value: &str, colour: Option<Color32>) -> Response {
+    let weak = ui.visuals().weak_text_color();
+    let left = line(ui, name, (TextStyle::Body, weak));
+    let right = line(ui, value, (TextStyle::Monospace, ui.visuals().text_color()));
+    let before = colour.map_or(0.0, |_| SWATCH + GAP);
+    let size = vec2(
+        before + left.size().x + GAP + right.size().x,
+        left.size().y.max(right.size().y),
+    );
+    let (place, response) = ui.allocate_exact_size(size, Sense::hover());
+    let at = |x: f32, height: f32| pos2(place.left() + x, place.center().y - height / 2.0);
+    if let Some(colour) = colour {
+        let square = Rect::from_min_size(at(0.0, SWATCH), Vec2::splat(SWATCH));
+        ui.painter().rect_filled(square, 2.0, colour);
+    }
+    let (name_at, value_at) = (
+        at(before, left.size().y),
+        at(before + left.size().x + GAP, right.size().y),
+    );
+    ui.painter().galley(name_at, left, weak);
+    ui.painter().galley(value_at, right, weak);
     response
         .widget_info(|| WidgetInfo::labeled(WidgetType::Other, true, format!("{name}: {value}")));
     response
+}
+
+/// One line of text, cut if it is too long.
+fn line(ui: &Ui, text: &str, (style, colour): (TextStyle, Color32)) -> Arc<Galley> {
+    let text = units::cut(text, CHARACTERS).into_owned();
+    let font = style.resolve(ui.style());
+    ui.painter().layout_no_wrap(text, font, colour)
 }

@@ -104,7 +104,7 @@ impl<R> Table<'_, R> {
                     .max_height(height)
                     .min_scrolled_height(height)
                     .show_rows(ui, ROW, self.rows.len(), |ui, seen| {
-                        self.body(ui, spare, order, seen)
+                        self.body(ui, spare, order, seen);
                     });
             });
     }

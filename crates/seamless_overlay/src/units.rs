@@ -1,6 +1,6 @@
 //! Numbers as people read them: three digits and a unit, whatever the number.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 /// What stands for a number that is none, or is not known.
 pub const NOTHING: &str = "\u{2013}";
@@ -57,6 +57,17 @@ pub fn milliseconds(time: Duration) -> String {
         _ if ms < 9.95 => format!("{ms:.1} ms"),
         _ if ms < 10_000.0 => format!("{ms:.0} ms"),
         _ => scaled(ms / 1e3, &["s", "ks", "Ms", "Gs", "Ts", "Ps", "Es"]),
+    }
+}
+
+/// So many characters of a text, the last one a sign that there are more.
+pub(crate) fn cut(text: &str, most: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(most) {
+        None => Cow::Borrowed(text),
+        Some(_) => {
+            let kept: String = text.chars().take(most.saturating_sub(1)).collect();
+            Cow::Owned(kept + "\u{2026}")
+        }
     }
 }
 
@@ -133,6 +144,14 @@ mod tests {
         assert_eq!(milliseconds(Duration::from_micros(4_240)), "4.2 ms");
         assert_eq!(milliseconds(Duration::from_millis(81)), "81 ms");
         assert_eq!(milliseconds(Duration::from_secs(75)), "75 s");
+    }
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        assert_eq!(cut("\u{fc}ber", 4), "\u{fc}ber");
+        assert_eq!(cut("\u{fc}\u{fc}ber", 4), "\u{fc}\u{fc}b\u{2026}");
+        assert_eq!(cut("", 0), "");
+        assert_eq!(cut("a", 0), "\u{2026}");
     }
 
     #[test]

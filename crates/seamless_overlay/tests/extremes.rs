@@ -4,14 +4,15 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{assert_says, draw, region, row, says};
+use common::{WIDTH, assert_says, draw, region, row, says};
 use egui_kittest::{Harness, kittest::Queryable};
 use seamless_overlay::{
-    OverlayModel,
+    OverlayModel, OverlayState,
     model::{
         Both, CellModel, ComponentModel, CrossingModel, GridModel, LinkModel, MeshCountersModel,
         MeshModel, NodeModel, PacketsAt, RecentHandover, RefusedModel, RootModel,
     },
+    ui,
 };
 use seamless_wire::{CellId, GlobalEntity, HandoverId, Incarnation, NodeId, NodeRef, PeerId, Term};
 
@@ -101,7 +102,7 @@ fn what_is_no_number_is_drawn() {
         model.traffic.bytes_per_second = both;
         model.traffic.packets_per_second = both;
         model.traffic.history = vec![both, Both::default(), both];
-        model.traffic.packet_history = [0, u32::MAX]
+        model.traffic.packet_history = [0, u32::MAX, 7]
             .map(|second| PacketsAt {
                 second,
                 packets: both,
@@ -228,6 +229,60 @@ fn ten_thousand_links_are_drawn_at_once_and_those_below_are_scrolled_to() {
     harness.run();
     assert!(begin.elapsed() < 4 * AT_ONCE, "took {:?}", begin.elapsed());
     row(&region(&harness, "Links"), "p9999");
+}
+
+#[test]
+fn a_window_keeps_the_size_that_it_was_given() {
+    let mut model = with_mesh(square(2));
+    model.traffic.history = vec![Both::default(); 90];
+    model.links.push(LinkModel::default());
+    model.components.push(ComponentModel::default());
+    model.authority.available = 3;
+    model.authority.hosted = 3;
+    for width in [500.0, 760.0, 1000.0] {
+        let (model, mut state) = (model.clone(), OverlayState::default());
+        let mut harness = Harness::builder()
+            .with_size([1600.0, 1000.0])
+            .with_step_dt(0.02)
+            .build_ui(move |app| {
+                let window = egui::Window::new("panel").default_size([width, 700.0]);
+                window
+                    .vscroll(true)
+                    .show(app.ctx(), |screen| ui(screen, &model, &mut state));
+            });
+        harness.run_steps(60);
+        let wide = region(&harness, "Mesh").rect().width();
+        assert!(wide <= width + 1.0, "{width} became {wide}");
+    }
+}
+
+#[test]
+fn long_names_are_cut_rather_than_make_the_panel_wider() {
+    let long = "Extraordinarily".repeat(40);
+    let mut model = OverlayModel {
+        name: long.clone(),
+        ..OverlayModel::default()
+    };
+    model.components.push(ComponentModel {
+        path: format!("game::{long}<{long}>"),
+        ..ComponentModel::default()
+    });
+    let mut mesh = square(2);
+    mesh.counters.rejected = vec![(long.clone(), 1)];
+    mesh.recent.push(RecentHandover {
+        handover: handover(1),
+        source: true,
+        with: node(1),
+        outcome: long,
+        handed_over: false,
+        frozen: None,
+    });
+    model.mesh = Some(mesh);
+    let harness = draw_at_once(&model);
+    for name in ["Summary", "Components", "Mesh", "Cell map", "Counters"] {
+        let right = region(&harness, name).rect().right();
+        assert!(right <= WIDTH, "{name} goes to {right}");
+    }
 }
 
 #[test]

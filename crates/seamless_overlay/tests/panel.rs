@@ -193,9 +193,9 @@ fn the_line_above_adds_the_links_up() {
         format!("in: {}", units::rate(received)),
         format!("out: {}", units::rate(sent)),
         format!(
-            "packets/s: {} / {}",
-            units::per_second(packets.0),
-            units::per_second(packets.1)
+            "packets/s: {}/{}",
+            units::per_second(packets.0.round()),
+            units::per_second(packets.1.round())
         ),
         format!("hosted: {ENTITIES}"),
         "remote: 0".to_owned(),

@@ -15,13 +15,13 @@ static COLUMNS: [Column<LinkModel>; 14] = [
     Column {
         title: "other end",
         hint: "the client or the server at the other end of the link",
-        width: 72.0,
+        width: 66.0,
         cells: Cells::Words(LinkModel::other_end),
     },
     Column {
         title: "use",
         hint: "what the link is for: a player plays over it, or it only watches until a handover",
-        width: 56.0,
+        width: 62.0,
         cells: Cells::Words(|link| link.used.word().to_owned()),
     },
     Column {

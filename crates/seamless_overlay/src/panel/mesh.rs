@@ -11,7 +11,7 @@ use crate::{
 
 /// Side of the map in points, and least width of what stands beside it.
 const MAP: f32 = 250.0;
-const BESIDE: f32 = 330.0;
+const BESIDE: f32 = 370.0;
 /// Handovers under way that are named.
 const UNDER_WAY: usize = 5;
 
@@ -82,7 +82,7 @@ static RECENT: [Column<RecentHandover>; 4] = [
     Column {
         title: "outcome",
         hint: "how it ended",
-        width: 92.0,
+        width: 124.0,
         cells: Cells::Words(|recent| recent.outcome.clone()),
     },
     Column {

@@ -1,23 +1,23 @@
 //! The line above all sections: what one looks at first.
 
-use egui::{Color32, RichText, Ui, Vec2, WidgetInfo, WidgetType};
+use egui::{Color32, Sense, TextStyle, Ui, Vec2, WidgetInfo, WidgetType, vec2};
 
-use crate::{model::OverlayModel, theme, units};
+use crate::{model::OverlayModel, panel::line, theme, units};
 
 /// Width of a figure with its title.
-const TILE: f32 = 82.0;
+const TILE: f32 = 58.0;
 
 pub(super) fn show(ui: &mut Ui, model: &OverlayModel) {
     let traffic = &model.traffic;
     let clock = &model.clock;
     let packets = format!(
-        "{} / {}",
-        units::per_second(traffic.packets_per_second.received),
-        units::per_second(traffic.packets_per_second.sent)
+        "{}/{}",
+        units::per_second(traffic.packets_per_second.received.round()),
+        units::per_second(traffic.packets_per_second.sent.round())
     );
     let late = clock.rate > 0 && clock.lateness.as_secs_f64() * f64::from(clock.rate) > 1.0;
     ui.horizontal_wrapped(|ui| {
-        ui.spacing_mut().item_spacing = Vec2::new(2.0, 2.0);
+        ui.spacing_mut().item_spacing = Vec2::new(12.0, 2.0);
         let name = if model.name.is_empty() {
             "\u{2013}"
         } else {
@@ -58,22 +58,18 @@ pub(super) fn show(ui: &mut Ui, model: &OverlayModel) {
 }
 
 fn tile(ui: &mut Ui, title: &str, value: &str, colour: Option<Color32>) {
-    let response = ui
-        .vertical(|ui| {
-            ui.set_min_width(TILE);
-            ui.spacing_mut().item_spacing.y = 0.0;
-            ui.add(
-                egui::Label::new(RichText::new(title).small().weak())
-                    .selectable(false)
-                    .extend(),
-            );
-            let mut text = RichText::new(value).monospace().size(13.0).strong();
-            if let Some(colour) = colour {
-                text = text.color(colour);
-            }
-            ui.add(egui::Label::new(text).selectable(false).extend());
-        })
-        .response;
+    let weak = ui.visuals().weak_text_color();
+    let strong = colour.unwrap_or_else(|| ui.visuals().strong_text_color());
+    let above = line(ui, title, (TextStyle::Small, weak));
+    let below = line(ui, value, (TextStyle::Monospace, strong));
+    let size = vec2(
+        TILE.max(above.size().x).max(below.size().x),
+        above.size().y + below.size().y,
+    );
+    let (place, response) = ui.allocate_exact_size(size, Sense::hover());
+    let second = place.min + vec2(0.0, above.size().y);
+    ui.painter().galley(place.min, above, weak);
+    ui.painter().galley(second, below, strong);
     response
         .widget_info(|| WidgetInfo::labeled(WidgetType::Other, true, format!("{title}: {value}")));
 }

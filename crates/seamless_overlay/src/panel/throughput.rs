@@ -1,7 +1,7 @@
 //! Bytes and packets in and out over time.
 
-use egui::{Ui, vec2};
-use egui_plot::{Corner, Legend, Line, Plot, PlotPoint, PlotPoints};
+use egui::{Rangef, Ui, vec2};
+use egui_plot::{Line, Plot, PlotPoint, PlotPoints, uniform_grid_spacer};
 
 use crate::{
     model::{Both, OverlayModel, TrafficModel},
@@ -9,13 +9,21 @@ use crate::{
 };
 
 /// Seconds that are shown; the history may be longer.
-const SECONDS: usize = 120;
+const SECONDS: f64 = 120.0;
 /// The shortest time that a plot spans, in seconds, so that it does not stretch at the start.
 const LEAST: f64 = 30.0;
 /// Height of a plot in points.
 const HEIGHT: f32 = 96.0;
 /// The least width of a plot that stands beside another, in points.
 const BESIDE: f32 = 280.0;
+/// Points between lines of the grid: below the first there are none, from the second on they are
+/// strong and have numbers.
+const GRID: Rangef = Rangef {
+    min: 12.0,
+    max: 36.0,
+};
+/// Seconds between lines of the grid.
+const MARKS: f64 = 15.0;
 /// More a second than any link carries: what is above is drawn here.
 const MOST: f64 = 1e15;
 
@@ -41,8 +49,8 @@ pub(super) fn show(ui: &mut Ui, model: &OverlayModel) {
         packets.show(ui, width);
     } else {
         ui.horizontal_top(|ui| {
-            bytes.show(ui, half);
-            packets.show(ui, half);
+            ui.vertical(|ui| bytes.show(ui, half));
+            ui.vertical(|ui| packets.show(ui, half));
         });
     }
 }
@@ -78,11 +86,12 @@ impl Series {
     fn new(
         name: &'static str,
         write: fn(f64) -> String,
-        points: impl DoubleEndedIterator<Item = (f64, Both<f64>)>,
+        points: impl DoubleEndedIterator<Item = (f64, Both<f64>)> + Clone,
     ) -> Self {
-        let mut points: Vec<_> = points.rev().take(SECONDS).collect();
-        points.reverse();
-        let now = points.last().map_or(0.0, |(second, _)| *second);
+        let now = points.clone().next_back().map_or(0.0, |(second, _)| second);
+        let points = points
+            .filter(|(second, _)| (0.0..SECONDS).contains(&(now - second)))
+            .collect();
         Self {
             name,
             write,
@@ -93,9 +102,10 @@ impl Series {
 
     fn show(&self, ui: &mut Ui, width: f32) {
         let first = self.points.first().map_or(0.0, |(second, _)| *second);
-        let span = (self.now - first).clamp(LEAST, SECONDS as f64);
-        let line = |way: &str, colour, read: fn(&Both<f64>) -> f64| {
-            Line::new(format!("{} {way}", self.name), self.line(read))
+        let span = (self.now - first).clamp(LEAST, SECONDS);
+        self.legend(ui);
+        let line = |way, colour, read: fn(&Both<f64>) -> f64| {
+            Line::new(way, self.line(read))
                 .color(colour)
                 .width(1.6)
                 .fill(0.0)
@@ -116,17 +126,30 @@ impl Series {
             .include_y(0.0)
             .set_margin_fraction(vec2(0.0, 0.08))
             .y_axis_min_width(58.0)
+            .grid_spacing(GRID)
+            .x_grid_spacer(uniform_grid_spacer(|_| [MARKS, 2.0 * MARKS, 4.0 * MARKS]))
             .y_axis_formatter(move |mark, _| write(mark.value))
             .x_axis_formatter(|mark, _| format!("{:.0} s", mark.value))
-            .legend(
-                Legend::default()
-                    .position(Corner::LeftTop)
-                    .background_alpha(0.4),
-            )
             .show(ui, |plot| {
                 plot.line(line("in", theme::RECEIVED, |both| both.received));
                 plot.line(line("out", theme::SENT, |both| both.sent));
             });
+    }
+
+    /// What the colours mean, with the newest values.
+    fn legend(&self, ui: &mut Ui) {
+        let newest = self.points.last().map(|(_, both)| *both);
+        let newest = newest.unwrap_or_default();
+        ui.horizontal(|ui| {
+            ui.spacing_mut().item_spacing.x = 14.0;
+            for (way, value, colour) in [
+                ("in", newest.received, theme::RECEIVED),
+                ("out", newest.sent, theme::SENT),
+            ] {
+                let name = format!("{} {way}", self.name);
+                super::figure(ui, &name, &(self.write)(value), Some(colour));
+            }
+        });
     }
 
     /// Seconds before now against a rate; what is no number is left out.

@@ -31,11 +31,14 @@ pub fn collected(world: &mut World) -> OverlayModel {
     world.resource::<OverlayModel>().clone()
 }
 
+/// Width of the panel in points.
+pub const WIDTH: f32 = 820.0;
+
 /// The panel with everything in sight.
 pub fn draw(model: &OverlayModel) -> Harness<'static> {
     let (model, mut state) = (model.clone(), OverlayState::default());
     Harness::builder()
-        .with_size([820.0, 2400.0])
+        .with_size([WIDTH, 2400.0])
         .build_ui(move |screen| ui(screen, &model, &mut state))
 }
 
