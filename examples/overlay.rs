@@ -3,10 +3,10 @@
 //! at another app, F3 hides the panel. Run: `cargo run --release --example overlay --features window`
 
 #[path = "common/cli.rs"]
-#[allow(dead_code, reason = "the panel needs a part of it")]
+#[allow(dead_code, unreachable_pub, clippy::print_stderr, reason = "shared")]
 mod cli;
 #[path = "common/game.rs"]
-#[allow(dead_code, reason = "the panel needs a part of the game")]
+#[allow(dead_code, unreachable_pub, reason = "shared")]
 mod game;
 #[path = "overlay/labels.rs"]
 mod labels;

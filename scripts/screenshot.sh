@@ -54,10 +54,12 @@ target=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_director
 VK_DRIVER_FILES=$(printf '%s:' /usr/share/vulkan/icd.d/lvp_icd*.json)
 VK_ICD_FILENAMES=$VK_DRIVER_FILES
 export VK_DRIVER_FILES VK_ICD_FILENAMES WGPU_BACKEND=vulkan
+# What Vulkan's loader asks for; nothing is written there.
+export XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-/tmp}
 
 mkdir -p "$(dirname "$file")"
 rm -f "$file"
-timeout 600 xvfb-run --auto-servernum --server-args='-screen 0 1600x900x24' \
+timeout 600 xvfb-run --auto-servernum --server-args='-screen 0 1600x1000x24' \
     "$target/debug/examples/overlay" --screenshot "$file" --seconds "$seconds"
 [[ -s $file ]] || {
     echo "error: no picture was written" >&2

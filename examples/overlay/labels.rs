@@ -6,8 +6,8 @@ use bevy_seamless::{
         plugin::bevy_egui::{
             EguiContexts, EguiPrimaryContextPass,
             egui::{
-                Align2, Area, Color32, Context, FontId, Id, LayerId, Pos2, RichText, Sense, Ui,
-                Vec2, pos2, vec2,
+                Align2, Area, Color32, Context, FontId, Id, LayerId, Pos2, Rect, RichText, Sense,
+                Ui, Vec2, pos2, vec2,
             },
         },
         theme,
@@ -36,24 +36,29 @@ fn show(
 ) -> Result {
     let context = contexts.ctx_mut()?;
     let (camera, from) = *camera;
+    let mut written = Vec::new();
     for &(player, at) in &things.players {
         if let Ok(at) = camera.world_to_viewport(from, at + Vec3::Y * OVERHEAD) {
-            let colour = theme::player(player);
-            label(context, pos2(at.x, at.y), &player.to_string(), colour);
+            let label = (player.to_string(), theme::player(player));
+            write(context, pos2(at.x, at.y), label, &mut written);
         }
     }
     legend(context);
     Ok(())
 }
 
-fn label(context: &Context, at: Pos2, text: &str, colour: Color32) {
+/// Writes a text over a place, or above what is written there already.
+fn write(context: &Context, at: Pos2, (text, colour): (String, Color32), written: &mut Vec<Rect>) {
     let painter = context.layer_painter(LayerId::background());
-    let font = FontId::proportional(12.0);
-    let galley = painter.layout_no_wrap(text.to_owned(), font, colour);
+    let galley = painter.layout_no_wrap(text, FontId::proportional(12.0), colour);
     let place = Align2::CENTER_BOTTOM.anchor_size(at, galley.size());
-    let shade = Color32::from_black_alpha(0xa0);
-    painter.rect_filled(place.expand2(vec2(4.0, 1.0)), 4.0, shade);
-    painter.galley(place.min, galley, colour);
+    let mut place = place.expand2(vec2(4.0, 1.0));
+    while let Some(taken) = written.iter().find(|taken| taken.intersects(place)) {
+        place = place.translate(vec2(0.0, taken.top() - place.bottom() - 1.0));
+    }
+    painter.rect_filled(place, 4.0, Color32::from_black_alpha(0xa0));
+    painter.galley(place.min + vec2(4.0, 1.0), galley, colour);
+    written.push(place);
 }
 
 fn legend(context: &Context) {

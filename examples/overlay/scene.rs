@@ -12,14 +12,14 @@ use bevy::{
 };
 use bevy_seamless::{
     overlay::{Overlay, theme},
-    prelude::*,
+    prelude::{Authority, Frozen, Hosted, PeerId},
     wire::{Holder, NodeId},
 };
 
 use crate::game::{Body, Position};
 
 /// Size of the window, and how much of it to the right the panel covers.
-const WINDOW: UVec2 = UVec2::new(1600, 900);
+const WINDOW: UVec2 = UVec2::new(1600, 1000);
 const PANEL: u32 = 800;
 
 /// Frames until pipelines are compiled and the panel has found its size.
@@ -124,11 +124,19 @@ impl Plugin for ScenePlugin {
         })
         .add_systems(PostUpdate, paint);
         if let Some(file) = picture {
-            app.add_systems(Update, move |frame: Local<u32>, commands: Commands| {
-                take_picture(frame, commands, file.clone());
-            });
+            app.add_systems(Startup, clear_of_the_pointer).add_systems(
+                Update,
+                move |frame: Local<u32>, commands: Commands| {
+                    take_picture(frame, commands, file.clone());
+                },
+            );
         }
     }
+}
+
+/// A pointer in the middle of the screen would open a tooltip in the picture.
+fn clear_of_the_pointer(mut window: Single<&mut Window>) {
+    window.set_cursor_position(Some(Vec2::new(4.0, WINDOW.y as f32 - 4.0)));
 }
 
 fn take_picture(mut frame: Local<u32>, mut commands: Commands, file: PathBuf) {
@@ -212,7 +220,7 @@ fn set_up(mut commands: Commands, (mut meshes, mut materials, mut paint): Stock,
             ..default()
         },
         Projection::from(PerspectiveProjection {
-            fov: 0.5,
+            fov: 0.53,
             ..default()
         }),
         Tonemapping::None,
