@@ -28,7 +28,7 @@ mod view;
 
 pub use client::AuthorityCommandsExt;
 pub use holder::{HolderEvent, LossReason, Outcome, step};
-pub use plugin::{AuthorityPlugin, Delegated};
+pub use plugin::{AuthorityPlugin, AuthoritySystems, Delegated};
 pub use policy::{AuthorityPolicy, Terms};
 pub use server::{Pending, resume_deferred};
 pub use view::{AuthorityDenied, AuthorityGranted, AuthorityLost, AuthorityView, Granted};

@@ -2,7 +2,8 @@
 
 use bevy::{ecs::message::MessageCursor, prelude::*};
 use seamless_replication::{
-    ControlReceived, PeerLeft, Peers, ReplicationSystems, interest::Watched, transport::LinkSide,
+    ControlReceived, PeerLeft, Peers, ReplicationSystems, interest::Watched, tick_is_fresh,
+    transport::LinkSide,
 };
 
 use crate::{
@@ -18,6 +19,13 @@ use crate::{
 #[derive(Component, Clone, Copy, Debug, Default, Reflect)]
 #[reflect(Component)]
 pub struct Delegated;
+
+/// When authority changes, for systems that have to come before or after.
+#[derive(SystemSet, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AuthoritySystems {
+    /// `PreUpdate`, in [`ReplicationSystems::React`]: requests, answers and releases take effect.
+    React,
+}
 
 /// Delegation, the same on servers and clients.
 ///
@@ -38,12 +46,17 @@ impl Plugin for AuthorityPlugin {
             .add_observer(view::tell_lost)
             .add_observer(enable)
             .add_observer(disable)
-            .add_systems(PreUpdate, react.in_set(ReplicationSystems::React))
+            .add_systems(PreUpdate, react.in_set(AuthoritySystems::React))
+            .configure_sets(
+                PreUpdate,
+                AuthoritySystems::React.in_set(ReplicationSystems::React),
+            )
             .add_systems(
                 FixedPostUpdate,
                 client::send_releases
                     .after(ReplicationSystems::Visibility)
-                    .before(ReplicationSystems::Send),
+                    .before(ReplicationSystems::Send)
+                    .run_if(tick_is_fresh),
             );
     }
 }

@@ -128,7 +128,8 @@ impl Plugin for ClockPlugin {
 }
 
 /// Run condition: the fixed schedule runs for a tick that has not run yet.
-pub(crate) fn tick_is_fresh(clock: Res<NetClock>) -> bool {
+#[must_use]
+pub fn tick_is_fresh(clock: Res<NetClock>) -> bool {
     clock.fresh
 }
 
@@ -137,10 +138,12 @@ fn read_clock(mut clock: ResMut<NetClock>, real: Res<Time<Real>>) {
         Some(source) => source(),
         None => clock.now + real.delta(),
     };
-    clock.now = clock.now.max(now);
-    if !clock.started {
-        // What was before us is not caught up on.
+    if clock.started {
+        clock.now = clock.now.max(now);
+    } else {
+        // What was before us is not caught up on, and frames before that have no say.
         clock.started = true;
+        clock.now = now;
         clock.tick = clock.reading();
     }
 }

@@ -50,7 +50,7 @@ pub mod snapshot;
 pub mod stats;
 
 pub use authority::{Authority, Frozen, Hosted, Remote};
-pub use clock::NetClock;
+pub use clock::{NetClock, tick_is_fresh};
 pub use names::Names;
 pub use peer::{
     Admission, Admitted, ControlReceived, HandoverOffered, Peer, PeerJoined, PeerLeft, PeerRefused,

@@ -4,9 +4,9 @@ use std::{net::SocketAddr, time::Duration};
 
 use bevy::{ecs::message::MessageCursor, prelude::*};
 use seamless_replication::{
-    ControlReceived, HandoverOffered, NetClock, PeerJoined, PeerRefused, PeerState, Peers,
+    ControlReceived, HandoverOffered, NetClock, Peer, PeerJoined, PeerRefused, PeerState, Peers,
     inputs::InputOutbox,
-    wire::{HandoverId, control::Control, frame::Refusal, packet::InputAck},
+    wire::{HandoverId, Tick, control::Control, frame::Refusal, packet::InputAck},
 };
 use seamless_transport::{
     ClientConfig, ClientEndpoints, CloseReason, ConditionerConfig, LinkId, LinkState, Links, Token,
@@ -370,18 +370,31 @@ fn tidy(world: &mut World, now: Duration) {
     }
 }
 
-/// Whether nothing has come from our host for too long.
-fn is_silent(world: &World) -> bool {
+/// Whether our host has told of no new tick for too long. A node that may not run is silent, though
+/// its sockets still answer.
+fn is_silent(world: &mut World) -> bool {
     let Some(playing) = world.resource::<MeshClient>().playing() else {
         return false;
     };
     let Some(link) = world.resource::<Links>().get(playing) else {
         return true;
     };
+    let connected = link.state() == LinkState::Connected;
     let limit = world.resource::<NetClock>().tick_length()
         * world.resource::<MeshClientConfig>().silence_ticks;
     let elapsed = world.resource::<Time<Real>>().elapsed();
-    link.state() == LinkState::Connected && elapsed.saturating_sub(link.heard_at()) > limit
+    let peer = world.resource::<Peers>().get(playing);
+    let tick = peer.map_or(Tick(0), Peer::heard);
+    let mut client = world.resource_mut::<MeshClient>();
+    match client.heard {
+        Some((link, newest, since)) if link == playing && newest == tick => {
+            connected && elapsed.saturating_sub(since) > limit
+        }
+        _ => {
+            client.heard = Some((playing, tick, elapsed));
+            false
+        }
+    }
 }
 
 fn hear_session(world: &mut World, now: Duration) {

@@ -73,14 +73,15 @@ impl HttpSession {
 #[cfg(feature = "http")]
 impl SessionPort for HttpSession {
     fn ask(&mut self, player: PeerId) {
+        let (send, receive) = std::sync::mpsc::channel();
+        self.answer = Some(SyncCell::new(receive));
         if self.doors.is_empty() {
+            // The sender is dropped: nobody answers.
             return;
         }
         let door = self.doors[self.next % self.doors.len()];
         self.next += 1;
         let (patience, credential) = (self.patience, self.credential.clone());
-        let (send, receive) = std::sync::mpsc::channel();
-        self.answer = Some(SyncCell::new(receive));
         std::thread::spawn(move || {
             // The asker may be gone by now; then nobody wants the answer.
             let _ = send.send(knock(door, player, credential.as_deref(), patience));

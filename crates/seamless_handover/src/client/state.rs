@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use bevy::prelude::*;
 use seamless_replication::{
     transport::LinkId,
-    wire::{GlobalEntity, HandoverId, NodeRef, PeerId, Term},
+    wire::{GlobalEntity, HandoverId, NodeRef, PeerId, Term, Tick},
 };
 
 /// What a link is for.
@@ -41,6 +41,8 @@ pub struct MeshClient {
     pub node: Option<NodeRef>,
     pub(crate) links: BTreeMap<LinkId, LinkUse>,
     pub(crate) dialled: u64,
+    /// Over which link we play, the newest tick of its node, and when that came.
+    pub(crate) heard: Option<(LinkId, Tick, Duration)>,
     pub(crate) asking: bool,
     pub(crate) ask_again: Option<Duration>,
     /// Since when our host is ours no more, if no other has said that it is.
@@ -75,6 +77,7 @@ impl MeshClient {
             node: None,
             links: BTreeMap::new(),
             dialled: 0,
+            heard: None,
             asking: false,
             ask_again: None,
             orphaned: None,

@@ -9,14 +9,16 @@ use seamless_replication::{
     interest::View,
     snapshot::StagedSnapshot,
     wire::{
-        GlobalEntity, HandoverId, InputSeq, NodeRef, PeerId, Tenure, Term, Tick, control::Control,
+        CellId, GlobalEntity, HandoverId, InputSeq, NodeRef, PeerId, Tenure, Term, Tick,
+        control::Control,
     },
 };
 
 use super::{
     depart::tell,
+    door::Linkless,
     plugin::Stored,
-    state::{GroupActivated, HandoverRoot, MeshView, PlayerLogin},
+    state::{GroupActivated, HandoverRoot, MeshView, PlayerLogin, StateMissing},
     terms::set_term,
 };
 use crate::{geometry::BorderRules, port::Mesh};
@@ -180,6 +182,7 @@ fn take_player(world: &mut World, player: PeerId, entity: Entity, arrival: &Arri
     let Some(root) = world.get::<NetSlot>(entity).and_then(NetSlot::global) else {
         return;
     };
+    Linkless::watch(world, player);
     let interest = world.resource::<BorderRules>().interest;
     if let Some(peer) = world.resource_mut::<Peers>().by_id_mut(player) {
         peer.set_spectator(false);
@@ -209,7 +212,7 @@ fn reclaimed(world: &mut World, dead: NodeRef, term: Term, groups: Vec<Reclaimed
             tick,
             last_input,
             staged,
-            ..
+            missing,
         } = group;
         let hosted = match staged {
             Some(Ok(staged)) => host(
@@ -236,11 +239,33 @@ fn reclaimed(world: &mut World, dead: NodeRef, term: Term, groups: Vec<Reclaimed
                 settle(world, entity, Some(player), true);
                 set_term(world, root, term);
                 world.resource_mut::<Inboxes>().entry(player).host(term);
+                Linkless::watch(world, player);
                 Some(entity)
             }),
         };
         if hosted.is_some() {
             world.resource_mut::<MeshView>().counters.reclaimed_groups += 1;
+        }
+        make_anew(world, missing, cell, term);
+    }
+}
+
+/// Things that had a row and no state yet when their node died: the game puts them where they
+/// belong.
+fn make_anew(world: &mut World, names: Vec<GlobalEntity>, cell: CellId, term: Term) {
+    if names.is_empty() {
+        return;
+    }
+    tracing::warn!(?names, %cell, "picked up after the last checkpoint; to be made anew");
+    world.trigger(StateMissing {
+        names: names.clone(),
+        cell,
+    });
+    world.flush();
+    for name in names {
+        if let Some(entity) = world.resource::<Slots>().entity(name) {
+            world.entity_mut(entity).insert(Stored);
+            set_term(world, name, term);
         }
     }
 }

@@ -3,10 +3,12 @@
 //! A few times a second, every root whose group changed is written to the directory, with all its
 //! members at one tick. After a death, another node goes on from there.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use bevy::{ecs::query::Allow, prelude::*};
 use seamless_mesh::protocol::{CheckpointGroup, MeshCommand};
 use seamless_replication::{
-    Frozen, Hosted, NetClock, NetSlot, Slots, inputs::Inboxes, interest::position_of,
+    Frozen, Hosted, NetClock, NetSlot, Registry, Slots, inputs::Inboxes, interest::position_of,
     migrate::written_version, snapshot::take_snapshot,
 };
 
@@ -21,7 +23,8 @@ use crate::{
 };
 
 /// Writes the groups that changed. Cost per call: the version of each member of each root, and a
-/// row per member of those that changed.
+/// row per member of those that changed; a row per member of all if components are kept without
+/// being replicated.
 pub(super) fn checkpoint(
     world: &mut World,
     roots: &mut QueryState<Entity, (With<HandoverRoot>, With<Hosted>)>,
@@ -59,14 +62,20 @@ fn changed_group(world: &mut World, entity: Entity) -> Option<CheckpointGroup> {
     }
     let (written, player) = (root.written, root.player);
     let group = members(world, entity);
-    // Versions only rise, so equal sums over an equal group mean that nothing changed; one more
-    // for each member tells groups of different size apart.
-    let versions: u64 = group
+    let last_input = player
+        .and_then(|player| world.resource::<Inboxes>().get(player))
+        .map(|inbox| inbox.ack().applied)
+        .unwrap_or_default();
+    let mut digest = DefaultHasher::new();
+    last_input.0.hash(&mut digest);
+    for slot in group
         .iter()
         .filter_map(|&member| world.get::<NetSlot>(member))
-        .map(|slot| u64::from(written_version(world, slot).unwrap_or_default()) + 1)
-        .sum();
-    if versions == written {
+    {
+        (slot.global(), written_version(world, slot)).hash(&mut digest);
+    }
+    let keeps = world.resource::<Registry>().keeps_any();
+    if !keeps && digest.finish() == written {
         return None;
     }
     let slot = *world.get::<NetSlot>(entity)?;
@@ -80,18 +89,21 @@ fn changed_group(world: &mut World, entity: Entity) -> Option<CheckpointGroup> {
             return None;
         }
     };
+    if keeps {
+        // What is kept but not replicated makes no versions.
+        for row in &snapshot.rows {
+            row.components.hash(&mut digest);
+        }
+        if digest.finish() == written {
+            return None;
+        }
+    }
     for &member in &group {
         world.entity_mut(member).insert(Stored);
     }
-    let now = world.resource::<NetClock>().tick();
     if let Some(mut root) = world.get_mut::<HandoverRoot>(entity) {
-        root.written = versions;
-        root.checkpointed = Some(now);
+        root.written = digest.finish();
     }
-    let last_input = player
-        .and_then(|player| world.resource::<Inboxes>().get(player))
-        .map(|inbox| inbox.ack().applied)
-        .unwrap_or_default();
     Some(CheckpointGroup {
         root: name,
         term,

@@ -3,7 +3,8 @@
 use bevy::{ecs::message::MessageCursor, platform::collections::HashMap, prelude::*};
 use seamless_mesh::protocol::MeshCommand;
 use seamless_replication::{
-    Admission, Admitted, ControlReceived, NetClock, NetSlot, PeerJoined, PeerLeft, Peers,
+    Admission, Admitted, ControlReceived, NetClock, NetSlot, PeerJoined, PeerLeft, PeerRefused,
+    Peers,
     inputs::Inboxes,
     interest::View,
     transport::LinkId,
@@ -26,6 +27,16 @@ use crate::{geometry::BorderRules, port::Mesh};
 /// Players without a client, since when.
 #[derive(Resource, Default)]
 pub(super) struct Linkless(HashMap<PeerId, Tick>);
+
+impl Linkless {
+    /// A player is here: unless its client is, it has so long to come.
+    pub(super) fn watch(world: &mut World, player: PeerId) {
+        let now = world.resource::<NetClock>().tick();
+        if world.resource::<Peers>().by_id(player).is_none() {
+            world.resource_mut::<Self>().0.insert(player, now);
+        }
+    }
+}
 
 /// Has every ticket redeemed in the frame of the connect.
 pub(super) fn install(world: &mut World, mesh: &Mesh) {
@@ -59,6 +70,7 @@ pub(super) fn attend(
     mut joined: Local<MessageCursor<PeerJoined>>,
     mut left: Local<MessageCursor<PeerLeft>>,
     mut controls: Local<MessageCursor<ControlReceived>>,
+    mut refusals: Local<MessageCursor<PeerRefused>>,
 ) {
     let Some(mesh) = world.get_resource::<Mesh>().cloned() else {
         return;
@@ -70,6 +82,11 @@ pub(super) fn attend(
     for arrival in arrivals {
         on_joined(world, &mesh, arrival);
     }
+    let refused = refusals
+        .read(world.resource::<Messages<PeerRefused>>())
+        .filter(|refused| matches!(refused.reason, Refusal::Ticket(_)))
+        .count();
+    world.resource_mut::<MeshView>().counters.refused_tickets += refused as u64;
     let items: Vec<ControlReceived> = controls
         .read(world.resource::<Messages<ControlReceived>>())
         .cloned()
@@ -96,11 +113,8 @@ pub(super) fn attend(
         {
             mesh.send(MeshCommand::ClientDetached { handover });
         }
-        let now = world.resource::<NetClock>().tick();
-        if world.resource::<MeshView>().players.contains_key(&peer)
-            && world.resource::<Peers>().by_id(peer).is_none()
-        {
-            world.resource_mut::<Linkless>().0.insert(peer, now);
+        if world.resource::<MeshView>().players.contains_key(&peer) {
+            Linkless::watch(world, peer);
         }
     }
 }

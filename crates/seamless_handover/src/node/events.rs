@@ -5,7 +5,7 @@ use seamless_mesh::protocol::{MeshCommand, MeshEvent};
 use seamless_replication::{
     Admission, Names, NetClock, NetSlot, Peers, Slots,
     inputs::Inboxes,
-    interest::View,
+    interest::{View, position_of},
     wire::{GlobalEntity, HandoverId, PeerId, frame::HandoverOffer, record::LeaveReason},
 };
 
@@ -13,11 +13,16 @@ use super::{
     arrive::{Held, hold, settle},
     cells,
     depart::{end_attempt, handed_over, reserved, resumed},
+    door::Linkless,
     plugin::MeshNodeConfig,
-    state::{Expected, MeshView, PlayerLogin},
+    state::{Expected, HandoverRoot, MeshView, PlayerLogin},
     terms::{drop_entity, set_term},
 };
-use crate::{geometry::BorderRules, port::Mesh};
+use crate::{
+    geometry::{BorderRules, CellGrid},
+    group::{members, names},
+    port::Mesh,
+};
 
 /// Carries out everything the mesh said since the last frame.
 pub(super) fn drive(world: &mut World) {
@@ -48,6 +53,7 @@ fn on_event(world: &mut World, mesh: &Mesh, event: MeshEvent) {
             mesh.send(MeshCommand::ClaimCells(cells));
         }
         MeshEvent::CellsChanged(cells) => cells::changed(world, mesh, cells),
+        MeshEvent::NoRow { root } => make_row(world, mesh, root),
         MeshEvent::Names { names, .. } => cells::open(world, &names),
         MeshEvent::NodesChanged(nodes) => world.resource_mut::<MeshView>().nodes = nodes,
         MeshEvent::Reserved {
@@ -138,6 +144,7 @@ fn on_event(world: &mut World, mesh: &Mesh, event: MeshEvent) {
                 set_term(world, root, term);
                 world.resource_mut::<Inboxes>().remove(player);
                 world.resource_mut::<Inboxes>().entry(player).host(term);
+                Linkless::watch(world, player);
             } else {
                 tracing::error!(%player, %root, "nobody spawned the player");
             }
@@ -146,6 +153,31 @@ fn on_event(world: &mut World, mesh: &Mesh, event: MeshEvent) {
                 accepted: entity.is_some(),
             });
         }
+    }
+}
+
+/// Something that was put down by a player who has left for good: it stays, and gets a row of its
+/// own.
+fn make_row(world: &mut World, mesh: &Mesh, root: GlobalEntity) {
+    let Some(entity) = world.resource::<Slots>().entity(root) else {
+        return;
+    };
+    let is_thing = world
+        .get::<HandoverRoot>(entity)
+        .is_some_and(|root| root.player.is_none());
+    let place = world
+        .get::<NetSlot>(entity)
+        .copied()
+        .and_then(|slot| position_of(world, &slot));
+    if let (true, Some(place)) = (is_thing, place) {
+        let cell = world.resource::<CellGrid>().cell_at(place);
+        let group = members(world, entity);
+        let members = names(world, &group).into_iter().skip(1).collect();
+        mesh.send(MeshCommand::Create {
+            root,
+            members,
+            cell,
+        });
     }
 }
 

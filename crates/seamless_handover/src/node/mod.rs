@@ -7,6 +7,7 @@ mod checkpoint;
 mod depart;
 mod door;
 mod events;
+mod load;
 mod plugin;
 mod state;
 mod terms;
@@ -15,5 +16,5 @@ pub(crate) use plugin::register_shared;
 pub use plugin::{MeshNodeConfig, MeshNodePlugin, Stored, stager};
 pub use state::{
     CellClosed, CellOpened, Crossing, GroupActivated, GroupDeparted, GroupFrozen, HandoverCounters,
-    HandoverRoot, MeshView, PlayerLogin, PlayerRetired, Tombstone,
+    HandoverRoot, MeshView, PlayerLogin, PlayerRetired, StateMissing, Tombstone,
 };

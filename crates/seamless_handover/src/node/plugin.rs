@@ -6,11 +6,14 @@ use bevy::{
     app::{RunFixedMainLoop, RunFixedMainLoopSystems},
     prelude::*,
 };
+use seamless_authority::AuthoritySystems;
 use seamless_mesh::protocol::Staged;
 use seamless_replication::{
     Hosted, NetSlot, Registry, ReplicateAppExt, Replicated, ReplicationConfig, ReplicationSystems,
     Slots,
     snapshot::stage,
+    tick_is_fresh,
+    transport::TransportSystems,
     wire::{CellId, snapshot::WorldSnapshot},
 };
 
@@ -19,6 +22,7 @@ use super::{
     border, checkpoint,
     door::{self, Linkless},
     events,
+    load::{self, LoadMeter},
     state::{GroupActivated, GroupDeparted, GroupFrozen, MeshView},
     terms,
 };
@@ -78,6 +82,7 @@ impl Plugin for MeshNodePlugin {
             .init_resource::<MeshView>()
             .init_resource::<Linkless>()
             .init_resource::<Held>()
+            .init_resource::<LoadMeter>()
             .add_message::<GroupActivated>()
             .add_message::<GroupFrozen>()
             .add_message::<GroupDeparted>();
@@ -97,13 +102,22 @@ impl Plugin for MeshNodePlugin {
             PreUpdate,
             (install_door, events::drive, door::attend)
                 .chain()
+                // What a client asked for before its entity left is answered first.
+                .after(AuthoritySystems::React)
                 .in_set(ReplicationSystems::React),
         )
-        .add_systems(FixedFirst, arrive::begin.after(ReplicationSystems::Tick))
+        .add_systems(
+            FixedFirst,
+            (arrive::begin, load::tick_begins)
+                .chain()
+                .after(ReplicationSystems::Tick),
+        )
         .add_systems(
             FixedPostUpdate,
             (
-                (checkpoint::adjust_roots, give_terms).before(ReplicationSystems::Collect),
+                (checkpoint::adjust_roots, give_terms)
+                    .before(ReplicationSystems::Collect)
+                    .run_if(tick_is_fresh),
                 (
                     border::watch_borders,
                     checkpoint::checkpoint,
@@ -112,7 +126,9 @@ impl Plugin for MeshNodePlugin {
                 )
                     .chain()
                     .after(ReplicationSystems::Collect)
-                    .before(ReplicationSystems::Visibility),
+                    .before(ReplicationSystems::Visibility)
+                    .run_if(tick_is_fresh),
+                load::report.after(TransportSystems::Send),
             ),
         );
     }

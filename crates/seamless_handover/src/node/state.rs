@@ -42,9 +42,7 @@ pub struct HandoverRoot {
     pub(crate) past_since: Option<Tick>,
     /// Whether a row of it is in the directory.
     pub(crate) stored: bool,
-    /// When it was last written there.
-    pub(crate) checkpointed: Option<Tick>,
-    /// Sum of the row versions that were written.
+    /// Digest of what was written last.
     pub(crate) written: u64,
 }
 
@@ -62,7 +60,6 @@ impl HandoverRoot {
             velocity: Vec3::ZERO,
             past_since: None,
             stored: false,
-            checkpointed: None,
             written: 0,
         }
     }
@@ -223,6 +220,17 @@ pub struct CellOpened {
 #[derive(Event, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CellClosed {
     /// Which.
+    pub cell: CellId,
+}
+
+/// Entities of a dead node that had a row and no stored state: they were picked up after its last
+/// checkpoint. Spawn them as the world file has them, under these names, in this trigger or by its
+/// commands; what is not spawned is gone.
+#[derive(Event, Clone, Debug)]
+pub struct StateMissing {
+    /// Their names.
+    pub names: Vec<GlobalEntity>,
+    /// Where the group was.
     pub cell: CellId,
 }
 

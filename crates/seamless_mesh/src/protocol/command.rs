@@ -192,7 +192,8 @@ pub struct ReclaimedGroup {
     /// The state. `None` if none was ever stored: a player who had just logged in, to be made
     /// anew. An error if it does not decode here; the rows are ours all the same.
     pub staged: Option<Result<Staged, String>>,
-    /// Members that have a row but no stored state: they joined after the last checkpoint.
+    /// Members that have a row but no stored state: they joined after the last checkpoint. The
+    /// rows are ours; the game makes the entities anew or retires them.
     pub missing: Vec<GlobalEntity>,
 }
 
@@ -306,6 +307,12 @@ pub enum MeshEvent {
         root: GlobalEntity,
         /// The term.
         term: Option<Term>,
+    },
+    /// A checkpoint of this root was not stored: it has no row, for it hung on a root that was
+    /// retired with all its rows. [`MeshCommand::Create`] makes one.
+    NoRow {
+        /// The root.
+        root: GlobalEntity,
     },
     /// Who owns which cell, all of them.
     CellsChanged(Vec<CellRecord>),

@@ -32,6 +32,9 @@ const SOON_MS: u32 = 100;
 /// When to come again after something that takes until a death is noticed.
 const LATER_MS: u32 = 500;
 
+/// When to come again to a node that is full.
+const FULL_MS: u32 = 2000;
+
 #[derive(Debug)]
 enum State {
     /// The directory looks for the row.
@@ -75,6 +78,12 @@ impl Sessions {
     /// There is no such row, for certain.
     pub(super) fn retired(&mut self, root: GlobalEntity) {
         self.limbo.remove(&root);
+    }
+
+    /// Players whose row is being made.
+    fn making(&self) -> usize {
+        let making = |session: &&Session| matches!(session.state, State::Making { .. });
+        self.sessions.values().filter(making).count()
     }
 
     pub(super) fn next(&self) -> Option<Duration> {
@@ -147,13 +156,21 @@ impl NodeCore {
     }
 
     fn without_row(&mut self, serial: u64) {
-        let Some(session) = self.sessions.sessions.get_mut(&serial) else {
+        let Some(session) = self.sessions.sessions.get(&serial) else {
             return;
         };
         let cell = (self.base.config.spawn)(session.player);
         let owner = self.base.view.owner(cell).map(|record| record.node);
         match owner {
             Some(owner) if Some(owner) == self.base.me => {
+                let coming = self.sessions.entering.len() + self.sessions.making();
+                if self.is_full(coming as u32) {
+                    self.retry(serial, FULL_MS);
+                    return;
+                }
+                let Some(session) = self.sessions.sessions.get_mut(&serial) else {
+                    return;
+                };
                 let player = Some(session.player);
                 let Some(root) = self.base.mint() else {
                     self.retry(serial, LATER_MS);

@@ -151,6 +151,9 @@ impl NodeCore {
                             self.base.event(MeshEvent::Created { root, term });
                         }
                         Some(_) => lost.push(entity),
+                        None if entity == group.root => {
+                            self.base.event(MeshEvent::NoRow { root: entity });
+                        }
                         // Nobody has it: it is as volatile as it was.
                         None => {}
                     }

@@ -1,8 +1,9 @@
 //! Who is a node of the mesh: a keyed MAC over each request and each answer.
 //!
-//! BLAKE3 keyed with the mesh key over method, path, sender, nonce, expiry and body. The expiry is
-//! mesh time, which is not the wall clock; a nonce is accepted once until then. The answer's MAC
-//! covers the request's nonce, so an answer cannot be moved to another request.
+//! BLAKE3 keyed with the mesh key over method, path, sender, nonce, expiry and the digest of the
+//! body. All of that is in the header, so a stranger is turned away before a byte of its body is
+//! read. The expiry is mesh time, which is not the wall clock; a nonce is accepted once until then.
+//! The answer's MAC covers the request's nonce, so an answer cannot be moved to another request.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -61,16 +62,26 @@ pub struct Signature {
     pub nonce: [u8; 16],
     /// Until when it is good, mesh time in milliseconds.
     pub expiry: u64,
+    /// BLAKE3 of the body.
+    digest: [u8; 32],
     mac: [u8; 32],
 }
 
-fn request_mac(
-    key: &[u8; 32],
-    method: &str,
-    path: &str,
-    signature: &Signature,
-    body: &[u8],
-) -> blake3::Hash {
+impl Signature {
+    /// Whether this is the body that was signed.
+    ///
+    /// # Errors
+    /// [`AuthError::Wrong`].
+    pub fn covers(&self, body: &[u8]) -> Result<(), AuthError> {
+        if blake3::hash(body) == self.digest {
+            Ok(())
+        } else {
+            Err(AuthError::Wrong)
+        }
+    }
+}
+
+fn request_mac(key: &[u8; 32], method: &str, path: &str, signature: &Signature) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new_keyed(key);
     // Every part with its length, so that no two requests have one encoding.
     for part in [b"request".as_slice(), method.as_bytes(), path.as_bytes()] {
@@ -81,7 +92,7 @@ fn request_mac(
     hasher.update(&signature.from.incarnation.0.to_le_bytes());
     hasher.update(&signature.nonce);
     hasher.update(&signature.expiry.to_le_bytes());
-    hasher.update(body);
+    hasher.update(&signature.digest);
     hasher.finalize()
 }
 
@@ -110,15 +121,17 @@ pub fn sign(
         from,
         nonce,
         expiry: (now + WINDOW).as_millis() as u64,
+        digest: *blake3::hash(body).as_bytes(),
         mac: [0; 32],
     };
-    signature.mac = *request_mac(key, method, path, &signature, body).as_bytes();
+    signature.mac = *request_mac(key, method, path, &signature).as_bytes();
     format!(
-        "{}.{}.{}.{}.{}",
+        "{}.{}.{}.{}.{}.{}",
         from.id.0,
         from.incarnation.0,
         hex(&nonce),
         signature.expiry,
+        hex(&signature.digest),
         hex(&signature.mac)
     )
 }
@@ -134,8 +147,9 @@ pub fn parse(header: &str) -> Result<Signature, AuthError> {
     let incarnation = part()?.parse().map_err(|_| AuthError::Malformed)?;
     let nonce = unhex(part()?).and_then(|bytes| bytes.try_into().ok());
     let expiry = part()?.parse().map_err(|_| AuthError::Malformed)?;
+    let digest = unhex(part()?).and_then(|bytes| bytes.try_into().ok());
     let mac = unhex(part()?).and_then(|bytes| bytes.try_into().ok());
-    let (Some(nonce), Some(mac), None) = (nonce, mac, parts.next()) else {
+    let (Some(nonce), Some(digest), Some(mac), None) = (nonce, digest, mac, parts.next()) else {
         return Err(AuthError::Malformed);
     };
     Ok(Signature {
@@ -145,6 +159,7 @@ pub fn parse(header: &str) -> Result<Signature, AuthError> {
         },
         nonce,
         expiry,
+        digest,
         mac,
     })
 }
@@ -176,7 +191,8 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Whether a request is a node's and was not here before. `now` is mesh time.
+    /// Whether a request is a node's and was not here before, by its header alone; its body is
+    /// compared by [`Signature::covers`]. `now` is mesh time.
     ///
     /// The MAC is compared in constant time and before anything is remembered, so a stranger
     /// cannot fill the memory.
@@ -189,11 +205,10 @@ impl Gate {
         method: &str,
         path: &str,
         signature: &Signature,
-        body: &[u8],
         now: Duration,
     ) -> Result<NodeRef, AuthError> {
         // blake3::Hash compares in constant time.
-        if request_mac(key, method, path, signature, body) != signature.mac {
+        if request_mac(key, method, path, signature) != signature.mac {
             return Err(AuthError::Wrong);
         }
         let now = now.as_millis() as u64;
@@ -247,7 +262,9 @@ mod tests {
         body: &[u8],
         now: Duration,
     ) -> Result<NodeRef, AuthError> {
-        gate.admit(&KEY, "POST", path, &parse(header)?, body, now)
+        let signature = parse(header)?;
+        let from = gate.admit(&KEY, "POST", path, &signature, now)?;
+        signature.covers(body).map(|()| from)
     }
 
     #[test]
@@ -276,7 +293,7 @@ mod tests {
             Err(AuthError::Wrong)
         );
         assert_eq!(
-            admit(&mut gate, &good, "/a", b"bodY", s(101)),
+            admit(&mut gate, &header(2), "/a", b"bodY", s(101)),
             Err(AuthError::Wrong)
         );
         let other_key = sign(&[4; 32], FROM, "POST", "/a", b"body", s(100), [1; 16]);
@@ -285,7 +302,13 @@ mod tests {
             Err(AuthError::Wrong)
         );
         let mut parts: Vec<String> = good.split('.').map(str::to_owned).collect();
-        for (at, forged) in [(0, "5"), (1, "78"), (2, &*hex(&[9; 16])), (3, "999999")] {
+        for (at, forged) in [
+            (0, "5"),
+            (1, "78"),
+            (2, &*hex(&[9; 16])),
+            (3, "999999"),
+            (4, &*hex(&[9; 32])),
+        ] {
             let before = std::mem::replace(&mut parts[at], forged.to_owned());
             assert_eq!(
                 admit(&mut gate, &parts.join("."), "/a", b"body", s(101)),

@@ -139,7 +139,13 @@ async fn metrics_page(State(server): State<Server>) -> Response {
 impl Server {
     async fn answer(&self, route: Route, request: Request) -> Response {
         let http = &self.shared.http;
-        let header = request.headers().get(auth::HEADER).cloned();
+        let header = request.headers().get(auth::HEADER);
+        let header = header.and_then(|header| header.to_str().ok());
+        // Before a byte of the body is read.
+        let signature = match self.admit(route, header) {
+            Ok(signature) => signature,
+            Err(error) => return self.refused(error),
+        };
         let body = tokio::time::timeout(BODY_WITHIN, to_bytes(request.into_body(), MAX_BODY)).await;
         let body = match body {
             Ok(Ok(body)) => body,
@@ -152,23 +158,9 @@ impl Server {
                 return plain(StatusCode::REQUEST_TIMEOUT, "too slow");
             }
         };
-        let header = header.as_ref().and_then(|header| header.to_str().ok());
-        let signature = match self.admit(route, header, &body) {
-            Ok(signature) => signature,
-            Err(error) => {
-                self.shared.count_refusal(error);
-                let status = match error {
-                    AuthError::Missing | AuthError::Wrong | AuthError::Expired => {
-                        StatusCode::UNAUTHORIZED
-                    }
-                    AuthError::Malformed => StatusCode::BAD_REQUEST,
-                    AuthError::Replayed => StatusCode::CONFLICT,
-                    AuthError::Full => StatusCode::TOO_MANY_REQUESTS,
-                    AuthError::NotReady => StatusCode::SERVICE_UNAVAILABLE,
-                };
-                return plain(status, error.to_string());
-            }
-        };
+        if let Err(error) = signature.covers(&body) {
+            return self.refused(error);
+        }
         let message = match decode(route, &body) {
             Ok(message) => message,
             Err(error) => {
@@ -205,19 +197,26 @@ impl Server {
         }
     }
 
-    fn admit(
-        &self,
-        route: Route,
-        header: Option<&str>,
-        body: &[u8],
-    ) -> Result<Signature, AuthError> {
+    fn refused(&self, error: AuthError) -> Response {
+        self.shared.count_refusal(error);
+        let status = match error {
+            AuthError::Missing | AuthError::Wrong | AuthError::Expired => StatusCode::UNAUTHORIZED,
+            AuthError::Malformed => StatusCode::BAD_REQUEST,
+            AuthError::Replayed => StatusCode::CONFLICT,
+            AuthError::Full => StatusCode::TOO_MANY_REQUESTS,
+            AuthError::NotReady => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        plain(status, error.to_string())
+    }
+
+    fn admit(&self, route: Route, header: Option<&str>) -> Result<Signature, AuthError> {
         let signature = auth::parse(header.ok_or(AuthError::Missing)?)?;
         let key = self.shared.key().ok_or(AuthError::NotReady)?;
         let now = self.shared.mesh_now();
         let (method, path) = (route.method(), route.path());
         self.shared
             .gate()
-            .admit(&key, method, &path, &signature, body, now)?;
+            .admit(&key, method, &path, &signature, now)?;
         Ok(signature)
     }
 

@@ -253,6 +253,7 @@ impl Side {
             | MeshEvent::NodesChanged(_)
             | MeshEvent::Fenced
             | MeshEvent::Names { .. }
+            | MeshEvent::NoRow { .. }
             | MeshEvent::Unfenced => {}
         }
     }

@@ -292,6 +292,12 @@ impl Registry {
         &self.0.components
     }
 
+    /// Whether anything is kept in snapshots without being replicated.
+    #[must_use]
+    pub fn keeps_any(&self) -> bool {
+        !self.0.kept.is_empty()
+    }
+
     pub(crate) fn kept(&self) -> &[Registered] {
         &self.0.kept
     }

@@ -54,7 +54,7 @@ pub(crate) fn send(
         let Some(link) = links.get_mut(peer.link) else {
             continue;
         };
-        peer.sender.find_losses(now, clock.tick_length());
+        peer.sender.find_overdue(now, clock.tick_length());
         peer.sender.changed(&changed);
         let report = peer.receiver.received.take_report();
         let keep_alive = tick.since(peer.last_sent) >= config.keep_alive_ticks;

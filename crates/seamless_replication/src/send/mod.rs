@@ -145,8 +145,7 @@ impl Sender {
         }
     }
 
-    /// The peer reports what arrived. Returns the sequences that are acknowledged for the first
-    /// time.
+    /// The peer reports what arrived.
     pub(crate) fn on_acks(&mut self, acks: &AckBits, now: Duration) {
         if acks.newest >= self.next {
             // It acknowledges what was never sent; nothing follows from that.
@@ -190,13 +189,19 @@ impl Sender {
             }
             self.log.recycle(sent);
         }
-        self.find_losses(now, Duration::ZERO);
+        // What is merely late has until the end of the tick.
+        self.find_losses(now, Duration::MAX);
     }
 
-    /// Declares datagrams lost that three later ones overtook, or that are overdue. What they
-    /// carried is dirty again, to be sent at its newest value.
-    pub(crate) fn find_losses(&mut self, now: Duration, tick: Duration) {
+    /// Datagrams that were sent longer ago than the round trip allows for are lost.
+    pub(crate) fn find_overdue(&mut self, now: Duration, tick: Duration) {
         let timeout = self.rtt.timeout(tick);
+        self.find_losses(now, timeout);
+    }
+
+    /// Declares datagrams lost that three later ones overtook, or that are older than `timeout`.
+    /// What they carried is dirty again, to be sent at its newest value.
+    fn find_losses(&mut self, now: Duration, timeout: Duration) {
         while let Some(lost) = self.log.next_lost(now, timeout) {
             self.counters.lost_packets += 1;
             for item in &lost.items {

@@ -68,7 +68,7 @@ impl NodeCore {
             }
             self.unexpect(root, Outcome::Cancelled);
         }
-        if prepare.manifest.player.is_some() && self.is_full() {
+        if prepare.manifest.player.is_some() && self.is_full(0) {
             return Err((RejectReason::Full, AGAIN_MS));
         }
         let mut trace = HandoverTrace::new(prepare.handover, Role::Target, prepare.from);
@@ -90,10 +90,13 @@ impl NodeCore {
         Ok(())
     }
 
-    fn is_full(&self) -> bool {
+    /// Whether there is no room for one more player, with those that the game counts, those that
+    /// have a reservation, and `coming`.
+    pub(in crate::protocol) fn is_full(&self, coming: u32) -> bool {
         let players = |incoming: &&Incoming| incoming.manifest.player.is_some();
         let reserved = self.targets.incoming.values().filter(players).count() as u32;
-        self.base.load.players.saturating_add(reserved) >= self.base.config.capacity
+        let here = self.base.load.players.saturating_add(reserved);
+        here.saturating_add(coming) >= self.base.config.capacity
     }
 
     fn expect(&mut self, prepare: &Prepare) {
