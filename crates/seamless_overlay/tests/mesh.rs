@@ -107,9 +107,9 @@ fn a_node_shows_cells_nodes_and_a_player_on_its_way_to_another() {
     let map = region(&harness, "Cell map");
     assert_says(&map, &format!("c3: {} since {}", owner.owner, owner.term));
     assert_says(&map, &format!("{player} at n0"));
-    for id in 0..4 {
+    for &app in &nodes {
         let node = cluster
-            .world(nodes[id])
+            .world(app)
             .resource::<MeshView>()
             .node
             .expect("joined");

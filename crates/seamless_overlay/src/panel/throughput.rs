@@ -1,7 +1,7 @@
 //! Bytes and packets in and out over time.
 
 use egui::{Rangef, Ui, vec2};
-use egui_plot::{Line, Plot, PlotPoint, PlotPoints, uniform_grid_spacer};
+use egui_plot::{GridInput, GridMark, Line, Plot, PlotPoint, PlotPoints, uniform_grid_spacer};
 
 use crate::{
     model::{Both, OverlayModel, TrafficModel},
@@ -128,6 +128,7 @@ impl Series {
             .y_axis_min_width(58.0)
             .grid_spacing(GRID)
             .x_grid_spacer(uniform_grid_spacer(|_| [MARKS, 2.0 * MARKS, 4.0 * MARKS]))
+            .y_grid_spacer(marks)
             .y_axis_formatter(move |mark, _| write(mark.value))
             .x_axis_formatter(|mark, _| format!("{:.0} s", mark.value))
             .show(ui, |plot| {
@@ -159,5 +160,53 @@ impl Series {
             (!value.is_nan()).then(|| PlotPoint::new(second - self.now, value.clamp(0.0, MOST)))
         };
         PlotPoints::Owned(self.points.iter().filter_map(point).collect())
+    }
+}
+
+/// Two or three round values above nought, whatever the bounds are.
+fn marks(axis: GridInput) -> Vec<GridMark> {
+    let (_, top) = axis.bounds;
+    if !(1e-3..=2.0 * MOST).contains(&top) {
+        return Vec::new();
+    }
+    let least = top / 3.5;
+    let power = 10f64.powf(least.log10().floor());
+    let round = [1.0, 2.0, 5.0].map(|digit| digit * power);
+    let step_size = round
+        .into_iter()
+        .find(|step| *step >= least)
+        .unwrap_or(10.0 * power);
+    (0..4)
+        .map(|mark| GridMark {
+            value: f64::from(mark) * step_size,
+            step_size,
+        })
+        .filter(|mark| mark.value <= top)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_axis_has_few_and_round_marks() {
+        let marks = |top| {
+            let axis = GridInput {
+                bounds: (0.0, top),
+                base_step_size: 1.0,
+            };
+            marks(axis)
+                .iter()
+                .map(|mark| mark.value)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(marks(55_000.0), [0.0, 20_000.0, 40_000.0]);
+        assert_eq!(marks(110.0), [0.0, 50.0, 100.0]);
+        assert_eq!(marks(3.0), [0.0, 1.0, 2.0, 3.0]);
+        assert_eq!(marks(9.0), [0.0, 5.0]);
+        for nothing in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert!(marks(nothing).is_empty(), "{nothing}");
+        }
     }
 }
