@@ -74,9 +74,13 @@ fn legend(context: &Context) {
             }
             entry(ui, theme::KEPT, "crate that nobody holds");
         });
-        let text = "A body has the colour of the node that simulates it; a crate that is carried \
-                    has the colour of the player who holds it, whichever node hosts it.";
-        ui.label(RichText::new(text).size(12.5));
+        for text in [
+            "A body has the colour of the node that simulates it; a crate that is carried has \
+             the colour of its holder.",
+            "All in one process, over a simulated network: 40 ms each way, 2 % of datagrams lost.",
+        ] {
+            ui.label(RichText::new(text).size(12.5));
+        }
     });
 }
 

@@ -20,7 +20,7 @@ use crate::game::{Body, Position};
 
 /// Size of the window, and how much of it to the right the panel covers.
 const WINDOW: UVec2 = UVec2::new(1600, 1000);
-const PANEL: u32 = 800;
+const PANEL: u32 = 832;
 
 /// Frames until pipelines are compiled and the panel has found its size.
 const WARM: u32 = 90;
@@ -220,11 +220,11 @@ fn set_up(mut commands: Commands, (mut meshes, mut materials, mut paint): Stock,
             ..default()
         },
         Projection::from(PerspectiveProjection {
-            fov: 0.53,
+            fov: 0.555,
             ..default()
         }),
         Tonemapping::None,
-        Transform::from_translation(middle + Vec3::new(0.0, 4.1, 3.4) * cell)
+        Transform::from_translation(middle + Vec3::new(0.0, 4.6, 2.7) * cell)
             .looking_at(middle, Vec3::Y),
     ));
 }
