@@ -67,5 +67,9 @@ fn supervise(cli: &Cli) -> Result<(), String> {
     };
     let summary = supervise::run(&run, &stop)?;
     summary.print(cli.json);
+    if !summary.is_clean() {
+        // Something was lost or double: the logs were kept.
+        std::process::exit(1);
+    }
     Ok(())
 }

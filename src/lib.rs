@@ -61,13 +61,19 @@ impl SeamlessPlugins {
     /// For a server without a mesh.
     #[must_use]
     pub const fn server() -> Self {
-        Self { tick_rate: 30, names: Some(2) }
+        Self {
+            tick_rate: 30,
+            names: Some(2),
+        }
     }
 
     /// For a client, with or without a mesh.
     #[must_use]
     pub const fn client() -> Self {
-        Self { tick_rate: 30, names: None }
+        Self {
+            tick_rate: 30,
+            names: None,
+        }
     }
 
     /// For a node of a mesh: add a
@@ -75,7 +81,10 @@ impl SeamlessPlugins {
     #[cfg(feature = "mesh")]
     #[must_use]
     pub const fn node() -> Self {
-        Self { tick_rate: 30, names: None }
+        Self {
+            tick_rate: 30,
+            names: None,
+        }
     }
 
     /// At this many ticks per second, 1 to 1000.
@@ -90,7 +99,10 @@ impl PluginGroup for SeamlessPlugins {
     fn build(self) -> PluginGroupBuilder {
         PluginGroupBuilder::start::<Self>()
             .add(TransportPlugin::default())
-            .add(ReplicationPlugin { tick_rate: self.tick_rate, block: self.names })
+            .add(ReplicationPlugin {
+                tick_rate: self.tick_rate,
+                block: self.names,
+            })
             .add(AuthorityPlugin)
     }
 }
@@ -107,7 +119,10 @@ pub mod prelude {
         client::{MeshClient, MeshClientPlugin},
         geometry::{BorderRules, CellGrid},
         group::RidesOn,
-        node::{CellOpened, HandoverRoot, MeshNodeConfig, MeshNodePlugin, MeshView, PlayerLogin},
+        node::{
+            CellOpened, HandoverRoot, MeshNodeConfig, MeshNodePlugin, MeshView, PlayerLogin,
+            StateMissing,
+        },
         port::Mesh,
     };
     pub use seamless_replication::{
@@ -120,3 +135,8 @@ pub mod prelude {
     pub use seamless_transport::{ClientConfig, ClientEndpoints, ServerConfig, ServerEndpoint};
     pub use seamless_wire::{CellId, GlobalEntity, PeerId};
 }
+
+/// The README's code, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

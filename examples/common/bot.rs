@@ -5,6 +5,7 @@ use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
 use bevy::prelude::*;
 use bevy_seamless::{
     handover::client::{HostChanged, HttpSession, MeshClientConfig, Sessions},
+    mesh::service::boot_clock,
     prelude::*,
     replication::{ReplicationSystems, inputs::InputOutbox},
     transport::ConditionerConfig,
@@ -60,6 +61,10 @@ pub struct Bot {
     pub walking: bool,
 }
 
+/// What the machine's clock showed when the app's time began.
+#[derive(Resource)]
+struct Zero(Duration);
+
 /// The app of one bot.
 pub fn app(setup: BotSetup) -> App {
     let mut app = App::new();
@@ -72,6 +77,8 @@ pub fn app(setup: BotSetup) -> App {
     ));
     register(&mut app);
     let first = setup.player.0 as usize;
+    let tick = Duration::from_secs(1) / u32::from(TICK_RATE);
+    let measures = Measures::new(tick, setup.weather.seed);
     app.insert_resource(MeshClient::new(setup.player))
         .insert_resource(MeshClientConfig {
             weather: setup.weather,
@@ -94,7 +101,8 @@ pub fn app(setup: BotSetup) -> App {
             banners: 0,
             walking: true,
         })
-        .init_resource::<Measures>()
+        .insert_resource(measures)
+        .insert_resource(Zero(boot_clock()))
         .add_systems(PreUpdate, listen.after(ReplicationSystems::React))
         .add_systems(FixedUpdate, (act, step, hold).chain())
         .add_observer(
@@ -131,16 +139,16 @@ fn listen(
     bodies: Query<(&Position, &LastInput)>,
     mut outbox: ResMut<InputOutbox>,
     mut hosts: MessageReader<HostChanged>,
-    time: Res<Time<Real>>,
+    (time, zero): (Res<Time<Real>>, Res<Zero>),
 ) {
     let now = time.elapsed();
-    for host in hosts.read() {
-        measures.host_changed(now, host.term, host.crossed);
+    for _ in hosts.read() {
+        measures.host_changed(now);
     }
     if outbox.take_advanced()
         && let Some(ack) = outbox.acked()
     {
-        measures.acked(now, ack);
+        measures.acked(now, ack, zero.0);
     }
     let body = client
         .root

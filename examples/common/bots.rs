@@ -9,7 +9,8 @@ use std::{
 };
 
 use bevy::prelude::*;
-use bevy_seamless::{mesh::service::boot_clock, prelude::*, replication::inputs::InputOutbox};
+use bevy_seamless::{prelude::*, replication::inputs::InputOutbox};
+use serde::{Deserialize, Serialize};
 
 use super::{
     bot::{self, Bot, BotSetup},
@@ -48,12 +49,19 @@ impl Orders {
 struct Running {
     app: App,
     next: Instant,
-    /// What the machine's clock showed when the app's time began.
-    zero: Duration,
 }
 
-/// Runs bots until the end is ordered; what they measured, in the order of the setups.
-pub fn run(setups: Vec<BotSetup>, orders: &Orders, seed: u64) -> Vec<BotReport> {
+/// What a process of bots says to its parent.
+#[derive(Serialize, Deserialize)]
+pub enum Said {
+    /// About once a second: gaps at new hosts since the last time, in ticks.
+    Gaps(Vec<f64>),
+    /// At the end, in the order of the setups.
+    Reports(Vec<BotReport>),
+}
+
+/// Runs bots until the end is ordered. All of it is `said`.
+pub fn run(setups: Vec<BotSetup>, orders: &Orders, said: fn(&Said)) {
     let start = Instant::now();
     let share = POLL / setups.len().max(1) as u32;
     let mut bots: Vec<Running> = setups
@@ -61,16 +69,15 @@ pub fn run(setups: Vec<BotSetup>, orders: &Orders, seed: u64) -> Vec<BotReport> 
         .enumerate()
         .map(|(at, setup)| {
             let mut app = bot::app(setup);
-            let zero = boot_clock();
             app.update();
             Running {
                 app,
                 next: start + share * at as u32,
-                zero,
             }
         })
         .collect();
     let mut resting = false;
+    let mut told = start;
     while orders.given() < END && !bots.is_empty() {
         if orders.given() >= REST && !resting {
             resting = true;
@@ -88,21 +95,28 @@ pub fn run(setups: Vec<BotSetup>, orders: &Orders, seed: u64) -> Vec<BotReport> 
             // What could not be kept up with is not made up for.
             bot.next = bot.next.max(Instant::now() - POLL);
         }
+        if told.elapsed() >= Duration::from_secs(1) {
+            told = Instant::now();
+            said(&Said::Gaps(bots.iter_mut().flat_map(fresh_gaps).collect()));
+        }
     }
-    bots.iter()
-        .map(|bot| report(&bot.app, bot.zero, seed))
-        .collect()
+    said(&Said::Reports(bots.iter_mut().map(report).collect()));
 }
 
-fn report(app: &App, zero: Duration, seed: u64) -> BotReport {
-    let world = app.world();
-    let tick = world.resource::<NetClock>().tick_length();
+fn fresh_gaps(bot: &mut Running) -> Vec<f64> {
+    let mut measures = bot.app.world_mut().resource_mut::<Measures>();
+    measures.fresh_gaps().collect()
+}
+
+fn report(bot: &mut Running) -> BotReport {
+    let measured = bot.app.world_mut().resource_mut::<Measures>().report();
+    let world = bot.app.world();
     let client = world.resource::<MeshClient>();
     BotReport {
         player: client.player.0,
         inputs: world.resource::<InputOutbox>().newest().0,
         logins: client.counters.logins as u32,
         crossings: client.counters.crossings as u32,
-        ..world.resource::<Measures>().report(tick, zero, seed)
+        ..measured
     }
 }

@@ -4,7 +4,7 @@
 //! A line per fact: `T tick` it ran; `B entity term tick` it simulates this from here on;
 //! `E entity tick` this was the last tick in which it did; `P entity player`; `I player input term`
 //! it applied this; `K player term input` the player's state contains inputs up to here;
-//! `F handover tick nanoseconds` frozen; `C handover tick nanoseconds` claimed, decoded and staged.
+//! `F handover tick nanoseconds` frozen; `C handover tick nanoseconds term` claimed, decoded and staged, under the new term.
 
 use std::{collections::BTreeMap, fmt::Write as _, fs::File, io::Write as _, path::Path};
 
@@ -99,9 +99,10 @@ fn write(
         {
             let _ = writeln!(
                 lines,
-                "C {handover} {} {}",
+                "C {handover} {} {} {}",
                 group.tick.0,
-                claimed.as_nanos()
+                claimed.as_nanos(),
+                group.term.0
             );
         }
         if let Ok(root) = roots.get(group.root)

@@ -87,6 +87,11 @@ impl NotStarted {
     }
 }
 
+fn crate_at(name: GlobalEntity, place: Vec3) -> impl Bundle {
+    let slot = NetSlot::named(name);
+    (Replicated, slot, Position(place), Crate, Delegated)
+}
+
 /// The app of one node, started.
 ///
 /// # Errors
@@ -127,6 +132,7 @@ pub fn app(setup: NodeSetup) -> Result<(App, NodeAddresses), NotStarted> {
     }
     let start = move |player| start_of(&walks, &grid, player);
     let spawn_at = start.clone();
+    let whole = world.clone();
     settings.spawn = Arc::new(move |player| grid.cell_at(spawn_at(player)));
     app.init_resource::<AppliedInputs>()
         .init_resource::<Taken>()
@@ -146,19 +152,18 @@ pub fn app(setup: NodeSetup) -> Result<(App, NodeAddresses), NotStarted> {
         .add_observer(
             move |opened: On<CellOpened>, mut commands: Commands, slots: Res<Slots>| {
                 for (name, place) in world.crates_of(&grid, opened.cell) {
-                    if opened.known.contains(&name) || slots.entity(name).is_some() {
-                        continue;
+                    if !opened.known.contains(&name) && slots.entity(name).is_none() {
+                        commands.spawn(crate_at(name, place));
                     }
-                    commands.spawn((
-                        Replicated,
-                        NetSlot::named(name),
-                        Position(place),
-                        Crate,
-                        Delegated,
-                    ));
                 }
             },
         )
+        .add_observer(move |missing: On<StateMissing>, mut commands: Commands| {
+            let crates = grid.cells().flat_map(|cell| whole.crates_of(&grid, cell));
+            for (name, place) in crates.filter(|(name, _)| missing.names.contains(name)) {
+                commands.spawn(crate_at(name, place));
+            }
+        })
         .add_observer(count_migrations)
         .add_systems(FixedPreUpdate, note_lateness)
         .add_systems(FixedUpdate, (walk, wither));

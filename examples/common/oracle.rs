@@ -32,6 +32,8 @@ pub struct Evidence {
     frozen: BTreeMap<String, (u32, u64)>,
     /// By handover: staged and claimed at (tick of the state, nanoseconds).
     claimed: BTreeMap<String, (u32, u64)>,
+    /// Terms under which handovers were claimed.
+    claims: BTreeSet<u64>,
     nodes: usize,
     last_tick: Vec<u32>,
 }
@@ -108,12 +110,13 @@ impl Evidence {
             }
             "F" | "C" => {
                 let entry = (number(1)? as u32, number(2)?);
-                let map = if kind == "F" {
-                    &mut self.frozen
+                let handover = (*words.first()?).to_owned();
+                if kind == "F" {
+                    self.frozen.insert(handover, entry);
                 } else {
-                    &mut self.claimed
-                };
-                map.insert((*words.first()?).to_owned(), entry);
+                    self.claims.insert(number(3)?);
+                    self.claimed.insert(handover, entry);
+                }
             }
             _ => return None,
         }
@@ -174,6 +177,11 @@ impl Evidence {
             .keys()
             .filter(|handover| self.claimed.contains_key(*handover))
             .count() as u64
+    }
+
+    /// Whether a handover was claimed under this term.
+    pub fn is_claim(&self, term: u64) -> bool {
+        self.claims.contains(&term)
     }
 
     /// Milliseconds from the end of the last tick on the source to the claim, and ticks that
@@ -276,11 +284,15 @@ fn parse_name(name: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
 
     fn evidence(logs: &[&str]) -> Evidence {
+        static FILES: AtomicU32 = AtomicU32::new(0);
         let mut evidence = Evidence::default();
-        for (n, log) in logs.iter().enumerate() {
+        for log in logs {
+            let n = FILES.fetch_add(1, Ordering::Relaxed);
             let path = std::env::temp_dir().join(format!("oracle-{}-{n}", std::process::id()));
             std::fs::write(&path, log).expect("a temporary file");
             evidence.read(&path).expect("a good log");

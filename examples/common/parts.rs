@@ -170,8 +170,7 @@ fn run_players(
             },
         }
     };
-    let reports = bots::run(players.map(setup).collect(), &orders, scene.seed);
-    children::tell_parent(&reports);
+    bots::run(players.map(setup).collect(), &orders, children::tell_parent);
     Ok(())
 }
 

@@ -47,15 +47,15 @@ pub fn sum_up(facts: &Facts) -> Result<Summary, String> {
     evidence.cut(killed);
     let verdict = evidence.judge(&facts.bots, killed, &facts.expected);
     let (mut frozen_ms, mut frozen_ticks) = evidence.frozen();
-    let of_bots = |pick: fn(&BotReport) -> &[f64]| -> Vec<f64> {
-        facts
-            .bots
-            .iter()
-            .flat_map(|bot| pick(bot).iter().map(|ticks| ticks.ceil()))
-            .collect()
-    };
-    let mut gaps = of_bots(|bot| &bot.gaps);
-    let mut control = of_bots(|bot| &bot.control_gaps);
+    // Every handover counts, also one after which the client had to come in by the door; what
+    // follows a kill is counted as recovery.
+    let gaps = facts.bots.iter().flat_map(|bot| &bot.gaps);
+    let mut gaps: Vec<f64> = gaps
+        .filter(|(term, _)| evidence.is_claim(*term))
+        .map(|(_, ticks)| ticks.ceil())
+        .collect();
+    let control = facts.bots.iter().flat_map(|bot| &bot.control_gaps);
+    let mut control: Vec<f64> = control.map(|ticks| ticks.ceil()).collect();
     let mut corrections: Vec<f64> = facts
         .bots
         .iter()

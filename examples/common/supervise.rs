@@ -10,6 +10,7 @@ use std::{
 use bevy_seamless::mesh::service::boot_clock;
 
 use super::{
+    bots::Said,
     children::Child,
     measure::BotReport,
     parts::{Part, Scene},
@@ -130,6 +131,7 @@ fn run_in(folder: &Path, run: &Run, stop: &AtomicBool) -> Result<Summary, String
     let mut resting = false;
     let mut table = Table::new(run.quiet);
     let mut second = 0;
+    let mut gaps: Vec<f64> = Vec::new();
     while begun.elapsed() < length && !stop.load(Ordering::Relaxed) {
         std::thread::sleep(Duration::from_millis(20));
         if let Some(victim) = victim
@@ -150,6 +152,11 @@ fn run_in(folder: &Path, run: &Run, stop: &AtomicBool) -> Result<Summary, String
                 return Err(format!("{} ended by itself", node.part.name));
             }
         }
+        for line in players.iter().flat_map(Child::lines) {
+            if let Ok(Said::Gaps(fresh)) = serde_json::from_str(&line) {
+                gaps.extend(fresh.into_iter().map(f64::ceil));
+            }
+        }
         let elapsed = begun.elapsed().as_secs() as u32;
         if elapsed > second {
             second = elapsed;
@@ -157,7 +164,7 @@ fn run_in(folder: &Path, run: &Run, stop: &AtomicBool) -> Result<Summary, String
                 .iter()
                 .map(|node| (node.alive, node.report.clone()))
                 .collect();
-            table.draw(second, run.seconds, &rows);
+            table.draw((second, run.seconds), &rows, &mut gaps);
         }
     }
     if !resting {
@@ -171,12 +178,7 @@ fn run_in(folder: &Path, run: &Run, stop: &AtomicBool) -> Result<Summary, String
     let mut reports: Vec<BotReport> = Vec::new();
     for part in &mut players {
         part.say("end");
-        let line = part
-            .line(PATIENCE)
-            .ok_or_else(|| format!("{}: no report", part.name))?;
-        let said: Vec<BotReport> = serde_json::from_str(&line)
-            .map_err(|error| format!("{}: {error}: {line}", part.name))?;
-        reports.extend(said);
+        reports.extend(last_word(part)?);
     }
     // The oracle's logs end here, before anybody drains or disconnects.
     nodes.iter_mut().for_each(|node| node.part.strike());
@@ -202,6 +204,20 @@ fn run_in(folder: &Path, run: &Run, stop: &AtomicBool) -> Result<Summary, String
         cpu_busy,
         seconds: played,
     })
+}
+
+/// What a process of bots measured, after what else it says.
+fn last_word(part: &Child) -> Result<Vec<BotReport>, String> {
+    loop {
+        let line = part
+            .line(PATIENCE)
+            .ok_or_else(|| format!("{}: no report", part.name))?;
+        match serde_json::from_str(&line) {
+            Ok(Said::Gaps(_)) => {}
+            Ok(Said::Reports(reports)) => return Ok(reports),
+            Err(error) => return Err(format!("{}: {error}: {line}", part.name)),
+        }
+    }
 }
 
 impl Node {

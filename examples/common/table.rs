@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 
-use super::report::NodeReport;
+use super::report::{NodeReport, percentile};
 
 /// Draws the table over itself; plain lines every few seconds where the output is no terminal.
 pub struct Table {
@@ -24,7 +24,14 @@ impl Table {
     }
 
     /// Draws the present state. Called about once a second.
-    pub fn draw(&mut self, second: u32, of: u32, nodes: &[(bool, NodeReport)]) {
+    ///
+    /// `gaps`: of all handovers so far, in ticks.
+    pub fn draw(
+        &mut self,
+        (second, of): (u32, u32),
+        nodes: &[(bool, NodeReport)],
+        gaps: &mut [f64],
+    ) {
         self.calls += 1;
         if self.quiet || (!self.live && self.calls % 5 != 1) {
             return;
@@ -53,8 +60,10 @@ impl Table {
         let sum =
             |pick: fn(&NodeReport) -> u64| nodes.iter().map(|(_, node)| pick(node)).sum::<u64>();
         lines.push(format!(
-            "             all: {} handovers, {} kept, {} rescued, {} of clients taken over",
+            "             all: {} handovers, gap p50 {} p99 {} ticks, {} kept (aborted), {} rescued, {} migrated",
             sum(|node| node.handed_over),
+            percentile(gaps, 0.5),
+            percentile(gaps, 0.99),
             sum(|node| node.resumed),
             sum(|node| node.reclaimed),
             sum(|node| node.migrations),

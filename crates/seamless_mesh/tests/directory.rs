@@ -328,4 +328,22 @@ mod sqlite {
         // Each claim raised the tick by one, so the tick counts them.
         assert_eq!(d.head(root).unwrap().unwrap().tick, Tick(won));
     }
+
+    #[test]
+    fn a_file_that_many_make_at_once_is_made_once() {
+        for _ in 0..40 {
+            let folder = Folder::new();
+            let start = std::sync::Barrier::new(8);
+            thread::scope(|scope| {
+                let open = || {
+                    start.wait();
+                    SqliteDirectory::open(folder.file())
+                };
+                let opening: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();
+                for opened in opening {
+                    assert!(opened.join().unwrap().is_ok());
+                }
+            });
+        }
+    }
 }

@@ -32,6 +32,9 @@ use seamless_wire::{
     ticket::{Purpose, TICKET_BYTES, Ticket},
 };
 
+/// How long something may take that has no bound of its own, on a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 fn ticket(token: &[u8]) -> Ticket {
     Ticket::from_bytes(&<[u8; TICKET_BYTES]>::try_from(token).unwrap()).unwrap()
 }
@@ -58,12 +61,12 @@ fn players_walk_between_two_real_nodes_and_are_frozen_for_milliseconds() {
             (&mut two, &mut one)
         };
         from.prepare(root, to.me.unwrap().id.0);
-        until(&mut [&mut *from, &mut *to], ms(3000), |nodes| {
+        until(&mut [&mut *from, &mut *to], PATIENCE, |nodes| {
             nodes[0].reserved.contains_key(&root)
         });
         // The game's own cadence; the target hears of the client meanwhile.
         from.freeze(root);
-        until(&mut [&mut *from, &mut *to], ms(3000), |nodes| {
+        until(&mut [&mut *from, &mut *to], PATIENCE, |nodes| {
             nodes[1].plays(root) && !nodes[0].hosted.contains_key(&root)
         });
     }
@@ -113,11 +116,11 @@ fn a_target_that_is_full_or_of_another_schema_refuses() {
     let door = one.door();
     let root = knock(&mut [&mut one, &mut two, &mut three], door, 7).root;
     one.prepare(root, 2);
-    until(&mut [&mut one, &mut two, &mut three], ms(3000), |nodes| {
+    until(&mut [&mut one, &mut two, &mut three], PATIENCE, |nodes| {
         nodes[0].rejected == [RejectReason::Full]
     });
     one.prepare(root, 3);
-    until(&mut [&mut one, &mut two, &mut three], ms(3000), |nodes| {
+    until(&mut [&mut one, &mut two, &mut three], PATIENCE, |nodes| {
         nodes[0].rejected == [RejectReason::Full, RejectReason::Schema]
     });
     assert!(one.plays(root));
@@ -133,7 +136,7 @@ fn a_killed_node_is_taken_over_within_a_second() {
         .collect();
     roots.sort_unstable();
     one.checkpoint();
-    until(&mut [&mut one, &mut two], ms(3000), |nodes| {
+    until(&mut [&mut one, &mut two], PATIENCE, |nodes| {
         nodes[0].handle().status().counters.checkpointed == 20
     });
     one.handle.take().unwrap().kill();
@@ -163,7 +166,7 @@ fn without_locks_silence_is_noticed_in_seconds() {
     let door = one.door();
     let root = knock(&mut [&mut one, &mut two], door, 7).root;
     one.checkpoint();
-    until(&mut [&mut one, &mut two], ms(3000), |nodes| {
+    until(&mut [&mut one, &mut two], PATIENCE, |nodes| {
         nodes[0].handle().status().counters.checkpointed == 1
     });
     one.handle.take().unwrap().kill();
@@ -184,7 +187,7 @@ fn a_node_that_leaves_hands_its_cells_over_and_goes() {
         rest.cells.iter().all(|cell| cell.owner.id == NodeId(2))
     });
     // The game hands its last group over, into what was its own cell.
-    until(&mut [&mut one, &mut two], ms(3000), |nodes| {
+    until(&mut [&mut one, &mut two], PATIENCE, |nodes| {
         nodes[0].prepare(root, 1);
         thread::sleep(ms(20));
         nodes[0].reserved.contains_key(&root)
@@ -268,7 +271,7 @@ fn a_door_is_closed_to_the_wrong_and_the_impatient() {
     let refused = enter(door, PeerId(7), Some("password"), ms(2000)).unwrap_err();
     assert!(refused.to_string().contains("does not know the word"));
     let knocking = thread::spawn(move || enter(door, PeerId(7), Some("sesame"), ms(3000)));
-    until(&mut [&mut one], ms(4000), |_| knocking.is_finished());
+    until(&mut [&mut one], PATIENCE, |_| knocking.is_finished());
     assert!(knocking.join().unwrap().is_ok());
     for body in [
         "",
@@ -440,16 +443,16 @@ fn a_replayed_commit_of_a_real_handover_is_refused() {
     connection
         .execute("UPDATE node SET http=?1 WHERE id=2", [relay_at.to_string()])
         .unwrap();
-    until(&mut [&mut one, &mut two], ms(3000), |nodes| {
+    until(&mut [&mut one, &mut two], PATIENCE, |nodes| {
         let nodes = nodes[0].handle().status().nodes;
         nodes.iter().any(|record| record.addresses.http == relay_at)
     });
     one.prepare(root, 2);
-    until(&mut [&mut one, &mut two], ms(3000), |nodes| {
+    until(&mut [&mut one, &mut two], PATIENCE, |nodes| {
         nodes[0].reserved.contains_key(&root)
     });
     one.freeze(root);
-    until(&mut [&mut one, &mut two], ms(3000), |nodes| {
+    until(&mut [&mut one, &mut two], PATIENCE, |nodes| {
         nodes[1].plays(root)
     });
     let tape = recorded.lock().unwrap().clone();
@@ -514,19 +517,19 @@ fn a_neighbour_that_does_not_answer_stops_nobody() {
     let door = one.door();
     let root = knock(&mut [&mut one, &mut two], door, 7).root;
     one.prepare(root, 2);
-    until(&mut [&mut one, &mut two], ms(3000), |nodes| {
+    until(&mut [&mut one, &mut two], PATIENCE, |nodes| {
         nodes[0].reserved.contains_key(&root)
     });
     let connection = rusqlite::Connection::open(folder.file()).unwrap();
     connection
         .execute("UPDATE node SET http='127.0.0.1:1' WHERE id=2", [])
         .unwrap();
-    until(&mut [&mut one, &mut two], ms(3000), |nodes| {
+    until(&mut [&mut one, &mut two], PATIENCE, |nodes| {
         let nodes = nodes[0].handle().status().nodes;
         nodes.iter().any(|record| record.addresses.http.port() == 1)
     });
     one.freeze(root);
-    let took = until(&mut [&mut one, &mut two], ms(3000), |nodes| {
+    let took = until(&mut [&mut one, &mut two], PATIENCE, |nodes| {
         nodes[0].plays(root)
     });
     assert!(took < ms(500), "{took:?}");
@@ -540,12 +543,12 @@ fn a_game_that_does_not_listen_loses_no_event() {
     let door = one.door();
     let root = knock(&mut [&mut one, &mut two], door, 7).root;
     one.prepare(root, 2);
-    until(&mut [&mut one, &mut two], ms(3000), |nodes| {
+    until(&mut [&mut one, &mut two], PATIENCE, |nodes| {
         nodes[0].reserved.contains_key(&root)
     });
     two.listens = false;
     one.freeze(root);
-    until(&mut [&mut one, &mut two], ms(3000), |nodes| {
+    until(&mut [&mut one, &mut two], PATIENCE, |nodes| {
         !nodes[0].hosted.contains_key(&root)
     });
     thread::sleep(ms(300));
@@ -563,7 +566,7 @@ fn a_restarted_process_takes_its_number_again_at_once() {
     one.handle.take().unwrap().kill();
     let start = Instant::now();
     let mut again = Node::start(config(1, &folder), &folder);
-    until(&mut [&mut again, &mut two], ms(3000), |nodes| {
+    until(&mut [&mut again, &mut two], PATIENCE, |nodes| {
         nodes[0].me.is_some()
     });
     assert!(start.elapsed() < ms(1500), "{:?}", start.elapsed());

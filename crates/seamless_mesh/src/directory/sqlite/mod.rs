@@ -187,8 +187,12 @@ impl SqliteDirectory {
                 Ok(true)
             }
         };
-        // A file that is not ours is left as it is.
-        check(ours(connection)?)?;
+        // A file that is not ours is left as it is. One transaction: another process may be just
+        // making it, and half of what it makes looks foreign.
+        connection.execute_batch("BEGIN")?;
+        let found = ours(connection);
+        connection.execute_batch("ROLLBACK")?;
+        check(found?)?;
         connection.query_row("PRAGMA journal_mode=WAL", [], |_| Ok(()))?;
         connection.execute_batch("PRAGMA synchronous=NORMAL")?;
         connection.execute_batch("BEGIN IMMEDIATE")?;
