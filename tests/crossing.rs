@@ -62,7 +62,10 @@ fn walk(
         let Some(player) = root.player else { continue };
         for (seq, Walk(direction)) in inputs.due(player) {
             place.0 += f32::from(direction) * STEP;
-            let term = slots.tenure(slot).map(|tenure| tenure.epoch.term).unwrap_or_default();
+            let term = slots
+                .tenure(slot)
+                .map(|tenure| tenure.epoch.term)
+                .unwrap_or_default();
             applied.0.push((player, seq.0, term));
         }
     }
@@ -77,17 +80,29 @@ fn want(wish: Res<Wish>, client: Option<Res<MeshClient>>, mut inputs: LocalInput
 }
 
 fn two_cells() -> CellGrid {
-    CellGrid { origin: Vec2::ZERO, cell: Vec2::splat(50.0), columns: 2, rows: 1 }
+    CellGrid {
+        origin: Vec2::ZERO,
+        cell: Vec2::splat(50.0),
+        columns: 2,
+        rows: 1,
+    }
 }
 
 fn cluster(seed: u64, weather: Weather) -> (MeshCluster, [AppId; 2]) {
-    let mut cluster =
-        MeshCluster::new(seed, two_cells(), BorderRules::default(), CellId(0), game);
+    let mut cluster = MeshCluster::new(seed, two_cells(), BorderRules::default(), CellId(0), game);
     cluster.set_weather(weather);
-    let nodes = [0, 1].map(|id| cluster.node(&NodeSetup { id, cells: vec![CellId(id)] }));
+    let nodes = [0, 1].map(|id| {
+        cluster.node(&NodeSetup {
+            id,
+            cells: vec![CellId(id)],
+        })
+    });
     cluster.run_until("the cells are owned", 120, |cluster| {
         nodes.iter().enumerate().all(|(id, &node)| {
-            cluster.world(node).resource::<MeshView>().owns(CellId(id as u32))
+            cluster
+                .world(node)
+                .resource::<MeshView>()
+                .owns(CellId(id as u32))
         })
     });
     (cluster, nodes)
@@ -97,7 +112,13 @@ fn enter(cluster: &mut MeshCluster) -> (AppId, PeerId) {
     let (client, player) = cluster.player();
     cluster.run_until("the player is in", 300, |cluster| {
         let root = cluster.world(client).resource::<MeshClient>().root;
-        root.is_some_and(|root| cluster.world(client).resource::<Slots>().entity(root).is_some())
+        root.is_some_and(|root| {
+            cluster
+                .world(client)
+                .resource::<Slots>()
+                .entity(root)
+                .is_some()
+        })
     });
     (client, player)
 }
@@ -105,9 +126,10 @@ fn enter(cluster: &mut MeshCluster) -> (AppId, PeerId) {
 /// The node that hosts a player.
 fn host(cluster: &mut MeshCluster, nodes: &[AppId], player: PeerId) -> Option<AppId> {
     let mut hosts = nodes.iter().copied().filter(|node| {
-        cluster.world(*node).get_resource::<MeshView>().is_some_and(|view| {
-            view.players.contains_key(&player)
-        })
+        cluster
+            .world(*node)
+            .get_resource::<MeshView>()
+            .is_some_and(|view| view.players.contains_key(&player))
     });
     let host = hosts.next();
     assert_eq!(hosts.next(), None, "two nodes host one player");
@@ -136,8 +158,16 @@ fn walk_over(seed: u64, weather: Weather) {
     let (mut cluster, nodes) = cluster(seed, weather);
     let (client, player) = enter(&mut cluster);
     assert_eq!(host(&mut cluster, &nodes, player), Some(nodes[0]));
-    let root = cluster.world(client).resource::<MeshClient>().root.expect("in");
-    let body = cluster.world(client).resource::<Slots>().entity(root).expect("seen");
+    let root = cluster
+        .world(client)
+        .resource::<MeshClient>()
+        .root
+        .expect("in");
+    let body = cluster
+        .world(client)
+        .resource::<Slots>()
+        .entity(root)
+        .expect("seen");
 
     cluster.world(client).resource_mut::<Wish>().0 = Some(1);
     let mut absent = 0;
@@ -149,17 +179,31 @@ fn walk_over(seed: u64, weather: Weather) {
     cluster.world(client).resource_mut::<Wish>().0 = None;
     cluster.run(90);
 
-    assert_eq!(absent, 0, "the player's body was always there, as the same entity");
+    assert_eq!(
+        absent, 0,
+        "the player's body was always there, as the same entity"
+    );
     assert!(cluster.world(client).get::<Place>(body).is_some());
     let sent = cluster.world(client).resource::<InputOutbox>().newest().0;
     let want: Vec<u32> = (1..=sent).collect();
-    assert_eq!(applied(&mut cluster, &nodes, player), want, "each input once and in order");
+    assert_eq!(
+        applied(&mut cluster, &nodes, player),
+        want,
+        "each input once and in order"
+    );
     let end = Place(10.0 + sent as f32 * STEP, 0.0, 10.0);
     for app in [nodes[1], client] {
         let place = place_at(&mut cluster, app, root).expect("it is here");
         assert!((place.0 - end.0).abs() < 0.01, "{place:?} for {end:?}");
     }
-    assert_eq!(cluster.world(client).resource::<MeshClient>().counters.crossings, 1);
+    assert_eq!(
+        cluster
+            .world(client)
+            .resource::<MeshClient>()
+            .counters
+            .crossings,
+        1
+    );
 }
 
 #[test]
@@ -200,28 +244,48 @@ fn a_player_who_walks_to_and_fro_is_never_in_two_places() {
     cluster.world(client).resource_mut::<Wish>().0 = None;
     cluster.run(90);
     let sent = cluster.world(client).resource::<InputOutbox>().newest().0;
-    assert_eq!(applied(&mut cluster, &nodes, player), (1..=sent).collect::<Vec<_>>());
+    assert_eq!(
+        applied(&mut cluster, &nodes, player),
+        (1..=sent).collect::<Vec<_>>()
+    );
 }
 
 #[test]
 fn what_a_player_carries_crosses_with_it_and_stays_lent() {
     let (mut cluster, nodes) = cluster(5, Weather::lossy(0.05));
     let (client, player) = enter(&mut cluster);
-    let root = cluster.world(client).resource::<MeshClient>().root.expect("in");
-    let body = cluster.world(nodes[0]).resource::<Slots>().entity(root).expect("hosted");
-    let crate_ =
-        cluster.world(nodes[0]).spawn((Replicated, Delegated, Place(11.0, 0.0, 10.0))).id();
+    let root = cluster
+        .world(client)
+        .resource::<MeshClient>()
+        .root
+        .expect("in");
+    let body = cluster
+        .world(nodes[0])
+        .resource::<Slots>()
+        .entity(root)
+        .expect("hosted");
+    let crate_ = cluster
+        .world(nodes[0])
+        .spawn((Replicated, Delegated, Place(11.0, 0.0, 10.0)))
+        .id();
     cluster.run(10);
     let name = common::name(&mut cluster, nodes[0], crate_);
     let mine = common::wait_for(&mut cluster, client, name);
     // The cluster steps without the mesh inside wait_for; a few frames put that right.
     cluster.run(5);
-    cluster.world(client).commands().entity(mine).request_authority();
+    cluster
+        .world(client)
+        .commands()
+        .entity(mine)
+        .request_authority();
     cluster.world(client).flush();
     cluster.run_until("granted", 120, |cluster| {
         cluster.world(client).get::<AuthorityView>(mine) == Some(&AuthorityView::Granted)
     });
-    cluster.world(nodes[0]).entity_mut(crate_).insert(RidesOn(body));
+    cluster
+        .world(nodes[0])
+        .entity_mut(crate_)
+        .insert(RidesOn(body));
     cluster.world(client).resource_mut::<Wish>().0 = Some(1);
     let mut lost = 0;
     cluster.run_until("the other node hosts the player", 900, |cluster| {
@@ -236,14 +300,33 @@ fn what_a_player_carries_crosses_with_it_and_stays_lent() {
     cluster.run(30);
     assert_eq!(lost, 0, "authority was never taken away");
     let there = common::find(&mut cluster, nodes[1], name).expect("the crate came too");
-    assert!(common::find(&mut cluster, nodes[0], name).is_none(), "and left");
-    let carrier = cluster.world(nodes[1]).get::<RidesOn>(there).expect("still carried").0;
-    let body = cluster.world(nodes[1]).resource::<Slots>().entity(root).expect("hosted");
+    assert!(
+        common::find(&mut cluster, nodes[0], name).is_none(),
+        "and left"
+    );
+    let carrier = cluster
+        .world(nodes[1])
+        .get::<RidesOn>(there)
+        .expect("still carried")
+        .0;
+    let body = cluster
+        .world(nodes[1])
+        .resource::<Slots>()
+        .entity(root)
+        .expect("hosted");
     assert_eq!(carrier, body, "the reference points to the player here");
-    cluster.world(client).get_mut::<Place>(mine).expect("held").1 = 4321.0;
+    cluster
+        .world(client)
+        .get_mut::<Place>(mine)
+        .expect("held")
+        .1 = 4321.0;
     cluster.run(30);
     let place = cluster.world(nodes[1]).get::<Place>(there).cloned();
-    assert_eq!(place.map(|p| p.1), Some(4321.0), "the holder writes on, at the new host");
+    assert_eq!(
+        place.map(|p| p.1),
+        Some(4321.0),
+        "the holder writes on, at the new host"
+    );
 }
 
 #[test]
@@ -268,5 +351,8 @@ fn a_node_that_dies_is_taken_over_and_its_player_plays_on() {
     cluster.run(30);
     let after = applied(&mut cluster, &nodes[1..], player);
     assert!(after.len() >= before + 25, "inputs are applied again");
-    assert!(after.windows(2).all(|w| w[1] == w[0] + 1), "each once and in order");
+    assert!(
+        after.windows(2).all(|w| w[1] == w[0] + 1),
+        "each once and in order"
+    );
 }

@@ -22,7 +22,10 @@ use seamless_mesh::{
     sim::{SimConfig, SimMesh, SimNode},
 };
 use seamless_replication::{
-    Registry, transport::ClientConfig, transport::ConditionerConfig, transport::MemoryConfig,
+    Registry,
+    transport::ClientConfig,
+    transport::ConditionerConfig,
+    transport::MemoryConfig,
     transport::MemoryServer,
     wire::{CellId, NodeId, PeerId, mesh::SessionReply},
 };
@@ -89,7 +92,10 @@ impl MeshCluster {
         let place = MemoryServer::listen(
             self.cluster.hub(),
             number,
-            MemoryConfig { timeout: TIMEOUT, ..MemoryConfig::default() },
+            MemoryConfig {
+                timeout: TIMEOUT,
+                ..MemoryConfig::default()
+            },
         )
         .expect("the app's own number is free");
         let (grid, rules, cells) = (self.grid, self.rules, setup.cells.clone());
@@ -97,7 +103,10 @@ impl MeshCluster {
             app.insert_resource(place).add_plugins(MeshNodePlugin {
                 grid,
                 rules,
-                config: MeshNodeConfig { cells, ..MeshNodeConfig::default() },
+                config: MeshNodeConfig {
+                    cells,
+                    ..MeshNodeConfig::default()
+                },
             });
         });
         // The stager needs the registry, which is sealed by now.
@@ -122,15 +131,25 @@ impl MeshCluster {
     pub fn player(&mut self) -> (AppId, PeerId) {
         self.players += 1;
         let player = PeerId(1000 + self.players);
-        let doors: Vec<SimNode> =
-            self.nodes.iter().map(|(id, _)| self.mesh.node(*id)).collect();
+        let doors: Vec<SimNode> = self
+            .nodes
+            .iter()
+            .map(|(id, _)| self.mesh.node(*id))
+            .collect();
         let (hub, mail) = (self.cluster.hub().clone(), self.mail.clone());
         let condition = self.cluster.condition();
         let seed = self.cluster.seed().wrapping_add(self.players << 40);
         let app = self.cluster.add(None, |app| {
-            let weather = ConditionerConfig { seed, send: condition, receive: condition };
+            let weather = ConditionerConfig {
+                seed,
+                send: condition,
+                receive: condition,
+            };
             app.insert_resource(MeshClient::new(player))
-                .insert_resource(MeshClientConfig { weather, ..MeshClientConfig::default() })
+                .insert_resource(MeshClientConfig {
+                    weather,
+                    ..MeshClientConfig::default()
+                })
                 .insert_resource(Sessions(Box::new(Doors {
                     mail,
                     doors,
