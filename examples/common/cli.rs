@@ -1,6 +1,6 @@
 //! Arguments: what is wrong is said in one line.
 
-use std::{fmt::Display, process::exit};
+use std::{fmt::Display, io::IsTerminal, process::exit};
 
 use clap::{Parser, error::ErrorKind};
 
@@ -64,6 +64,7 @@ pub fn log_to_stderr(default: &str) {
         .unwrap_or_else(|_| EnvFilter::new(format!("{default},renetcode=off,renet=off")));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
 }
