@@ -85,6 +85,19 @@ pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, WireError> {
 /// elements or levels, [`WireError::Payload`] for anything else that is not such a value,
 /// [`WireError::Trailing`] if bytes are left over.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
+    let (value, used) = decode_front(bytes)?;
+    if used == bytes.len() {
+        Ok(value)
+    } else {
+        Err(WireError::Trailing(bytes.len() - used))
+    }
+}
+
+/// Decodes a value that stands first in `bytes`, whatever follows, and how many bytes it takes.
+///
+/// # Errors
+/// As [`decode`], but for [`WireError::Trailing`].
+pub fn decode_front<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), WireError> {
     if bytes.len() > MAX_VALUE {
         return Err(WireError::OutOfBounds {
             what: "encoded value",
@@ -97,12 +110,7 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
     if let Some(broken) = bounds.broken() {
         return Err(broken);
     }
-    let (value, used) = result.map_err(|error| WireError::Payload(error.to_string()))?;
-    if used == bytes.len() {
-        Ok(value)
-    } else {
-        Err(WireError::Trailing(bytes.len() - used))
-    }
+    result.map_err(|error| WireError::Payload(error.to_string()))
 }
 
 #[cfg(test)]

@@ -153,7 +153,44 @@ pub enum Control {
     },
 }
 
+/// Which end of a link may say an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaker {
+    /// The client.
+    Client,
+    /// The server.
+    Server,
+    /// Either.
+    Both,
+}
+
 impl Control {
+    /// Which end may say it. From the other it means nothing.
+    #[must_use]
+    pub const fn speaker(&self) -> Speaker {
+        match self {
+            Self::AuthorityRequest { .. }
+            | Self::AuthorityRelease { .. }
+            | Self::Delegate { .. }
+            | Self::Migrated { .. }
+            | Self::MoreNames
+            | Self::Subscribe(_)
+            | Self::Attached { .. }
+            | Self::AttachFailed { .. }
+            | Self::RouteKept { .. } => Speaker::Client,
+            Self::AuthorityAnswer { .. }
+            | Self::MigrateResponse { .. }
+            | Self::DelegateRefused { .. }
+            | Self::Names { .. }
+            | Self::Route { .. }
+            | Self::HandoverEnded { .. }
+            | Self::RouteEnded { .. }
+            // Only a server numbers what the other end writes.
+            | Self::RowKept { yours: false, .. } => Speaker::Server,
+            Self::RowKept { yours: true, .. } => Speaker::Both,
+        }
+    }
+
     /// The item's bytes.
     ///
     /// # Errors

@@ -5,10 +5,26 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    codec,
     ids::{GlobalEntity, HandoverId, NodeRef, PeerId},
-    schema::Schema,
+    schema::{MAX_DIFFERENCES, Schema},
     tick::Tick,
 };
+
+/// Longest frame of the control channel, in bytes: everything but big rows.
+pub const MAX_CONTROL_FRAME: usize = 64 << 10;
+
+/// What a frame takes at most besides its one long field, in bytes.
+pub const FRAME_HEAD: usize = 16;
+
+/// Longest payload of a reliable message, in bytes.
+pub const MAX_MESSAGE: usize = MAX_CONTROL_FRAME - FRAME_HEAD;
+
+/// Longest section of a [`BigRow`], in bytes.
+pub const MAX_BIG_ROW: usize = codec::MAX_VALUE - FRAME_HEAD;
+
+/// Longest text of a refusal, in bytes.
+const MAX_REASON: usize = 1800;
 
 /// One reliable message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,6 +55,21 @@ pub struct Hello {
     pub wire_version: u16,
     /// What the client registered.
     pub schema: Schema,
+}
+
+impl Hello {
+    /// The wire version in the bytes of a frame, if that is a hello, whatever else is in it.
+    ///
+    /// The number of the frame and the version stand first in every version of the format, and
+    /// [`Refusal::WireVersion`] looks the same in all of them: so peers of any two versions can
+    /// say why they do not talk.
+    #[must_use]
+    pub fn version_in(frame: &[u8]) -> Option<u16> {
+        /// Number of [`Frame::Hello`].
+        const HELLO: u32 = 0;
+        let ((kind, version), _) = codec::decode_front::<(u32, u16)>(frame).ok()?;
+        (kind == HELLO).then_some(version)
+    }
 }
 
 /// The server's answer.
@@ -82,6 +113,26 @@ pub enum Refusal {
     Other(String),
 }
 
+impl Refusal {
+    /// The same, cut to what fits one frame.
+    #[must_use]
+    pub fn cut(mut self) -> Self {
+        match &mut self {
+            Self::WireVersion { .. } => {}
+            Self::Schema(lines) => {
+                lines.truncate(MAX_DIFFERENCES + 1);
+                lines.iter_mut().for_each(cut_text);
+            }
+            Self::Ticket(text) | Self::Other(text) => cut_text(text),
+        }
+        self
+    }
+}
+
+fn cut_text(text: &mut String) {
+    text.truncate(text.floor_char_boundary(MAX_REASON));
+}
+
 /// A whole row, coded against nothing, with the same rules as a record in a datagram.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BigRow {
@@ -102,4 +153,56 @@ pub struct HandoverOffer {
     pub address: SocketAddr,
     /// A netcode connect token that the node itself minted; none if the client is attached.
     pub token: Vec<u8>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_hello_shows_its_version_whatever_follows() {
+        let hello = Frame::Hello(Box::new(Hello {
+            wire_version: 700,
+            schema: Schema::default(),
+        }));
+        let mut bytes = codec::to_vec(&hello).expect("it encodes");
+        assert_eq!(Hello::version_in(&bytes), Some(700));
+        bytes.truncate(4);
+        bytes.extend([0xff; 300]);
+        assert!(codec::decode::<Frame>(&bytes).is_err());
+        assert_eq!(Hello::version_in(&bytes), Some(700));
+        for none in [&[][..], &[0], &[0, 0xfb, 1], &[1, 2, 0], &[0xff; 9]] {
+            assert_eq!(Hello::version_in(none), None, "{none:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_of_any_length_is_cut_to_a_frame() {
+        let long = "grüß".repeat(20_000);
+        for refusal in [
+            Refusal::Schema(vec![long.clone(); 900]),
+            Refusal::Ticket(long.clone()),
+            Refusal::Other(long.clone()),
+        ] {
+            let bytes = codec::to_vec(&Frame::Refused(refusal.cut())).expect("it encodes");
+            assert!(bytes.len() <= MAX_CONTROL_FRAME, "{}", bytes.len());
+        }
+        let short = Refusal::Other("full".into());
+        assert_eq!(short.clone().cut(), short);
+    }
+
+    #[test]
+    fn the_longest_message_and_big_row_are_frames() {
+        let message = Frame::Message {
+            kind: u16::MAX,
+            payload: vec![7; MAX_MESSAGE],
+        };
+        let bytes = codec::to_vec(&message).expect("it encodes");
+        assert!(bytes.len() <= MAX_CONTROL_FRAME, "{}", bytes.len());
+        let row = Frame::Row(BigRow {
+            tick: Tick(u32::MAX),
+            section: vec![7; MAX_BIG_ROW],
+        });
+        assert!(codec::to_vec(&row).is_ok());
+    }
 }

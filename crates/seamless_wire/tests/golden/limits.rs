@@ -1,8 +1,8 @@
 //! Numbers that both ends must agree on: what one writes, the other must take.
 
 use seamless_wire::{
-    GlobalEntity, MAX_DATAGRAM, WIRE_VERSION, WireId, codec, control, packet, record, schema,
-    snapshot, ticket,
+    GlobalEntity, MAX_DATAGRAM, WIRE_VERSION, WireId, codec, control, frame, packet, record,
+    schema, snapshot, ticket,
 };
 
 use crate::support::assert_number;
@@ -31,6 +31,10 @@ fn limits_are_those_of_the_page() {
         ("bytes of a value", codec::MAX_VALUE as u64, 1 << 20),
         ("elements for nothing", codec::FREE_ELEMENTS as u64, 4096),
         ("levels of a value", codec::MAX_DEPTH.into(), 128),
+        ("bytes of a frame", frame::MAX_CONTROL_FRAME as u64, 65_536),
+        ("bytes of a message", frame::MAX_MESSAGE as u64, 65_520),
+        ("bytes of a big row", frame::MAX_BIG_ROW as u64, 1_048_560),
+        ("bytes of a schema", schema::MAX_SCHEMA_BYTES as u64, 65_520),
         ("descriptors", schema::MAX_DESCRIPTORS as u64, 4096),
         ("bytes of a path", schema::MAX_PATH as u64, 512),
         (
