@@ -230,6 +230,110 @@ fn another_wire_version_is_refused_and_both_are_named() {
 }
 
 #[test]
+fn a_later_version_is_refused_whatever_its_hello_looks_like() {
+    let (mut cluster, [server, client], wire, parcels) = held_introduction();
+    let later = u8::try_from(WIRE_VERSION).expect("small") + 1;
+    let mut parcel = parcels[0].clone();
+    parcel.bytes = vec![0, later];
+    parcel.bytes.extend([0xff; 400]);
+    assert!(codec::decode::<Frame>(&parcel.bytes).is_err());
+    wire.put(parcel);
+    cluster.run(30);
+    let (ours, theirs) = (WIRE_VERSION, later.into());
+    for app in [server, client] {
+        let notes = &cluster.world(app).resource::<Refusals>().0;
+        assert_eq!(notes[..], [Refusal::WireVersion { ours, theirs }]);
+    }
+}
+
+#[test]
+fn a_schema_that_is_not_in_order_is_refused() {
+    let mut cluster = Cluster::new(1, |app| {
+        register(app);
+        take_notes(app);
+    });
+    cluster.set_weather(Weather::clear());
+    let server = cluster.server();
+    let (client, wire) = cluster.client_over_wire(server);
+    wire.decide(|parcel| match parcel.channel {
+        Some(_) if parcel.way == Way::ToServer => Fate::Hold,
+        _ => Fate::Pass,
+    });
+    cluster.run(20);
+    let mut parcel = wire.kept().remove(0);
+    let Ok(Frame::Hello(mut hello)) = codec::decode(&parcel.bytes) else {
+        panic!("the first thing a client says is hello");
+    };
+    hello.schema.components.swap(1, 2);
+    parcel.bytes = codec::to_vec(&Frame::Hello(hello)).expect("it encodes");
+    wire.put(parcel);
+    cluster.run(30);
+    let notes = &cluster.world(client).resource::<Refusals>().0;
+    assert!(notes[0].to_string().contains("do not ascend"), "{notes:?}");
+}
+
+/// One of many components, so that schemas are large.
+#[derive(Component, TypePath, Serialize, Deserialize)]
+struct Mark<const A: usize, const B: usize>;
+
+/// Nothing, described at length.
+struct Words(char, usize);
+
+impl<C: Component + Default> Replicator<C> for Words {
+    fn describe(&self) -> String {
+        String::from(self.0).repeat(self.1)
+    }
+
+    fn write(&self, _: &C, _: &mut Vec<u8>) -> Result<(), WireError> {
+        Ok(())
+    }
+
+    fn read(&self, _: &[u8]) -> Result<C, WireError> {
+        Ok(C::default())
+    }
+}
+
+impl<const A: usize, const B: usize> Default for Mark<A, B> {
+    fn default() -> Self {
+        Self
+    }
+}
+
+/// Registers 130 components, each described with so many letters.
+fn many(app: &mut App, letter: char, words: usize) {
+    macro_rules! marks {
+        ($($a:literal)*) => {$(
+            app.replicate_as::<Mark<$a, 0>>(Words(letter, words));
+            app.replicate_as::<Mark<$a, 1>>(Words(letter, words));
+            app.replicate_as::<Mark<$a, 2>>(Words(letter, words));
+            app.replicate_as::<Mark<$a, 3>>(Words(letter, words));
+            app.replicate_as::<Mark<$a, 4>>(Words(letter, words));
+        )*};
+    }
+    marks!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25);
+}
+
+#[test]
+fn a_refusal_that_would_be_longer_than_a_frame_names_the_first_and_counts_the_rest() {
+    // Some 90 kB, if all were named.
+    let with = |letter| {
+        move |app: &mut App| {
+            health(app);
+            many(app, letter, 300);
+        }
+    };
+    let refusals = meet(with('a'), with('b'));
+    assert!(both_name(&refusals, "handshake::Mark<"), "{refusals:?}");
+    assert!(both_name(&refusals, "and 98 more"), "{refusals:?}");
+}
+
+#[test]
+#[should_panic(expected = "a hello has room for 65520")]
+fn a_schema_that_no_hello_holds_is_an_error_at_the_start() {
+    Cluster::new(1, |app| many(app, 'a', 512)).server();
+}
+
+#[test]
 fn who_does_not_introduce_itself_is_told_nothing_and_let_go() {
     let (mut cluster, [server, _], wire, parcels) = held_introduction();
     assert!(

@@ -13,7 +13,7 @@ use common::{
 use seamless_replication::{
     NetClock, Peers, Registry, Replicated,
     snapshot::{stage, take_snapshot},
-    wire::control::{AuthorityAnswer, Control, DenyReason},
+    wire::control::{AuthorityAnswer, Control, DenyReason, Speaker},
     wire::packet::{AckBits, SectionKind, StateHeader},
     wire::record::{Leave, LeaveReason},
     wire::{
@@ -233,6 +233,17 @@ fn items(entity: GlobalEntity) -> Vec<Control> {
     all
 }
 
+/// How many of those only one end may say.
+fn said_by(speaker: Speaker, entity: GlobalEntity) -> u64 {
+    let items = items(entity);
+    let count = items
+        .iter()
+        .filter(|item| item.speaker() == speaker)
+        .count() as u64;
+    assert!(count > 3, "{count} of {}", items.len());
+    count
+}
+
 #[test]
 fn items_that_a_client_may_not_send_or_that_make_no_sense_change_nothing() {
     let mut scene = scene(5);
@@ -247,6 +258,8 @@ fn items_that_a_client_may_not_send_or_that_make_no_sense_change_nothing() {
     }
     scene.cluster.run(90);
     scene.check(5);
+    let wrong = 3 * said_by(Speaker::Server, unknown);
+    assert_eq!(scene.counted().refused.misdirected, wrong);
     settle(&mut scene.cluster, scene.server, &[scene.hostile]);
 }
 
@@ -266,6 +279,9 @@ fn items_that_a_server_may_not_send_change_nothing_on_the_client() {
     }
     scene.cluster.run(60);
     scene.check(6);
+    let counted = common::counted(&mut scene.cluster, scene.hostile).refused;
+    let wrong = 2 * said_by(Speaker::Client, unknown);
+    assert_eq!(counted.misdirected, wrong);
     settle(&mut scene.cluster, scene.server, &[scene.hostile]);
     // And its stream still works.
     move_to(&mut scene.cluster, scene.server, scene.entities[3], 50.0);

@@ -5,10 +5,12 @@ mod common;
 use bevy::{ecs::entity::MapEntities, prelude::*};
 use common::{Place, find, me, name, pair, ready, spawn_on, wait_for};
 use seamless_replication::{
-    NetSlot, Peers, Replicated,
+    NetSlot, Peers, Replicated, ReplicationStats,
     inputs::{InputAppExt, InputOutbox, LocalInputs, PlayerInputs},
-    messages::{Delivery, Direction, FromPeer, MessageAppExt, Target, ToPeers},
-    wire::PeerId,
+    messages::{
+        Delivery, Direction, FromPeer, MAX_RELIABLE, MessageAppExt, MessageNotSent, Target, ToPeers,
+    },
+    wire::{PeerId, WireError},
 };
 use seamless_testkit::{AppId, Cluster, Weather};
 use serde::{Deserialize, Serialize};
@@ -29,6 +31,10 @@ struct Look(#[entities] Entity);
 #[derive(TypePath, Serialize, Deserialize, MapEntities, Clone, PartialEq, Debug)]
 struct Glance(#[entities] Entity);
 
+/// As long as it needs to be.
+#[derive(TypePath, Serialize, Deserialize, MapEntities, Clone, PartialEq, Debug)]
+struct Letter(Vec<u8>);
+
 /// Only servers say it.
 #[derive(TypePath, Serialize, Deserialize, MapEntities, Clone, PartialEq, Debug)]
 struct Decree(u32);
@@ -43,6 +49,8 @@ struct Got {
     hints: Vec<u32>,
     looks: Vec<(Entity, bool)>,
     decrees: usize,
+    letters: Vec<usize>,
+    not_sent: Vec<WireError>,
     inputs: Vec<(PeerId, u32, u32)>,
 }
 
@@ -52,10 +60,11 @@ fn setup(app: &mut App) {
         .net_message::<Hint>(Direction::Both, Delivery::Unreliable)
         .net_message::<Look>(Direction::Both, Delivery::Reliable)
         .net_message::<Glance>(Direction::Both, Delivery::Unreliable)
+        .net_message::<Letter>(Direction::Both, Delivery::Reliable)
         .net_message::<Decree>(Direction::ToClients, Delivery::Reliable)
         .player_input::<Press>()
         .init_resource::<Got>()
-        .add_systems(Update, listen)
+        .add_systems(Update, (listen, listen_to_letters))
         .add_systems(FixedUpdate, apply);
 }
 
@@ -75,6 +84,17 @@ fn listen(
     got.looks
         .extend(glances.read().map(|m| (m.message.0, m.unresolved)));
     got.decrees += decrees.read().count();
+}
+
+fn listen_to_letters(
+    mut got: ResMut<Got>,
+    mut letters: MessageReader<FromPeer<Letter>>,
+    mut not_sent: MessageReader<MessageNotSent>,
+) {
+    got.letters
+        .extend(letters.read().map(|m| m.message.0.len()));
+    got.not_sent
+        .extend(not_sent.read().map(|m| m.error.clone()));
 }
 
 /// A server applies the inputs of all its clients.
@@ -122,6 +142,31 @@ fn reliable_messages_come_once_and_in_order_both_ways() {
         assert_eq!(got(&mut cluster, server).orders, want(0), "seed {seed}");
         assert_eq!(got(&mut cluster, client).orders, want(1000), "seed {seed}");
     }
+}
+
+#[test]
+fn the_longest_message_arrives_and_a_longer_one_is_an_error_where_it_was_said() {
+    let (mut cluster, [server, client]) = pair(1, Weather::near(), setup);
+    // The length before the bytes takes three.
+    let longest = MAX_RELIABLE - 3;
+    for len in [longest, longest + 1, 200_000] {
+        say(&mut cluster, client, Target::Server, Letter(vec![7; len]));
+    }
+    say(&mut cluster, client, Target::Server, Order(5));
+    cluster.run(60);
+    let me = me(&mut cluster, client);
+    assert_eq!(got(&mut cluster, server).letters, [longest]);
+    assert_eq!(got(&mut cluster, server).orders, [(me, 5)], "it goes on");
+    let too_large = |value| WireError::OutOfBounds {
+        what: "message",
+        value,
+        max: MAX_RELIABLE as u64,
+    };
+    let errors = &got(&mut cluster, client).not_sent;
+    let want = [MAX_RELIABLE as u64 + 1, 200_005].map(too_large);
+    assert_eq!(errors[..], want);
+    let stats = cluster.world(client).resource::<ReplicationStats>();
+    assert_eq!(stats.messages_not_sent, 2);
 }
 
 #[test]

@@ -27,9 +27,12 @@ impl Names {
         })
     }
 
-    /// Adds a lent range. Ranges that touch a reserved name are cut there.
+    /// Adds a lent range; it ends below the last number there is. Reserved names in it are passed
+    /// over.
     pub fn add(&mut self, first: GlobalEntity, count: u32) {
-        self.ranges.push_back((first.to_bits(), count));
+        let first = first.to_bits();
+        let ahead = u32::try_from(u64::MAX - first).unwrap_or(u32::MAX);
+        self.ranges.push_back((first, count.min(ahead)));
     }
 
     /// Names that are left.
@@ -47,7 +50,8 @@ impl Names {
                 continue;
             }
             let bits = *next;
-            *next += 1;
+            // Ranges end below the last number.
+            *next = next.saturating_add(1);
             *count -= 1;
             if let Some(name) = GlobalEntity::from_bits(bits) {
                 return Some(name);
@@ -68,7 +72,7 @@ impl Names {
     pub fn lend(&mut self, count: u32) -> Option<(GlobalEntity, u32)> {
         let (next, left) = self.ranges.iter_mut().find(|(_, left)| *left >= count)?;
         let first = GlobalEntity::from_bits(*next)?;
-        *next += u64::from(count);
+        *next = next.saturating_add(u64::from(count));
         *left -= count;
         Some((first, count))
     }
@@ -90,5 +94,18 @@ mod tests {
         assert_eq!(lent.len(), 3);
         let next = server.mint().expect("fresh");
         assert!(!lent.contains(&own) && !lent.contains(&next) && own != next);
+    }
+
+    #[test]
+    fn a_range_at_the_end_of_all_numbers_ends_there() {
+        let at = |bits| GlobalEntity::from_bits(bits).expect("legal");
+        for (first, left) in [(u64::MAX, 0), (u64::MAX - 1, 1), (u64::MAX - 9, 9)] {
+            let mut names = Names::default();
+            names.add(at(first), u32::MAX);
+            assert_eq!(names.left(), left);
+            let minted: Vec<_> = std::iter::from_fn(|| names.mint()).collect();
+            let want: Vec<_> = (first..first + left).map(at).collect();
+            assert_eq!(minted, want);
+        }
     }
 }

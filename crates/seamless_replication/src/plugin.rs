@@ -11,7 +11,7 @@ use crate::{
     collect::{self, Collector},
     inputs::{Inboxes, InputOutbox},
     interest::{self, InterestGrid, Positions, Watched},
-    messages::WaitingMessages,
+    messages::{MessageNotSent, WaitingMessages},
     migrate,
     names::Names,
     peer::{Admission, ControlReceived, HandoverOffered, PeerJoined, PeerLeft, PeerRefused, Peers},
@@ -114,6 +114,10 @@ pub enum ReplicationSystems {
 }
 
 /// Replication, the same on servers and clients. Add a transport beside it.
+///
+/// When plugins finish it panics if the schema does not fit a handshake
+/// ([`Schema::check`](seamless_wire::schema::Schema::check)): some 1,500 types with paths of usual
+/// length.
 pub struct ReplicationPlugin {
     /// Ticks per second, 1 to 1000; the same on all peers. 30 by default.
     pub tick_rate: u16,
@@ -158,6 +162,7 @@ impl Plugin for ReplicationPlugin {
         .add_message::<ControlReceived>()
         .add_message::<HandoverOffered>()
         .add_message::<Watched>()
+        .add_message::<MessageNotSent>()
         .add_observer(collect::clamp_ticks);
         stats::register(app);
         if let Some(names) = self.block.and_then(Names::in_block) {
@@ -215,6 +220,9 @@ impl Plugin for ReplicationPlugin {
 
     fn finish(&self, app: &mut App) {
         let registry = app.world_mut().resource_mut::<RegistryBuilder>().seal();
+        if let Err(error) = registry.schema().check() {
+            panic!("what is registered cannot be told to a peer: {error}");
+        }
         app.insert_resource(registry);
     }
 }

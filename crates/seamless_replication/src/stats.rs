@@ -50,6 +50,8 @@ pub struct LinkStats {
     pub records: (u64, u64, u64),
     /// Entity-ticks that did not fit the budget.
     pub deferred: u64,
+    /// Reliable frames that were too large to be sent.
+    pub unsendable: u64,
     /// Records and datagrams from the peer that came to nothing.
     pub refused: RefusedStats,
 }
@@ -71,6 +73,8 @@ pub struct RefusedStats {
     pub undecodable: u64,
     /// Records past a bound.
     pub over_bounds: u64,
+    /// Control items that the other end of a link may not say. They change nothing.
+    pub misdirected: u64,
 }
 
 impl From<&ReceiveCounters> for RefusedStats {
@@ -83,6 +87,7 @@ impl From<&ReceiveCounters> for RefusedStats {
             fenced: c.fenced,
             undecodable: c.undecodable,
             over_bounds: c.refused,
+            misdirected: c.misdirected,
         }
     }
 }
@@ -109,6 +114,9 @@ pub struct ReplicationStats {
     pub entities: (usize, usize),
     /// Values that refused to be encoded.
     pub unencodable: u64,
+    /// Messages of the game that were not sent; see
+    /// [`MessageNotSent`](crate::messages::MessageNotSent).
+    pub messages_not_sent: u64,
     /// Time that collect to pack took in the last tick.
     pub send_time: Duration,
     /// Time that receive and apply took in the last frame with datagrams.
@@ -214,6 +222,7 @@ pub(crate) fn update(
             counters.resent_records,
         );
         entry.deferred = counters.deferred;
+        entry.unsendable = counters.unsendable;
         entry.refused = RefusedStats::from(&peer.receiver.counters);
     }
     stats.entities = slots

@@ -36,9 +36,9 @@ pub enum Direction {
 /// How a message goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Delivery {
-    /// In order and once. Up to 256 KiB.
+    /// In order and once. Up to [`MAX_RELIABLE`] bytes.
     Reliable,
-    /// Perhaps, once at most, in any order. Up to 1000 bytes.
+    /// Perhaps, once at most, in any order. Up to [`MAX_UNRELIABLE`] bytes.
     Unreliable,
 }
 
@@ -62,6 +62,19 @@ pub struct ToPeers<M: Send + Sync + 'static> {
     pub to: Target,
     /// What.
     pub message: M,
+}
+
+/// A message that the game wrote and that went to nobody, because it is too large or does not
+/// encode. Written in the tick in which it would have been sent, and counted in
+/// [`ReplicationStats::messages_not_sent`](crate::ReplicationStats::messages_not_sent).
+#[derive(Message, Clone, Debug)]
+pub struct MessageNotSent {
+    /// Path of its type.
+    pub path: &'static str,
+    /// To whom it would have gone.
+    pub to: Target,
+    /// Why: [`WireError::OutOfBounds`] with its bytes if it is too large.
+    pub error: WireError,
 }
 
 /// A message that came in.
@@ -162,8 +175,16 @@ impl EntityMapper for Resolve<'_> {
     fn set_mapped(&mut self, _source: Entity, _target: Entity) {}
 }
 
-/// Largest payload of an unreliable message, in bytes.
-pub(crate) const MAX_UNRELIABLE: usize = 1000;
+/// Largest encoding of a reliable message, in bytes: what one frame of the control channel holds.
+pub const MAX_RELIABLE: usize = seamless_wire::frame::MAX_MESSAGE;
+
+const _: () = assert!(
+    seamless_wire::frame::MAX_CONTROL_FRAME == seamless_transport::Channel::Control.max_message(),
+    "the longest frame is what the channel takes"
+);
+
+/// Largest encoding of an unreliable message, in bytes.
+pub const MAX_UNRELIABLE: usize = 1000;
 
 /// Most unreliable messages in one datagram.
 const MAX_IN_SECTION: u64 = 64;

@@ -2,13 +2,16 @@
 
 use bevy::prelude::*;
 use seamless_transport::LinkSide;
-use seamless_wire::{codec, frame::Frame};
+use seamless_wire::{WireError, codec, frame::Frame};
 
-use super::{Delivery, Direction, MAX_UNRELIABLE, NetMessage, Target, ToPeers};
+use super::{
+    Delivery, Direction, MAX_RELIABLE, MAX_UNRELIABLE, MessageNotSent, NetMessage, Target, ToPeers,
+};
 use crate::{
     peer::{Peer, PeerState, Peers},
     references::ToNames,
-    registry::{MAX_COMPONENT_BYTES, Registry},
+    registry::Registry,
+    stats::ReplicationStats,
 };
 
 /// Most unreliable messages that wait for a datagram; the oldest go first.
@@ -33,24 +36,13 @@ pub(super) fn send<M: NetMessage>(
     };
     for ToPeers { to, mut message } in outgoing {
         M::map_entities(&mut message, &mut ToNames { world });
-        let limit = match delivery {
-            Delivery::Reliable => MAX_COMPONENT_BYTES,
-            Delivery::Unreliable => MAX_UNRELIABLE,
-        };
-        let payload = match codec::to_vec(&message) {
-            Ok(payload) if payload.len() <= limit => payload,
-            Ok(payload) => {
-                let bytes = payload.len();
-                tracing::error!(
-                    path = M::type_path(),
-                    bytes,
-                    limit,
-                    "a message is too large"
-                );
-                continue;
-            }
+        let payload = match encode(&message, delivery) {
+            Ok(payload) => payload,
             Err(error) => {
-                tracing::error!(path = M::type_path(), %error, "a message cannot be encoded");
+                let path = M::type_path();
+                tracing::error!(path, %error, "a message is not sent");
+                world.resource_mut::<ReplicationStats>().messages_not_sent += 1;
+                world.write_message(MessageNotSent { path, to, error });
                 continue;
             }
         };
@@ -72,6 +64,22 @@ pub(super) fn send<M: NetMessage>(
             }
         }
     }
+}
+
+fn encode<M: NetMessage>(message: &M, delivery: Delivery) -> Result<Vec<u8>, WireError> {
+    let max = match delivery {
+        Delivery::Reliable => MAX_RELIABLE,
+        Delivery::Unreliable => MAX_UNRELIABLE,
+    };
+    let payload = codec::to_vec(message)?;
+    if payload.len() <= max {
+        return Ok(payload);
+    }
+    Err(WireError::OutOfBounds {
+        what: "message",
+        value: payload.len() as u64,
+        max: max as u64,
+    })
 }
 
 fn goes_to(peer: &Peer, to: Target, direction: Direction) -> bool {

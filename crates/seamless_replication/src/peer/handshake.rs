@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use bevy::prelude::*;
-use bytes::Bytes;
-use seamless_transport::{Channel, CloseReason, LinkId, LinkSide, Links};
+use seamless_transport::{Channel, CloseReason, LinkError, LinkId, LinkSide, Links};
 use seamless_wire::{
-    NodeRef, PeerId, WIRE_VERSION, codec,
+    NodeRef, PeerId, WIRE_VERSION,
     frame::{Frame, Hello, Refusal, Welcome},
 };
 
@@ -16,7 +15,7 @@ use crate::{clock::NetClock, names, registry::Registry, slots::Slots};
 /// How long a peer may take to introduce itself.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Most reliable frames that wait for room on a link.
+/// Most reliable frames that wait for room on a channel of a link.
 const MAX_FRAMES: usize = 8192;
 
 /// Whom a server lets in, and under which name.
@@ -105,6 +104,7 @@ pub(crate) fn on_open(world: &mut World, link: LinkId) {
 }
 
 fn refuse(world: &mut World, peer: &mut Peer, reason: Refusal) {
+    let reason = reason.cut();
     tracing::info!(link = %peer.link, %reason, "peer refused");
     peer.send_frame(Frame::Refused(reason.clone()));
     peer.state = PeerState::Ended;
@@ -112,6 +112,22 @@ fn refuse(world: &mut World, peer: &mut Peer, reason: Refusal) {
         link: peer.link,
         reason,
     });
+}
+
+/// Server: whether these bytes are the hello of another wire version, which is refused then.
+/// Asked before they are decoded: what follows the version may look otherwise there.
+pub(crate) fn refuse_other_version(world: &mut World, peer: &mut Peer, bytes: &[u8]) -> bool {
+    if peer.side != LinkSide::ToClient || peer.state != PeerState::Greeting {
+        return false;
+    }
+    let ours = WIRE_VERSION;
+    match Hello::version_in(bytes) {
+        Some(theirs) if theirs != ours => {
+            refuse(world, peer, Refusal::WireVersion { ours, theirs });
+            true
+        }
+        _ => false,
+    }
 }
 
 /// A reliable frame of the handshake. Gives back what is not.
@@ -145,16 +161,8 @@ pub(crate) fn on_frame(world: &mut World, peer: &mut Peer, frame: Frame) -> Opti
 /// Server: the client has introduced itself.
 fn welcome(world: &mut World, peer: &mut Peer, hello: &Hello) {
     let Some(id) = peer.id else { return };
-    if hello.wire_version != WIRE_VERSION {
-        let (ours, theirs) = (WIRE_VERSION, hello.wire_version);
-        return refuse(world, peer, Refusal::WireVersion { ours, theirs });
-    }
-    if !hello.schema.is_sane() {
-        return refuse(
-            world,
-            peer,
-            Refusal::Other("the schema is out of bounds".into()),
-        );
+    if let Err(error) = hello.schema.check() {
+        return refuse(world, peer, Refusal::Other(error.to_string()));
     }
     let differences = hello
         .schema
@@ -237,23 +245,23 @@ pub(crate) fn greet(peers: &mut Peers, links: &mut Links, now: Duration) {
         let Some(link) = links.get_mut(peer.link) else {
             continue;
         };
-        while let Some(frame) = peer.frames.front() {
-            let channel = match frame {
-                Frame::Row(_) => Channel::Bulk,
-                _ => Channel::Control,
-            };
-            match codec::to_vec(frame) {
-                Ok(bytes) => {
-                    if link.send_reliable(channel, Bytes::from(bytes)).is_err() {
-                        // Full or closing: next tick, or never.
-                        break;
+        for channel in Channel::ALL {
+            let frames = &mut peer.frames[channel as usize];
+            while let Some(bytes) = frames.front() {
+                match link.send_reliable(channel, bytes.clone()) {
+                    Ok(()) => {}
+                    // That one will never go, and what is behind it need not wait.
+                    Err(error @ (LinkError::TooLong { .. } | LinkError::Empty)) => {
+                        peer.sender.counters.unsendable += 1;
+                        tracing::error!(link = %peer.link, %error, "a frame cannot be sent");
                     }
+                    // Full or closing: next tick, or never.
+                    Err(_) => break,
                 }
-                Err(error) => tracing::error!(%error, "a frame cannot be encoded"),
+                frames.pop_front();
             }
-            peer.frames.pop_front();
         }
-        if peer.frames.len() > MAX_FRAMES {
+        if peer.frames.iter().any(|frames| frames.len() > MAX_FRAMES) {
             tracing::warn!(link = %peer.link, "the peer takes nothing; closed");
             peer.state = PeerState::Ended;
         }

@@ -5,19 +5,23 @@ pub(crate) mod control;
 mod handshake;
 pub(crate) mod rtt;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use bevy::prelude::*;
-use seamless_transport::{LinkId, LinkSide};
+use bytes::Bytes;
+use seamless_transport::{Channel, LinkId, LinkSide};
 use seamless_wire::{
-    NodeRef, PeerId, Tick, WireError, WireId,
+    NodeRef, PeerId, Tick, WireError, WireId, codec,
     control::Control,
     frame::{Frame, HandoverOffer, Refusal},
     record::LeaveReason,
 };
 
 pub use handshake::{Admission, Admitted};
-pub(crate) use handshake::{greet, on_frame, on_open, take_names};
+pub(crate) use handshake::{greet, on_frame, on_open, refuse_other_version, take_names};
 
 use crate::{inputs::PeerInputs, interest::PeerInterest, receive::Receiver, send::Sender};
 
@@ -48,8 +52,8 @@ pub struct Peer {
     pub(crate) last_sent: Tick,
     /// Unreliable messages for the next datagram.
     pub(crate) unreliable: Vec<(u16, Vec<u8>)>,
-    /// Reliable frames that the link had no room for yet.
-    pub(crate) frames: std::collections::VecDeque<Frame>,
+    /// Reliable frames that the link had no room for yet, by channel.
+    pub(crate) frames: [VecDeque<Bytes>; Channel::ALL.len()],
     pub(crate) asked_for_names: bool,
     /// A client wants more names.
     pub(crate) wants_names: bool,
@@ -73,7 +77,7 @@ impl Peer {
             inputs: PeerInputs::default(),
             last_sent: Tick(0),
             unreliable: Vec::new(),
-            frames: std::collections::VecDeque::new(),
+            frames: Default::default(),
             asked_for_names: false,
             wants_names: false,
             lent_names: Tick(0),
@@ -148,9 +152,31 @@ impl Peer {
         self.sender.control.push(item)
     }
 
-    /// Queues a reliable frame.
+    /// Queues a reliable frame. One that is too large for its channel would never arrive: it is
+    /// dropped, logged and counted in [`LinkStats::unsendable`](crate::stats::LinkStats).
     pub fn send_frame(&mut self, frame: Frame) {
-        self.frames.push_back(frame);
+        let channel = match frame {
+            Frame::Row(_) => Channel::Bulk,
+            _ => Channel::Control,
+        };
+        let max = channel.max_message();
+        let bytes = codec::to_vec(&frame).and_then(|bytes| {
+            if bytes.len() <= max {
+                return Ok(Bytes::from(bytes));
+            }
+            Err(WireError::OutOfBounds {
+                what: "frame",
+                value: bytes.len() as u64,
+                max: max as u64,
+            })
+        });
+        match bytes {
+            Ok(bytes) => self.frames[channel as usize].push_back(bytes),
+            Err(error) => {
+                self.sender.counters.unsendable += 1;
+                tracing::error!(link = %self.link, %error, "a frame cannot be sent");
+            }
+        }
     }
 
     /// What the peer sees.

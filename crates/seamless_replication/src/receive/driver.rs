@@ -5,7 +5,7 @@ use bytes::Bytes;
 use seamless_transport::{Channel, LinkId, LinkSide, LinkState, Links};
 use seamless_wire::{
     PacketSeq, codec,
-    control::Control,
+    control::{Control, Speaker},
     frame::{BigRow, Frame},
     packet::HeaderContext,
     record::Version,
@@ -20,7 +20,7 @@ use crate::{
     names,
     peer::{
         ControlReceived, HandoverOffered, Peer, PeerLeft, PeerState, Peers, on_frame, on_open,
-        take_names,
+        refuse_other_version, take_names,
     },
     plugin::ReplicationConfig,
     registry::Registry,
@@ -126,6 +126,9 @@ fn drain(world: &mut World, link: LinkId) -> Option<(Vec<Bytes>, Vec<Bytes>)> {
 }
 
 fn take_frame(world: &mut World, peer: &mut Peer, bytes: &[u8]) {
+    if refuse_other_version(world, peer, bytes) {
+        return;
+    }
     let frame: Frame = match codec::decode(bytes) {
         Ok(frame) => frame,
         Err(error) => return malformed(peer, &error.to_string()),
@@ -316,41 +319,44 @@ fn take_messages(world: &mut World, peer: &mut Peer, messages: Vec<(u16, Vec<u8>
 /// Control items that are our own business are done here; the others become messages.
 fn hand_out_control(world: &mut World, peer: &mut Peer) {
     let Some(id) = peer.id else { return };
+    let other_end = match peer.side {
+        LinkSide::ToClient => Speaker::Client,
+        LinkSide::ToServer => Speaker::Server,
+    };
     while let Some(control) = peer.receiver.control.pop() {
-        match (peer.side, control) {
-            (
-                _,
-                Control::RowKept {
-                    yours: true,
-                    index,
-                    generation,
-                    version,
-                },
-            ) => {
+        let speaker = control.speaker();
+        if speaker != other_end && speaker != Speaker::Both {
+            peer.receiver.counters.misdirected += 1;
+            tracing::debug!(link = %peer.link, ?control, "a control item from the wrong side");
+            continue;
+        }
+        match control {
+            Control::RowKept {
+                yours: true,
+                index,
+                generation,
+                version,
+            } => {
                 peer.sender
                     .big_row_kept(index, generation, Version(version));
             }
-            (LinkSide::ToClient, Control::RowKept { yours: false, .. }) => {}
-            (
-                LinkSide::ToServer,
-                Control::RowKept {
-                    yours: false,
-                    index,
-                    version,
-                    ..
-                },
-            ) => {
+            Control::RowKept {
+                yours: false,
+                index,
+                version,
+                ..
+            } => {
                 let held = held_slot(world, peer, index);
                 if let Some((slot, generation)) = held {
                     peer.sender.big_row_kept(slot, generation, Version(version));
                 }
             }
-            (LinkSide::ToServer, Control::Names { first, count }) => {
+            Control::Names { first, count } => {
                 peer.asked_for_names = false;
                 take_names(world, first, count.min(names::LENT));
             }
-            (LinkSide::ToClient, Control::MoreNames) => peer.wants_names = true,
-            (LinkSide::ToClient, Control::Subscribe(subscription)) => {
+            Control::MoreNames => peer.wants_names = true,
+            Control::Subscribe(subscription) => {
                 let allowed = world.resource::<ReplicationConfig>().client_scopes;
                 for scope in subscription.enter.into_iter().filter(|_| allowed) {
                     if peer.interest.scopes().len() < MAX_CHOSEN_SCOPES {
@@ -361,7 +367,7 @@ fn hand_out_control(world: &mut World, peer: &mut Peer) {
                     peer.interest.unsubscribe(ToolScopeId(scope));
                 }
             }
-            (_, control) => {
+            control => {
                 world.write_message(ControlReceived {
                     link: peer.link,
                     peer: id,

@@ -49,6 +49,8 @@ pub(crate) struct ReceiveCounters {
     pub(crate) fenced: u64,
     /// Records whose values did not decode.
     pub(crate) undecodable: u64,
+    /// Control items that the other end may not say.
+    pub(crate) misdirected: u64,
     /// Records past a bound of ours.
     pub(crate) refused: u64,
     pub(crate) records: u64,
