@@ -5,14 +5,14 @@ mod common;
 use bevy::{ecs::entity::MapEntities, prelude::*};
 use common::{Place, find, me, name, pair, ready, spawn_on, wait_for};
 use seamless_replication::{
-    NetSlot, Peers, Replicated, ReplicationStats,
+    NetSlot, Peers, Replicated, ReplicationConfig, ReplicationStats,
     inputs::{InputAppExt, InputOutbox, LocalInputs, PlayerInputs},
     messages::{
         Delivery, Direction, FromPeer, MAX_RELIABLE, MessageAppExt, MessageNotSent, Target, ToPeers,
     },
     wire::{PeerId, WireError},
 };
-use seamless_testkit::{AppId, Cluster, Weather};
+use seamless_testkit::{AppId, Cluster, Fate, Way, Weather};
 use serde::{Deserialize, Serialize};
 
 /// In order and once.
@@ -287,6 +287,41 @@ fn a_message_about_what_never_comes_is_delivered_flagged_after_a_second() {
     cluster.run(15);
     let flagged = (Entity::PLACEHOLDER, true);
     assert_eq!(got(&mut cluster, client).looks, [flagged, flagged]);
+}
+
+#[test]
+fn one_client_cannot_use_up_the_room_in_which_the_messages_of_another_wait() {
+    let mut cluster = Cluster::new(1, setup);
+    cluster.set_weather(Weather::clear());
+    let server = cluster.server();
+    let mut config = cluster.world(server).resource_mut::<ReplicationConfig>();
+    config.client_entities = 1;
+    let greedy = cluster.client(server);
+    let (honest, wire) = cluster.client_over_wire(server);
+    for client in [greedy, honest] {
+        ready(&mut cluster, client);
+    }
+    // Its second entity is refused, so what it says of it waits.
+    let bundle = (Replicated, Place::default());
+    cluster.world(greedy).spawn(bundle.clone());
+    cluster.run(5);
+    let refused = cluster.world(greedy).spawn(bundle.clone()).id();
+    for _ in 0..1100 {
+        say(&mut cluster, greedy, Target::Server, Look(refused));
+    }
+    cluster.run(12);
+    wire.all(Way::ToServer, Fate::Lose);
+    let own = cluster.world(honest).spawn(bundle).id();
+    let own_name = name(&mut cluster, honest, own);
+    say(&mut cluster, honest, Target::Server, Look(own));
+    cluster.run(5);
+    wire.pass();
+    let there = wait_for(&mut cluster, server, own_name);
+    cluster.run(60);
+    let looks = std::mem::take(&mut got(&mut cluster, server).looks);
+    assert_eq!(looks.len(), 1101);
+    let found: Vec<_> = looks.into_iter().filter(|look| !look.1).collect();
+    assert_eq!(found, [(there, false)]);
 }
 
 #[test]

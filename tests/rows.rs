@@ -9,8 +9,12 @@ use common::{
     counted, find, get, name, on_a_wire, pair, register, settle, spawn_on,
 };
 use seamless_authority::{AuthorityCommandsExt, Delegated};
-use seamless_replication::{Replicated, ReplicationConfig, transport::Channel};
+use seamless_replication::{
+    MAX_COMPONENT_BYTES, ReplicateAppExt, Replicated, ReplicationConfig, ReplicationStats,
+    Replicator, transport::Channel, wire::WireError,
+};
 use seamless_testkit::{AppId, Cluster, Fate, Rng, Weather};
+use serde::{Deserialize, Serialize};
 
 fn long(letter: &str) -> Label {
     Label(letter.repeat(6000))
@@ -105,6 +109,96 @@ fn a_holder_writes_large_rows_too_and_the_last_before_its_release_counts() {
         );
         assert_eq!(get(&mut cluster, client, there), Some(long("y")));
     }
+}
+
+/// One of several large components of an entity.
+#[derive(Component, TypePath, Serialize, Deserialize, Clone, PartialEq, Debug)]
+struct Tome<const N: usize>(String);
+
+fn library(app: &mut App) {
+    register(app);
+    app.replicate::<Tome<0>>();
+    app.replicate::<Tome<1>>();
+    app.replicate::<Tome<2>>();
+    app.replicate::<Tome<3>>();
+    app.replicate::<Tome<4>>();
+}
+
+#[test]
+fn a_row_that_no_peer_takes_is_named_once_and_waits_until_it_is_smaller() {
+    let (mut cluster, [server, client]) = pair(1, Weather::near(), library);
+    let pages = || "p".repeat(250_000);
+    let tomes = (
+        Tome::<0>(pages()),
+        Tome::<1>(pages()),
+        Tome::<2>(pages()),
+        Tome::<3>(pages()),
+        Tome::<4>(pages()),
+    );
+    let shelf = cluster.world(server).spawn((Replicated, Health(1), tomes));
+    let shelf = shelf.id();
+    let shelf_name = name(&mut cluster, server, shelf);
+    // Longer than a row that was not kept waits to be sent again.
+    cluster.run(1000);
+    assert_eq!(find(&mut cluster, client, shelf_name), None);
+    let stats = cluster.world(server).resource::<ReplicationStats>();
+    let found = stats.too_large.expect("it is named");
+    assert_eq!((stats.rows_too_large, found.entity), (1, shelf_name));
+    assert!((1_250_000..1_260_000).contains(&found.bytes), "{found:?}");
+    assert_eq!(found.max, 1 << 20);
+    let link = counted(&mut cluster, server);
+    assert_eq!((link.big_rows, link.unsettled), ((0, 0), 0));
+    // Still too large, in another way.
+    cluster.world(server).entity_mut(shelf).insert(Health(2));
+    cluster.run(10);
+    let stats = cluster.world(server).resource::<ReplicationStats>();
+    assert_eq!(stats.rows_too_large, 2);
+    type Most = (Tome<0>, Tome<1>, Tome<2>);
+    cluster.world(server).entity_mut(shelf).remove::<Most>();
+    let there = common::wait_for(&mut cluster, client, shelf_name);
+    assert_eq!(get(&mut cluster, client, there), Some(Health(2)));
+    assert_eq!(get(&mut cluster, client, there), Some(Tome::<4>(pages())));
+}
+
+/// The letters, and nothing before them.
+struct Letters;
+
+impl Replicator<Label> for Letters {
+    fn describe(&self) -> String {
+        "letters".into()
+    }
+
+    fn write(&self, label: &Label, out: &mut Vec<u8>) -> Result<(), WireError> {
+        out.extend(label.0.bytes());
+        Ok(())
+    }
+
+    fn read(&self, value: &[u8]) -> Result<Label, WireError> {
+        Ok(Label(String::from_utf8_lossy(value).into()))
+    }
+}
+
+#[test]
+fn a_value_longer_than_a_peer_takes_is_counted_and_the_last_good_one_stands() {
+    let (mut cluster, apps) = pair(1, Weather::near(), |app| {
+        app.replicate::<Place>();
+        app.replicate_as::<Label>(Letters);
+    });
+    let [server, client] = apps;
+    let [book, there] = spawn_on(&mut cluster, apps, (Place::default(), long("a")));
+    let book_of = |len| Label("b".repeat(len));
+    set(&mut cluster, server, book, book_of(MAX_COMPONENT_BYTES + 1));
+    move_to(&mut cluster, server, book, 5.0);
+    cluster.run(30);
+    let stats = cluster.world(server).resource::<ReplicationStats>();
+    assert_eq!(stats.unencodable, 1);
+    assert_eq!(get(&mut cluster, client, there), Some(long("a")));
+    assert_eq!(at(&mut cluster, client, there), Some(5.0));
+    assert_eq!(counted(&mut cluster, client).refused.malformed, 0);
+    set(&mut cluster, server, book, book_of(MAX_COMPONENT_BYTES));
+    cluster.run(60);
+    let longest = Some(book_of(MAX_COMPONENT_BYTES));
+    assert_eq!(get(&mut cluster, client, there), longest);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use bevy::{
     prelude::*,
 };
 use seamless_transport::{LinkId, LinkSide, Links};
-use seamless_wire::PeerId;
+use seamless_wire::{GlobalEntity, PeerId};
 
 use crate::{
     clock::NetClock,
@@ -48,6 +48,9 @@ pub struct LinkStats {
     pub unsettled: usize,
     /// Records sent: all, those against nothing, those sent again after a loss.
     pub records: (u64, u64, u64),
+    /// Rows that no datagram held: sent, and of those not kept by the peer within half a minute,
+    /// after which the newest is sent again.
+    pub big_rows: (u64, u64),
     /// Entity-ticks that did not fit the budget.
     pub deferred: u64,
     /// Reliable frames that were too large to be sent.
@@ -103,6 +106,18 @@ pub struct ComponentStats {
     pub delta_bits: u64,
 }
 
+/// An entity that is too large to be told of as it is. Peers keep its former state; it is tried
+/// again when it changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooLargeRow {
+    /// Which.
+    pub entity: GlobalEntity,
+    /// What it takes, in bytes.
+    pub bytes: usize,
+    /// What it may take.
+    pub max: usize,
+}
+
 /// Everything, brought up to date once a tick.
 #[derive(Resource, Debug, Clone, Default)]
 pub struct ReplicationStats {
@@ -114,6 +129,10 @@ pub struct ReplicationStats {
     pub entities: (usize, usize),
     /// Values that refused to be encoded.
     pub unencodable: u64,
+    /// States of entities that were too large to be told of.
+    pub rows_too_large: u64,
+    /// The last one of them.
+    pub too_large: Option<TooLargeRow>,
     /// Messages of the game that were not sent; see
     /// [`MessageNotSent`](crate::messages::MessageNotSent).
     pub messages_not_sent: u64,
@@ -221,6 +240,7 @@ pub(crate) fn update(
             counters.absolute_records,
             counters.resent_records,
         );
+        entry.big_rows = (counters.big_rows, counters.refused_big_rows);
         entry.deferred = counters.deferred;
         entry.unsendable = counters.unsendable;
         entry.refused = RefusedStats::from(&peer.receiver.counters);

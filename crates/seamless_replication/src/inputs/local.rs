@@ -12,8 +12,9 @@ use super::{Kind, PlayerInput};
 use crate::clock::NetClock;
 
 /// How long an input is kept after it was acknowledged, in seconds: a host that recovered an
-/// older state asks for it again.
-const KEEP_SECONDS: u32 = 3;
+/// older state asks for it again. Longer than it takes until a silent node is known to be dead
+/// (twice 3 s) and somebody else has its players.
+const KEEP_SECONDS: u32 = 12;
 
 /// Most inputs that are kept; about half a minute of them.
 const MAX_KEPT: usize = 1024;

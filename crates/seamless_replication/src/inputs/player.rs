@@ -18,6 +18,13 @@ const MAX_WAITING: usize = 256;
 /// time it cannot cash in later without bound.
 const MAX_BANK_SECONDS: u32 = 3;
 
+/// The same after a rescue, when it was not the client's fault.
+const MAX_RESCUE_SECONDS: u32 = 30;
+
+/// How long an input that is missing is waited for while later ones are here, in seconds. A client
+/// sends the oldest that it still has again and again: what has not come by then it has no more.
+const GAP_PATIENCE_SECONDS: u32 = 3;
+
 /// Inputs of one player.
 #[derive(Debug, Default)]
 pub struct InputInbox {
@@ -26,9 +33,16 @@ pub struct InputInbox {
     term: Term,
     /// Inputs that may be applied: one a tick, saved up to a bound.
     bank: u32,
+    /// No tick has passed since another host's state was taken over.
+    resumed: bool,
     last_tick: Option<Tick>,
     /// Whether inputs are applied here. Before that, they are only kept in case.
     hosting: bool,
+    /// The oldest that came from too far ahead to be kept.
+    ahead: Option<InputSeq>,
+    /// Since when the next one is missing while later ones have come.
+    gap_since: Option<Tick>,
+    skipped: u32,
 }
 
 impl InputInbox {
@@ -41,6 +55,13 @@ impl InputInbox {
         }
     }
 
+    /// Inputs that were given up, because the client had them no more when they were needed: after
+    /// a rescue that took longer than it keeps them.
+    #[must_use]
+    pub const fn skipped(&self) -> u32 {
+        self.skipped
+    }
+
     /// Takes over a state in which inputs up to `applied` are contained, hosted under `term`.
     /// Inputs after it that came early stay; time since tick `from` may be caught up on.
     pub fn resume(&mut self, applied: InputSeq, term: Term, from: Tick) {
@@ -48,7 +69,9 @@ impl InputInbox {
         self.term = term;
         self.last_tick = Some(from);
         self.bank = 0;
+        self.resumed = true;
         self.hosting = true;
+        self.gap_since = None;
         self.waiting = self
             .waiting
             .split_off(&InputSeq(applied.0.saturating_add(1)));
@@ -82,6 +105,28 @@ impl InputInbox {
                 self.waiting.entry(seq).or_insert(bytes);
             }
         }
+        let far = self.applied.0.saturating_add(MAX_WAITING as u32);
+        if batch.first.0 > far && self.waiting.is_empty() {
+            self.ahead = Some(batch.first);
+        }
+    }
+
+    /// Gives up on inputs that will not come any more.
+    fn mind_the_gap(&mut self, tick: Tick, rate: u16) {
+        let next = InputSeq(self.applied.0.saturating_add(1));
+        let kept = self.waiting.keys().next().copied();
+        let Some(oldest) = kept.or(self.ahead).filter(|oldest| *oldest > next) else {
+            self.gap_since = None;
+            self.ahead = None;
+            return;
+        };
+        let since = *self.gap_since.get_or_insert(tick);
+        if tick.since(since) > GAP_PATIENCE_SECONDS * u32::from(rate) {
+            self.skipped = self.skipped.saturating_add(oldest.0 - next.0);
+            self.applied = InputSeq(oldest.0 - 1);
+            self.gap_since = None;
+            self.ahead = None;
+        }
     }
 
     fn next(&mut self) -> Option<(InputSeq, Vec<u8>)> {
@@ -103,7 +148,15 @@ impl InputInbox {
             None => 1,
         };
         self.last_tick = Some(self.last_tick.map_or(tick, |last| last.max(tick)));
-        self.bank = (self.bank + earned).min(MAX_BANK_SECONDS * u32::from(rate));
+        let most = if std::mem::take(&mut self.resumed) {
+            MAX_RESCUE_SECONDS
+        } else {
+            MAX_BANK_SECONDS
+        };
+        // What was granted once is not taken back.
+        let most = (most * u32::from(rate)).max(self.bank);
+        self.bank = (self.bank + earned).min(most);
+        self.mind_the_gap(tick, rate);
     }
 }
 
@@ -230,6 +283,35 @@ mod tests {
                 applied: InputSeq(10)
             }
         );
+    }
+
+    #[test]
+    fn after_a_rescue_all_of_it_is_caught_up_on() {
+        let mut inbox = InputInbox::default();
+        inbox.resume(InputSeq(0), Term(4), Tick(50));
+        let mut applied = 0;
+        for (tick, first) in (350..370).zip((1..).step_by(20)) {
+            inbox.arrive(batch(first, 20));
+            applied += drain(&mut inbox, tick).len();
+        }
+        assert!((300..320).contains(&applied), "{applied} of 319 ticks");
+    }
+
+    #[test]
+    fn what_the_client_has_no_more_is_given_up_after_a_while() {
+        for first in [20, 2000] {
+            let mut inbox = InputInbox::default();
+            inbox.resume(InputSeq(5), Term(4), Tick(50));
+            inbox.arrive(batch(first, 4));
+            assert_eq!(drain(&mut inbox, 60), [0u32; 0]);
+            assert_eq!(drain(&mut inbox, 150), [0u32; 0], "it may still come");
+            let mut applied = drain(&mut inbox, 151);
+            // Those from too far ahead were not kept; the client sends them again.
+            inbox.arrive(batch(first, 4));
+            applied.extend(drain(&mut inbox, 152));
+            assert_eq!(applied, [first, first + 1, first + 2, first + 3]);
+            assert_eq!(inbox.skipped(), first - 6);
+        }
     }
 
     #[test]

@@ -9,8 +9,11 @@ use seamless_wire::{PeerId, Tick, WireError, codec};
 use super::{Delivery, Direction, FromPeer, NetMessage, Resolve};
 use crate::{clock::NetClock, registry::Registry, slots::Slots};
 
-/// Most messages that wait for an entity, over all links. Past that they come flagged at once.
+/// Most messages of one link that wait for an entity. Past that its messages come flagged at once.
 const MAX_WAITING: usize = 1024;
+
+/// Most bytes of them.
+const MAX_WAITING_BYTES: usize = 1 << 20;
 
 /// What decides whether a peer may send a kind, and decodes it.
 struct Decoder {
@@ -62,18 +65,41 @@ impl Incoming {
     }
 }
 
-/// Messages that wait for an entity they speak of.
+/// Messages that wait for an entity they speak of, in the order in which they came.
 #[derive(Resource, Default)]
-pub(crate) struct WaitingMessages(VecDeque<Incoming>);
+pub(crate) struct WaitingMessages {
+    queue: VecDeque<Incoming>,
+    /// How many there are of each link, and their bytes. So one client cannot use up the room of
+    /// another.
+    by_link: HashMap<LinkId, (usize, usize)>,
+}
+
+impl WaitingMessages {
+    fn has_room(&self, incoming: &Incoming) -> bool {
+        let (count, bytes) = self
+            .by_link
+            .get(&incoming.link)
+            .copied()
+            .unwrap_or_default();
+        count < MAX_WAITING && bytes + incoming.payload.len() <= MAX_WAITING_BYTES
+    }
+
+    fn push(&mut self, incoming: Incoming) {
+        let (count, bytes) = self.by_link.entry(incoming.link).or_default();
+        *count += 1;
+        *bytes += incoming.payload.len();
+        self.queue.push_back(incoming);
+    }
+}
 
 /// Delivers a message, or keeps it until its entities are there.
 ///
 /// # Errors
 /// [`WireError`] if the kind does not exist, may not come this way, or does not decode.
 pub(crate) fn receive(world: &mut World, incoming: Incoming) -> Result<(), WireError> {
-    let full = world.resource::<WaitingMessages>().0.len() >= MAX_WAITING;
+    let full = !world.resource::<WaitingMessages>().has_room(&incoming);
     if let Some(waiting) = attempt(world, incoming, full)? {
-        world.resource_mut::<WaitingMessages>().0.push_back(waiting);
+        world.resource_mut::<WaitingMessages>().push(waiting);
     }
     Ok(())
 }
@@ -134,22 +160,20 @@ fn decode<M: NetMessage>(
 
 /// Tries again what waits; after a second it comes flagged. Order among waiting messages holds.
 pub(crate) fn deliver_waiting(world: &mut World) {
-    let waiting = std::mem::take(&mut world.resource_mut::<WaitingMessages>().0);
-    if waiting.is_empty() {
+    if world.resource::<WaitingMessages>().queue.is_empty() {
         return;
     }
+    let waiting = std::mem::take(&mut *world.resource_mut::<WaitingMessages>());
     let clock = world.resource::<NetClock>();
     let (now, second) = (clock.tick(), u32::from(clock.rate()));
-    let mut still = VecDeque::new();
-    for incoming in waiting {
+    let mut still = WaitingMessages::default();
+    for incoming in waiting.queue {
         let last_chance = now.since(incoming.since) >= second;
         match attempt(world, incoming, last_chance) {
             Ok(None) => {}
-            Ok(Some(incoming)) => still.push_back(incoming),
+            Ok(Some(incoming)) => still.push(incoming),
             Err(error) => tracing::debug!(%error, "a waiting message does not decode"),
         }
     }
-    let mut queue = world.resource_mut::<WaitingMessages>();
-    still.append(&mut queue.0);
-    queue.0 = still;
+    *world.resource_mut::<WaitingMessages>() = still;
 }

@@ -11,15 +11,12 @@ use seamless_wire::{
 use super::Receiver;
 use crate::{
     registry::{MAX_COMPONENT_BYTES, Registry},
-    rows::{ComponentSets, Row, RowBuilder, SetId},
+    rows::{ComponentSets, MAX_ROW_BYTES, Row, RowBuilder, SetId},
 };
 
 /// Records older than this many ticks are not decoded: their short version numbers could name
 /// another baseline by now.
 const MAX_LATENESS: u32 = 64;
-
-/// Largest row of one entity, in bytes.
-const MAX_ROW_BYTES: usize = 1 << 20;
 
 /// Most bytes of rows that one datagram may unfold to. Ours unfold to some hundred kilobytes at
 /// worst; without a bound, records against large baselines would multiply.

@@ -7,7 +7,7 @@ use bevy::{
 };
 use seamless_wire::{BitReader, BitWriter, WireError, schema::ComponentDescriptor};
 
-use super::replicator::Replicator;
+use super::replicator::{MAX_COMPONENT_BYTES, Replicator};
 use crate::references;
 
 /// A component's codec with its type erased. One virtual call per value.
@@ -85,14 +85,25 @@ impl<C: Component, R: Replicator<C>> ErasedComponent for Typed<C, R> {
     ) -> Result<(), WireError> {
         // SAFETY: the caller promises that `ptr` points to a `C`.
         let component = unsafe { ptr.deref::<C>() };
+        let start = out.len();
         match self.copy {
-            None => self.replicator.write(component, out),
+            None => self.replicator.write(component, out)?,
             Some(copy) => {
                 let mut named = copy(component);
                 C::map_entities(&mut named, &mut references::ToNames { world });
-                self.replicator.write(&named, out)
+                self.replicator.write(&named, out)?;
             }
         }
+        let len = out.len() - start;
+        if len > MAX_COMPONENT_BYTES {
+            out.truncate(start);
+            return Err(WireError::OutOfBounds {
+                what: "component",
+                value: len as u64,
+                max: MAX_COMPONENT_BYTES as u64,
+            });
+        }
+        Ok(())
     }
 
     fn encode(&self, base: Option<&[u8]>, value: &[u8], w: &mut BitWriter) {

@@ -23,7 +23,8 @@ pub trait Replicator<C>: Send + Sync + 'static {
     /// peers compare.
     fn describe(&self) -> String;
 
-    /// Appends the row value of `component`.
+    /// Appends the row value of `component`, at most [`MAX_COMPONENT_BYTES`]. A longer one is left
+    /// out and counted.
     ///
     /// # Errors
     /// [`WireError`] if it cannot be expressed; the component is then left out and counted.
@@ -69,18 +70,7 @@ impl<C: Component + Serialize + DeserializeOwned> Replicator<C> for Lossless<C> 
     }
 
     fn write(&self, component: &C, out: &mut Vec<u8>) -> Result<(), WireError> {
-        let start = out.len();
-        codec::encode(component, out)?;
-        let len = out.len() - start;
-        if len > MAX_COMPONENT_BYTES {
-            out.truncate(start);
-            return Err(WireError::OutOfBounds {
-                what: "component",
-                value: len as u64,
-                max: MAX_COMPONENT_BYTES as u64,
-            });
-        }
-        Ok(())
+        codec::encode(component, out)
     }
 
     fn read(&self, value: &[u8]) -> Result<C, WireError> {

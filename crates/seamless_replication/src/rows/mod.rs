@@ -7,12 +7,25 @@ mod ring;
 mod row;
 mod sets;
 
-use bevy::prelude::*;
+use bevy::{platform::collections::HashMap, prelude::*};
 use seamless_wire::record::Version;
 
 pub(crate) use ring::Ring;
 pub(crate) use row::{Row, RowBuilder};
 pub(crate) use sets::{ComponentSets, SetId};
+
+/// Largest row of one entity that a peer takes, in bytes of values.
+pub(crate) const MAX_ROW_BYTES: usize = 1 << 20;
+
+/// A row that is too large for a peer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TooLarge {
+    pub(crate) slot: u32,
+    pub(crate) bytes: usize,
+    pub(crate) max: usize,
+    /// Whether no row of this entity was too large before.
+    pub(crate) first: bool,
+}
 
 /// The rows of everything this app hosts, holds or relays, by slot.
 #[derive(Resource, Default)]
@@ -21,6 +34,10 @@ pub(crate) struct Rows {
     rings: Vec<Ring>,
     /// Slots that got a new version in this tick.
     pub(crate) changed: Vec<u32>,
+    /// Rows that were found too large and are still to be named.
+    pub(crate) too_large: Vec<TooLarge>,
+    /// Which version of a slot was named as too large last. Many links find the same.
+    named: HashMap<u32, Version>,
 }
 
 impl Rows {
@@ -54,10 +71,24 @@ impl Rows {
         true
     }
 
+    /// A link found that the newest row of a slot is too large for its peer.
+    pub(crate) fn find_too_large(&mut self, slot: u32, version: Version, bytes: usize, max: usize) {
+        let before = self.named.insert(slot, version);
+        if before != Some(version) {
+            self.too_large.push(TooLarge {
+                slot,
+                bytes,
+                max,
+                first: before.is_none(),
+            });
+        }
+    }
+
     /// The slot is used for another entity: its rows go, its version number stays.
     pub(crate) fn clear(&mut self, slot: u32) {
         if let Some(ring) = self.rings.get_mut(slot as usize) {
             ring.clear();
         }
+        self.named.remove(&slot);
     }
 }

@@ -13,9 +13,9 @@ use crate::{
     peer::{Peer, PeerState, Peers},
     plugin::ReplicationConfig,
     registry::Registry,
-    rows::Rows,
+    rows::{Rows, TooLarge},
     slots::{Role, Slots},
-    stats::{EncodeTotals, ReplicationStats},
+    stats::{EncodeTotals, ReplicationStats, TooLargeRow},
 };
 
 /// Bits that inputs, their acknowledgement and unreliable messages may take of a datagram.
@@ -121,6 +121,17 @@ pub(crate) fn send(
         }
     }
     rows.changed = changed;
+    for found in rows.too_large.drain(..) {
+        let Some(entity) = slots.get(found.slot).and_then(|slot| slot.global) else {
+            continue;
+        };
+        let TooLarge { bytes, max, .. } = found;
+        stats.rows_too_large += 1;
+        stats.too_large = Some(TooLargeRow { entity, bytes, max });
+        if found.first {
+            tracing::error!(%entity, bytes, max, "an entity is too large to be told of");
+        }
+    }
     stats.send_time = started.elapsed();
 }
 

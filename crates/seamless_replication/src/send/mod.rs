@@ -50,6 +50,8 @@ pub(crate) struct SendCounters {
     pub(crate) absolute_records: u64,
     pub(crate) resent_records: u64,
     pub(crate) big_rows: u64,
+    /// Those that the peer did not keep in time.
+    pub(crate) refused_big_rows: u64,
     /// Reliable frames that no channel takes.
     pub(crate) unsendable: u64,
     /// Entities that had to wait for a later tick, summed over ticks.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use seamless_wire::{
     Allocator, BitWriter, MAX_DATAGRAM, PacketSeq, Tick, WireId,
     control::{self, NumberedItem},
-    frame::BigRow,
+    frame::{BigRow, MAX_BIG_ROW},
     packet::{AckBits, SectionKind, StateHeader},
     record::{Form, Leave, RecordCursor, RecordHead, RowsHead, Version},
 };
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     registry::Registry,
-    rows::{Rows, SetId},
+    rows::{MAX_ROW_BYTES, Rows, SetId},
     slots::Slots,
 };
 
@@ -154,6 +154,7 @@ impl Sender {
                             state.void(next);
                         }
                         state.projection = projection;
+                        state.too_large = None;
                     }
                     let Some((version, row)) = context.rows.newest(slot) else {
                         continue;
@@ -169,8 +170,9 @@ impl Sender {
                         // It arrived, as all does on that channel, but was not kept.
                         state.bulk = None;
                         state.sent = state.acked;
+                        self.counters.refused_big_rows += 1;
                     }
-                    if state.sent == Some(version) {
+                    if state.sent == Some(version) || state.too_large == Some(version) {
                         self.dirty.set(index, false);
                         continue;
                     }
@@ -189,6 +191,16 @@ impl Sender {
                     ) else {
                         continue;
                     };
+                    if size > MAX_ROW_BYTES {
+                        let bytes = told_bytes(context.rows, slot, told);
+                        if bytes > MAX_ROW_BYTES {
+                            state.too_large = Some(version);
+                            self.dirty.set(index, false);
+                            let rows = &mut context.rows;
+                            rows.find_too_large(slot, version, bytes, MAX_ROW_BYTES);
+                            continue;
+                        }
+                    }
                     state.priority += priority(context, set);
                     candidates.push(Candidate {
                         slot,
@@ -395,11 +407,20 @@ impl Sender {
         RecordCursor::default().write(&mut w, components.len(), &head);
         context.cache.copy(&run, &mut w);
         RecordCursor::write_end(&mut w);
+        let section = w.finish();
+        let state = &mut self.slots[candidate.slot as usize];
+        if section.len() > MAX_BIG_ROW {
+            let Candidate { slot, version, .. } = *candidate;
+            state.too_large = Some(version);
+            self.dirty.set(slot as usize, false);
+            let rows = &mut context.rows;
+            rows.find_too_large(slot, version, section.len(), MAX_BIG_ROW);
+            return;
+        }
         out.big_rows.push(BigRow {
             tick: context.tick,
-            section: w.finish().to_vec(),
+            section: section.to_vec(),
         });
-        let state = &mut self.slots[candidate.slot as usize];
         state.bulk = Some(candidate.version);
         state.bulk_sent = context.tick;
         state.sent = Some(candidate.version);
@@ -428,6 +449,18 @@ fn record_head(candidate: &Candidate, run: &Run, slots: &Slots) -> Option<Record
         form,
         tenure: run.tenure,
     })
+}
+
+/// Bytes of the values that a peer is told of a slot's newest row.
+fn told_bytes(rows: &Rows, slot: u32, told: SetId) -> usize {
+    let Some((_, row)) = rows.newest(slot) else {
+        return 0;
+    };
+    let components = rows.sets.components(told).iter();
+    components
+        .filter_map(|&component| rows.sets.position(row.set, component))
+        .map(|at| row.value(at).len())
+        .sum()
 }
 
 /// Sum of the weights of a set's components.

@@ -39,6 +39,8 @@ pub(super) struct LinkSlot {
     pub(super) bulk: Option<Version>,
     /// When that one was sent.
     pub(super) bulk_sent: Tick,
+    /// A version that is larger than the peer takes. It is not tried again.
+    pub(super) too_large: Option<Version>,
     pub(super) priority: f32,
 }
 
