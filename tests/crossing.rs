@@ -1,161 +1,18 @@
 //! Players cross from node to node.
 
 mod common;
+mod play;
 
 use bevy::prelude::*;
-use common::{Label, Place};
+use common::Place;
+use play::{STEP, Wish, applied, cluster, enter, host, place_at};
 use seamless_authority::{AuthorityCommandsExt, AuthorityView, Delegated};
-use seamless_handover::{
-    client::MeshClient,
-    geometry::{BorderRules, CellGrid},
-    group::RidesOn,
-    node::{HandoverRoot, MeshView, PlayerLogin},
-};
-use seamless_replication::{
-    Hosted, NetSlot, Replicated, Slots,
-    inputs::{InputAppExt, InputOutbox, LocalInputs, PlayerInputs},
-    interest::InterestAppExt,
-    wire::{CellId, GlobalEntity, PeerId, Term},
-};
-use seamless_testkit::{AppId, MeshCluster, NodeSetup, Weather};
-use serde::{Deserialize, Serialize};
-
-/// Metres a player walks per input.
-const STEP: f32 = 0.2;
-
-/// What a player wants in one tick.
-#[derive(TypePath, Serialize, Deserialize, Clone, Copy, PartialEq, Debug)]
-struct Walk(i8);
-
-/// What this node applied: player, input, term.
-#[derive(Resource, Default)]
-struct Applied(Vec<(PeerId, u32, Term)>);
-
-/// Where a client's player is to walk; nothing while it rests.
-#[derive(Resource, Default)]
-struct Wish(Option<i8>);
-
-fn game(app: &mut App) {
-    common::register(app);
-    app.interest_position::<Place>(|place| Vec3::new(place.0, place.1, place.2))
-        .player_input::<Walk>()
-        .init_resource::<Applied>()
-        .init_resource::<Wish>()
-        .add_systems(FixedUpdate, (walk, want))
-        .add_observer(|login: On<PlayerLogin>, mut commands: Commands| {
-            commands.spawn((
-                Replicated,
-                NetSlot::named(login.root),
-                Place(10.0, 0.0, 10.0),
-                Label(format!("player {}", login.player)),
-            ));
-        });
-}
-
-fn walk(
-    mut players: Query<(&HandoverRoot, &NetSlot, &mut Place), With<Hosted>>,
-    slots: Res<Slots>,
-    mut inputs: PlayerInputs<Walk>,
-    mut applied: ResMut<Applied>,
-) {
-    for (root, slot, mut place) in &mut players {
-        let Some(player) = root.player else { continue };
-        for (seq, Walk(direction)) in inputs.due(player) {
-            place.0 += f32::from(direction) * STEP;
-            let term = slots
-                .tenure(slot)
-                .map(|tenure| tenure.epoch.term)
-                .unwrap_or_default();
-            applied.0.push((player, seq.0, term));
-        }
-    }
-}
-
-fn want(wish: Res<Wish>, client: Option<Res<MeshClient>>, mut inputs: LocalInputs<Walk>) {
-    if let Some(direction) = wish.0
-        && client.is_some_and(|client| client.root.is_some())
-    {
-        inputs.push(&Walk(direction));
-    }
-}
-
-fn two_cells() -> CellGrid {
-    CellGrid {
-        origin: Vec2::ZERO,
-        cell: Vec2::splat(50.0),
-        columns: 2,
-        rows: 1,
-    }
-}
-
-fn cluster(seed: u64, weather: Weather) -> (MeshCluster, [AppId; 2]) {
-    let mut cluster = MeshCluster::new(seed, two_cells(), BorderRules::default(), CellId(0), game);
-    cluster.set_weather(weather);
-    let nodes = [0, 1].map(|id| {
-        cluster.node(&NodeSetup {
-            id,
-            cells: vec![CellId(id)],
-        })
-    });
-    cluster.run_until("the cells are owned", 120, |cluster| {
-        nodes.iter().enumerate().all(|(id, &node)| {
-            cluster
-                .world(node)
-                .resource::<MeshView>()
-                .owns(CellId(id as u32))
-        })
-    });
-    (cluster, nodes)
-}
-
-fn enter(cluster: &mut MeshCluster) -> (AppId, PeerId) {
-    let (client, player) = cluster.player();
-    cluster.run_until("the player is in", 300, |cluster| {
-        let root = cluster.world(client).resource::<MeshClient>().root;
-        root.is_some_and(|root| {
-            cluster
-                .world(client)
-                .resource::<Slots>()
-                .entity(root)
-                .is_some()
-        })
-    });
-    (client, player)
-}
-
-/// The node that hosts a player.
-fn host(cluster: &mut MeshCluster, nodes: &[AppId], player: PeerId) -> Option<AppId> {
-    let mut hosts = nodes.iter().copied().filter(|node| {
-        cluster
-            .world(*node)
-            .get_resource::<MeshView>()
-            .is_some_and(|view| view.players.contains_key(&player))
-    });
-    let host = hosts.next();
-    assert_eq!(hosts.next(), None, "two nodes host one player");
-    host
-}
-
-/// Which inputs were applied, by whichever node, in the order of terms.
-fn applied(cluster: &mut MeshCluster, nodes: &[AppId], player: PeerId) -> Vec<u32> {
-    let mut all: Vec<(Term, u32)> = Vec::new();
-    for &node in nodes {
-        if let Some(log) = cluster.world(node).get_resource::<Applied>() {
-            all.extend(log.0.iter().filter(|a| a.0 == player).map(|a| (a.2, a.1)));
-        }
-    }
-    all.sort_unstable();
-    all.into_iter().map(|(_, seq)| seq).collect()
-}
-
-fn place_at(cluster: &mut MeshCluster, app: AppId, root: GlobalEntity) -> Option<Place> {
-    let world = cluster.world(app);
-    let entity = world.resource::<Slots>().entity(root)?;
-    world.get::<Place>(entity).cloned()
-}
+use seamless_handover::{client::MeshClient, group::RidesOn};
+use seamless_replication::{Replicated, Slots, inputs::InputOutbox};
+use seamless_testkit::Weather;
 
 fn walk_over(seed: u64, weather: Weather) {
-    let (mut cluster, nodes) = cluster(seed, weather);
+    let (mut cluster, nodes) = cluster::<2>(seed, weather);
     let (client, player) = enter(&mut cluster);
     assert_eq!(host(&mut cluster, &nodes, player), Some(nodes[0]));
     let root = cluster
@@ -220,7 +77,7 @@ fn a_player_walks_over_a_border_on_a_bad_network() {
 
 #[test]
 fn a_player_who_walks_to_and_fro_is_never_in_two_places() {
-    let (mut cluster, nodes) = cluster(3, Weather::lossy(0.02));
+    let (mut cluster, nodes) = cluster::<2>(3, Weather::lossy(0.02));
     let (client, player) = enter(&mut cluster);
     cluster.world(client).resource_mut::<Wish>().0 = Some(1);
     let mut crossings = 0;
@@ -252,7 +109,7 @@ fn a_player_who_walks_to_and_fro_is_never_in_two_places() {
 
 #[test]
 fn what_a_player_carries_crosses_with_it_and_stays_lent() {
-    let (mut cluster, nodes) = cluster(5, Weather::lossy(0.05));
+    let (mut cluster, nodes) = cluster::<2>(5, Weather::lossy(0.05));
     let (client, player) = enter(&mut cluster);
     let root = cluster
         .world(client)
@@ -331,7 +188,7 @@ fn what_a_player_carries_crosses_with_it_and_stays_lent() {
 
 #[test]
 fn a_node_that_dies_is_taken_over_and_its_player_plays_on() {
-    let (mut cluster, nodes) = cluster(6, Weather::near());
+    let (mut cluster, nodes) = cluster::<2>(6, Weather::near());
     let (client, player) = enter(&mut cluster);
     cluster.world(client).resource_mut::<Wish>().0 = Some(0);
     cluster.run(60);

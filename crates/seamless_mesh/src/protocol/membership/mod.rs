@@ -302,6 +302,8 @@ impl NodeCore {
                 .iter()
                 .zip(&survey.nodes)
                 .all(|(a, b)| same(a, b));
+        let busy = |nodes: &[NodeRecord]| nodes.iter().map(|node| node.load).collect::<Vec<_>>();
+        let as_busy = busy(&view.nodes) == busy(&survey.nodes);
         let gone: Vec<NodeRef> = view
             .nodes
             .iter()
@@ -326,6 +328,9 @@ impl NodeCore {
             for record in nodes.iter().filter(|record| record.node != me) {
                 self.await_death(record);
             }
+        }
+        if !unchanged || !as_busy {
+            let nodes = self.base.view.nodes.clone();
             self.base.event(MeshEvent::NodesChanged(nodes));
         }
         if cells_changed {
