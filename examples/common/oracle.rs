@@ -241,7 +241,7 @@ impl Evidence {
             })
         };
         let bodies = self.players.values().copied().collect::<BTreeSet<u64>>();
-        for entity in expected.iter().chain(&bodies) {
+        for entity in expected.union(&bodies) {
             match held(entity) {
                 0 => verdict.entities_lost += 1,
                 1 => {}
