@@ -13,7 +13,7 @@ use common::{
 };
 use seamless_replication::{
     NetClock, Peers, Replicated, ReplicationConfig,
-    interest::ToolScopeId,
+    interest::{ScopePolicy, ToolScopeId},
     wire::control::{Control, Subscription},
 };
 use seamless_testkit::{Cluster, Fate, Rng, Way, Weather};
@@ -146,6 +146,8 @@ fn packet_and_item_numbers_wrap_on_the_wire_and_nobody_notices() {
     let (mut cluster, apps) = pair(3, Weather::near(), register);
     let [server, client] = apps;
     let [crate_, there] = spawn_on(&mut cluster, apps, Place::default());
+    let everything = ScopePolicy::new(|_, _, _| true);
+    cluster.world(server).insert_resource(everything);
     cluster
         .world(server)
         .resource_mut::<ReplicationConfig>()

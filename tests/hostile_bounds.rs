@@ -10,6 +10,7 @@ use common::{
 };
 use seamless_replication::{
     NetSlot, Peers, Registry, ReplicateAppExt, Replicated, ReplicationConfig, Slots,
+    interest::ScopePolicy,
     wire::Allocator,
     wire::control::{Control, Subscription},
     wire::packet::SectionKind,
@@ -99,6 +100,11 @@ fn a_client_that_spawns_a_lot_is_never_long_without_names() {
 #[test]
 fn a_client_cannot_make_the_server_keep_scopes_without_end() {
     let mut scene = scene(13);
+    let everything = ScopePolicy::new(|_, _, _| true);
+    scene
+        .cluster
+        .world(scene.server)
+        .insert_resource(everything);
     let id = me(&mut scene.cluster, scene.hostile);
     for n in 0..100u32 {
         let mut peers = scene.cluster.world(scene.hostile).resource_mut::<Peers>();
@@ -113,6 +119,7 @@ fn a_client_cannot_make_the_server_keep_scopes_without_end() {
     let mut peers = scene.cluster.world(scene.server).resource_mut::<Peers>();
     let interest = peers.by_id_mut(id).expect("linked").interest_mut();
     assert_eq!(interest.scopes().len(), 1024);
+    assert_eq!(scene.counted().refused.scopes, 4000 - 1024);
 }
 
 /// One of many small components, so that there are many sets of them.

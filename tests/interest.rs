@@ -6,12 +6,12 @@ mod common;
 use bevy::prelude::*;
 use common::{Label, Place, find, me, name, pair, ready, register, wait_for};
 use seamless_replication::{
-    NetSlot, Peers, Replicated, ReplicationConfig,
-    interest::{InterestAppExt, InterestGrid, PeerInterest, ToolScopeId, ToolScopes, View},
-    wire::{
-        GlobalEntity,
-        control::{Control, Subscription},
+    NetSlot, Peers, Replicated,
+    interest::{
+        InterestAppExt, InterestGrid, PeerInterest, ScopePolicy, Subscriptions, ToolScopeId,
+        ToolScopes, View,
     },
+    wire::GlobalEntity,
 };
 use seamless_testkit::{AppId, Cluster, Rng, Weather};
 
@@ -148,32 +148,116 @@ fn a_scope_is_told_to_those_who_are_in_it() {
     }
 }
 
+/// Asks for a scope on a client, or not any more.
+fn ask(cluster: &mut Cluster, client: AppId, scope: ToolScopeId, enter: bool) {
+    let mut subscriptions = cluster.world(client).resource_mut::<Subscriptions>();
+    let changed = if enter {
+        subscriptions.enter(scope)
+    } else {
+        subscriptions.leave(scope)
+    };
+    assert!(changed);
+}
+
+fn spawn_in(cluster: &mut Cluster, server: AppId, scope: ToolScopeId) -> GlobalEntity {
+    let scopes = ToolScopes(vec![scope]);
+    let bundle = (Replicated, Label("map".into()), scopes);
+    let map = cluster.world(server).spawn(bundle).id();
+    name(cluster, server, map)
+}
+
+const MAP: ToolScopeId = ToolScopeId(3);
+const TEAM: ToolScopeId = ToolScopeId(4);
+
 #[test]
-fn a_client_chooses_its_scopes_itself_where_it_may() {
-    for allowed in [true, false] {
-        let (mut cluster, [server, client]) = pair(6, Weather::lossy(0.3), setup);
-        let mut config = cluster.world(server).resource_mut::<ReplicationConfig>();
-        config.client_scopes = allowed;
-        let bundle = (
-            Replicated,
-            Label("map".into()),
-            ToolScopes(vec![ToolScopeId(3)]),
-        );
-        let map = cluster.world(server).spawn(bundle).id();
-        let map = name(&mut cluster, server, map);
-        let subscribe = |cluster: &mut Cluster, enter: Vec<u32>, leave: Vec<u32>| {
-            let mut peers = cluster.world(client).resource_mut::<Peers>();
-            let peer = peers.iter_mut().next().expect("a link");
-            let item = Control::Subscribe(Subscription { enter, leave });
-            peer.send_control(&item).expect("room");
-        };
-        subscribe(&mut cluster, vec![3], vec![]);
-        cluster.run(60);
-        assert_eq!(sees(&mut cluster, client, map), allowed);
-        subscribe(&mut cluster, vec![], vec![3]);
-        cluster.run(60);
-        assert!(!sees(&mut cluster, client, map));
+fn a_client_enters_no_scope_that_the_server_did_not_open() {
+    let (mut cluster, [server, client]) = pair(6, Weather::lossy(0.3), setup);
+    let map = spawn_in(&mut cluster, server, MAP);
+    ask(&mut cluster, client, MAP, true);
+    cluster.run(90);
+    assert!(!sees(&mut cluster, client, map));
+    assert_eq!(common::counted(&mut cluster, server).refused.scopes, 1);
+}
+
+#[test]
+fn a_client_enters_and_leaves_the_scopes_that_are_open() {
+    let (mut cluster, [server, client]) = pair(6, Weather::lossy(0.3), setup);
+    let policy = ScopePolicy::open([MAP]);
+    cluster.world(server).insert_resource(policy);
+    let map = spawn_in(&mut cluster, server, MAP);
+    let flag = spawn_in(&mut cluster, server, TEAM);
+    for scope in [MAP, TEAM] {
+        ask(&mut cluster, client, scope, true);
     }
+    wait_until(&mut cluster, client, map, true);
+    ask(&mut cluster, client, MAP, false);
+    wait_until(&mut cluster, client, map, false);
+    ask(&mut cluster, client, MAP, true);
+    wait_until(&mut cluster, client, map, true);
+    assert!(!sees(&mut cluster, client, flag), "that one is not open");
+    assert_eq!(common::counted(&mut cluster, server).refused.scopes, 1);
+}
+
+#[test]
+fn the_policy_may_open_a_scope_to_one_client_and_not_to_another() {
+    let mut cluster = Cluster::new(6, setup);
+    let server = cluster.server();
+    let clients = [cluster.client(server), cluster.client(server)];
+    for client in clients {
+        ready(&mut cluster, client);
+    }
+    let friend = me(&mut cluster, clients[0]);
+    let policy = ScopePolicy::new(move |_, client, scope| client == friend && scope == TEAM);
+    cluster.world(server).insert_resource(policy);
+    let flag = spawn_in(&mut cluster, server, TEAM);
+    for client in clients {
+        ask(&mut cluster, client, TEAM, true);
+    }
+    cluster.run(60);
+    assert_eq!(clients.map(|c| sees(&mut cluster, c, flag)), [true, false]);
+}
+
+#[test]
+fn a_client_cannot_leave_a_scope_that_the_server_put_it_in() {
+    let (mut cluster, apps) = pair(6, Weather::near(), setup);
+    let [server, client] = apps;
+    let policy = ScopePolicy::open([TEAM]);
+    cluster.world(server).insert_resource(policy);
+    let flag = spawn_in(&mut cluster, server, TEAM);
+    ask(&mut cluster, client, TEAM, true);
+    wait_until(&mut cluster, client, flag, true);
+    look(&mut cluster, apps, |interest| interest.subscribe(TEAM));
+    ask(&mut cluster, client, TEAM, false);
+    cluster.run(60);
+    assert!(sees(&mut cluster, client, flag));
+    look(&mut cluster, apps, |interest| interest.unsubscribe(TEAM));
+    wait_until(&mut cluster, client, flag, false);
+}
+
+#[test]
+fn what_a_client_asked_for_is_asked_of_every_server_that_it_comes_to() {
+    let mut cluster = Cluster::new(6, |app| {
+        setup(app);
+        app.insert_resource(ScopePolicy::open((0..200).map(ToolScopeId)));
+    });
+    cluster.set_weather(Weather::lossy(0.05));
+    let first = cluster.server();
+    let client = cluster.client(first);
+    // Before the handshake, and more than one item holds.
+    for scope in (0..200).map(ToolScopeId) {
+        ask(&mut cluster, client, scope, true);
+    }
+    let last = ToolScopeId(199);
+    let map = spawn_in(&mut cluster, first, last);
+    wait_until(&mut cluster, client, map, true);
+    cluster.kill(first);
+    let second = cluster.server();
+    let there = spawn_in(&mut cluster, second, last);
+    cluster.run_until("the first link is gone", 1200, |cluster| {
+        cluster.world(client).resource::<Peers>().iter().count() == 0
+    });
+    cluster.connect(client, second);
+    wait_until(&mut cluster, client, there, true);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::{
     clock::{ClockPlugin, tick_is_fresh},
     collect::{self, Collector},
     inputs::{Inboxes, InputOutbox},
-    interest::{self, InterestGrid, Positions, Watched},
+    interest::{self, InterestGrid, Positions, ScopePolicy, Subscriptions, Watched},
     messages::{MessageNotSent, WaitingMessages},
     migrate,
     names::Names,
@@ -37,8 +37,6 @@ pub struct ReplicationConfig {
     pub orphan_grace: Duration,
     /// Most entities a client may spawn on its server. 0 forbids it.
     pub client_entities: u32,
-    /// Whether clients choose their own scopes.
-    pub client_scopes: bool,
     /// Most memory for baselines of one client's entities, in bytes.
     pub client_baseline_bytes: usize,
     /// Most memory for baselines of a server's entities, in bytes.
@@ -52,7 +50,6 @@ impl Default for ReplicationConfig {
             keep_alive_ticks: 10,
             orphan_grace: Duration::ZERO,
             client_entities: 256,
-            client_scopes: true,
             client_baseline_bytes: 4 << 20,
             server_baseline_bytes: 1 << 30,
         }
@@ -151,6 +148,8 @@ impl Plugin for ReplicationPlugin {
         .init_resource::<Collector>()
         .init_resource::<Positions>()
         .init_resource::<InterestGrid>()
+        .init_resource::<ScopePolicy>()
+        .init_resource::<Subscriptions>()
         .init_resource::<References>()
         .init_resource::<WaitingMessages>()
         .init_resource::<InputOutbox>()
@@ -206,7 +205,8 @@ impl Plugin for ReplicationPlugin {
                 )
                     .chain()
                     .in_set(ReplicationSystems::Collect),
-                interest::update_visibility.in_set(ReplicationSystems::Visibility),
+                (interest::update_visibility, interest::tell_servers)
+                    .in_set(ReplicationSystems::Visibility),
                 (send::driver::send, receive::driver::keep_house)
                     .chain()
                     .in_set(ReplicationSystems::Send),

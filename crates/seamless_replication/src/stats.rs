@@ -76,6 +76,8 @@ pub struct RefusedStats {
     pub undecodable: u64,
     /// Records past a bound.
     pub over_bounds: u64,
+    /// Scopes that a client asked for and may not enter.
+    pub scopes: u64,
     /// Control items that the other end of a link may not say. They change nothing.
     pub misdirected: u64,
 }
@@ -90,6 +92,7 @@ impl From<&ReceiveCounters> for RefusedStats {
             fenced: c.fenced,
             undecodable: c.undecodable,
             over_bounds: c.refused,
+            scopes: c.refused_scopes,
             misdirected: c.misdirected,
         }
     }

@@ -122,8 +122,22 @@ mod tests {
 
     #[test]
     fn absurd_numbers_do_no_harm() {
-        GRID.region_of(Vec3::splat(f32::NAN), None);
-        GRID.region_of(Vec3::splat(f32::INFINITY), None);
+        for (at, index) in [
+            (f32::NAN, 0),
+            (f32::INFINITY, i32::MAX),
+            (f32::NEG_INFINITY, i32::MIN),
+            (f32::MAX, i32::MAX),
+        ] {
+            let region = InterestRegionId { x: index, z: index };
+            assert_eq!(GRID.region_of(Vec3::splat(at), None), region, "{at}");
+            // Whatever region it was in before.
+            let before = InterestRegionId { x: 3, z: -3 };
+            assert_eq!(
+                GRID.region_of(Vec3::splat(at), Some(before)),
+                region,
+                "{at}"
+            );
+        }
         assert!(
             GRID.around(InterestRegionId { x: i32::MAX, z: 0 }, f32::MAX)
                 .count()

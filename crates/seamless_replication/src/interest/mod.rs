@@ -4,8 +4,12 @@
 //! the cause, is the only way an entity leaves a client. It is asked again only where one of its
 //! inputs changed: an entity that changed region, a client whose view changed region, a scope, an
 //! exception. So the work per tick follows movement across regions, not entities times clients.
+//!
+//! The server decides on view, scopes and exceptions. A client may ask for scopes
+//! ([`Subscriptions`]); it gets those that the server's [`ScopePolicy`] opens to it, by default none.
 
 mod grid;
+mod subscription;
 mod visibility;
 
 use bevy::{
@@ -17,6 +21,8 @@ use bevy::{
 use smallvec::SmallVec;
 
 pub use grid::{InterestGrid, InterestRegionId};
+pub use subscription::{ScopePolicy, Subscriptions};
+pub(crate) use subscription::{ToldScopes, hear, tell_servers};
 pub use visibility::Watched;
 pub(crate) use visibility::{route, update_visibility};
 
@@ -30,6 +36,9 @@ pub struct ToolScopeId(pub u32);
 #[reflect(Component)]
 #[component(immutable, on_insert = visibility::scopes_changed, on_remove = visibility::scopes_changed)]
 pub struct ToolScopes(pub Vec<ToolScopeId>);
+
+/// Most scopes that a client may enter on its own.
+const MAX_CHOSEN_SCOPES: usize = 1024;
 
 /// Where a client looks from.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -48,7 +57,9 @@ pub enum View {
 #[derive(Debug)]
 pub struct PeerInterest {
     view: View,
-    scopes: HashSet<ToolScopeId>,
+    /// Whether the client chose it; else the server did.
+    scopes: HashMap<ToolScopeId, bool>,
+    chosen: usize,
     exceptions: HashMap<u32, bool>,
     regions: HashSet<InterestRegionId>,
     everything: bool,
@@ -64,7 +75,8 @@ impl Default for PeerInterest {
     fn default() -> Self {
         Self {
             view: View::Everything,
-            scopes: HashSet::default(),
+            scopes: HashMap::default(),
+            chosen: 0,
             exceptions: HashMap::default(),
             regions: HashSet::default(),
             everything: true,
@@ -90,25 +102,50 @@ impl PeerInterest {
         self.view
     }
 
-    /// Enters a scope.
+    /// Enters a scope. The client cannot leave it by itself.
     pub fn subscribe(&mut self, scope: ToolScopeId) {
-        self.stale |= self.scopes.insert(scope);
+        let before = self.scopes.insert(scope, false);
+        self.stale |= before.is_none();
+        self.chosen -= usize::from(before == Some(true));
     }
 
-    /// Leaves a scope.
+    /// Leaves a scope, whoever entered it.
     pub fn unsubscribe(&mut self, scope: ToolScopeId) {
-        self.stale |= self.scopes.remove(&scope);
+        let before = self.scopes.remove(&scope);
+        self.stale |= before.is_some();
+        self.chosen -= usize::from(before == Some(true));
+    }
+
+    /// Enters a scope that the client asked for. False if it is in too many of those.
+    fn choose(&mut self, scope: ToolScopeId) -> bool {
+        if self.scopes.contains_key(&scope) {
+            return true;
+        }
+        if self.chosen >= MAX_CHOSEN_SCOPES {
+            return false;
+        }
+        self.chosen += 1;
+        self.scopes.insert(scope, true);
+        self.stale = true;
+        true
+    }
+
+    /// Leaves a scope if the client had asked for it.
+    fn unchoose(&mut self, scope: ToolScopeId) {
+        if self.scopes.get(&scope) == Some(&true) {
+            self.unsubscribe(scope);
+        }
     }
 
     /// The scopes it is in, in no order.
     pub fn scopes(&self) -> impl ExactSizeIterator<Item = ToolScopeId> + '_ {
-        self.scopes.iter().copied()
+        self.scopes.keys().copied()
     }
 
     /// Whether it is in a scope.
     #[must_use]
     pub fn is_subscribed(&self, scope: ToolScopeId) -> bool {
-        self.scopes.contains(&scope)
+        self.scopes.contains_key(&scope)
     }
 
     /// Shows (`true`) or hides (`false`) one entity whatever its place and scopes; `None` takes
@@ -135,7 +172,7 @@ impl PeerInterest {
             Some(region) => self.everything || self.regions.contains(&region),
             None => true,
         };
-        in_region && (scopes.is_empty() || scopes.iter().any(|scope| self.scopes.contains(scope)))
+        in_region && (scopes.is_empty() || scopes.iter().any(|scope| self.is_subscribed(*scope)))
     }
 }
 

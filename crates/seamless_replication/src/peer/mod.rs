@@ -23,7 +23,12 @@ use seamless_wire::{
 pub use handshake::{Admission, Admitted};
 pub(crate) use handshake::{greet, on_frame, on_open, refuse_other_version, take_names};
 
-use crate::{inputs::PeerInputs, interest::PeerInterest, receive::Receiver, send::Sender};
+use crate::{
+    inputs::PeerInputs,
+    interest::{PeerInterest, ToldScopes},
+    receive::Receiver,
+    send::Sender,
+};
 
 /// How far a link has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +53,8 @@ pub struct Peer {
     pub(crate) sender: Sender,
     pub(crate) receiver: Receiver,
     pub(crate) interest: PeerInterest,
+    /// Which scopes we asked for, on a client.
+    pub(crate) told_scopes: ToldScopes,
     pub(crate) inputs: PeerInputs,
     pub(crate) last_sent: Tick,
     /// Unreliable messages for the next datagram.
@@ -74,6 +81,7 @@ impl Peer {
             sender: Sender::default(),
             receiver: Receiver::default(),
             interest: PeerInterest::default(),
+            told_scopes: ToldScopes::default(),
             inputs: PeerInputs::default(),
             last_sent: Tick(0),
             unreliable: Vec::new(),

@@ -15,14 +15,13 @@ use super::{ParseContext, ParseError, apply, parse, parse_big_row};
 use crate::{
     clock::NetClock,
     inputs::{Inboxes, InputOutbox},
-    interest::ToolScopeId,
+    interest,
     messages::{self, Incoming},
     names,
     peer::{
         ControlReceived, HandoverOffered, Peer, PeerLeft, PeerState, Peers, on_frame, on_open,
         refuse_other_version, take_names,
     },
-    plugin::ReplicationConfig,
     registry::Registry,
     rows::Rows,
     slots::Slots,
@@ -31,9 +30,6 @@ use crate::{
 
 /// Unreadable datagrams and frames after which a link is closed.
 const MAX_MALFORMED: u64 = 256;
-
-/// Most scopes that a client may enter on its own.
-const MAX_CHOSEN_SCOPES: usize = 1024;
 
 /// Takes in everything that arrived since the last frame.
 pub(crate) fn receive(world: &mut World) {
@@ -357,15 +353,7 @@ fn hand_out_control(world: &mut World, peer: &mut Peer) {
             }
             Control::MoreNames => peer.wants_names = true,
             Control::Subscribe(subscription) => {
-                let allowed = world.resource::<ReplicationConfig>().client_scopes;
-                for scope in subscription.enter.into_iter().filter(|_| allowed) {
-                    if peer.interest.scopes().len() < MAX_CHOSEN_SCOPES {
-                        peer.interest.subscribe(ToolScopeId(scope));
-                    }
-                }
-                for scope in subscription.leave {
-                    peer.interest.unsubscribe(ToolScopeId(scope));
-                }
+                interest::hear(world, peer, id, subscription);
             }
             control => {
                 world.write_message(ControlReceived {

@@ -49,6 +49,8 @@ pub(crate) struct ReceiveCounters {
     pub(crate) fenced: u64,
     /// Records whose values did not decode.
     pub(crate) undecodable: u64,
+    /// Scopes that a client asked for and did not get.
+    pub(crate) refused_scopes: u64,
     /// Control items that the other end may not say.
     pub(crate) misdirected: u64,
     /// Records past a bound of ours.
