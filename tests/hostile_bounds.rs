@@ -2,19 +2,20 @@
 
 mod common;
 
-use bevy::prelude::*;
+use bevy::{platform::collections::HashSet, prelude::*};
 use common::{
     Health, Label, Place,
     hostile::{Forger, Scene, scene},
     me, name, ready, wait_for,
 };
 use seamless_replication::{
-    NetSlot, Peers, Registry, ReplicateAppExt, Replicated, ReplicationConfig, Slots,
+    ControlReceived, NetSlot, Peers, Registry, ReplicateAppExt, Replicated, ReplicationConfig,
+    Slots,
     interest::ScopePolicy,
-    wire::Allocator,
     wire::control::{Control, Subscription},
     wire::packet::SectionKind,
     wire::record::{RecordCursor, RowsHead},
+    wire::{Allocator, GlobalEntity},
 };
 use seamless_testkit::{Cluster, Fate, Parcel, Way, Weather};
 use serde::{Deserialize, Serialize};
@@ -120,6 +121,43 @@ fn a_client_cannot_make_the_server_keep_scopes_without_end() {
     let interest = peers.by_id_mut(id).expect("linked").interest_mut();
     assert_eq!(interest.scopes().len(), 1024);
     assert_eq!(scene.counted().refused.scopes, 4000 - 1024);
+}
+
+#[test]
+fn a_client_cannot_have_delegations_wait_without_end() {
+    let mut scene = scene(15);
+    let refused = |scene: &mut Scene| -> Vec<GlobalEntity> {
+        let messages = scene.cluster.world(scene.hostile);
+        let messages = messages.resource::<Messages<ControlReceived>>();
+        let refused = |m: &ControlReceived| match m.control {
+            Control::DelegateRefused { entity, .. } => Some(entity),
+            _ => None,
+        };
+        messages
+            .iter_current_update_messages()
+            .filter_map(refused)
+            .collect()
+    };
+    for n in 1..=300u64 {
+        let entity = GlobalEntity::new(40, n).expect("legal");
+        let mut peers = scene.cluster.world(scene.hostile).resource_mut::<Peers>();
+        let peer = peers.iter_mut().next().expect("a link");
+        let item = Control::Delegate { entity };
+        peer.send_control(&item).expect("room");
+    }
+    let mut at_once = HashSet::new();
+    for _ in 0..30 {
+        scene.cluster.step();
+        at_once.extend(refused(&mut scene));
+    }
+    assert_eq!(at_once.len(), 300 - 256);
+    let mut after_a_while = HashSet::new();
+    for _ in 0..60 {
+        scene.cluster.step();
+        after_a_while.extend(refused(&mut scene));
+    }
+    after_a_while.extend(at_once);
+    assert_eq!(after_a_while.len(), 300, "each is answered");
 }
 
 /// One of many small components, so that there are many sets of them.

@@ -13,9 +13,10 @@ use seamless_authority::{AuthorityCommandsExt, AuthorityPolicy, AuthorityView};
 use seamless_replication::{
     Hosted, Peers, Remote, Replicated, Slots,
     migrate::{host_map, redirects, remote_map},
+    transport::Channel,
     wire::{Holder, control::DenyReason},
 };
-use seamless_testkit::{AppId, Cluster, Fate, Way, Weather};
+use seamless_testkit::{AppId, Cluster, Fate, Way, Weather, Wire};
 
 /// A client spawns an entity; gives it on the server and on the client.
 fn spawn_own(cluster: &mut Cluster, [server, client]: [AppId; 2]) -> [Entity; 2] {
@@ -168,6 +169,52 @@ fn what_the_policy_refuses_stays_with_the_client() {
     assert_eq!(maps(&mut cluster, client, own), (1, 0));
     move_to(&mut cluster, client, own, 4.0);
     wait_at(&mut cluster, server, there, 4.0);
+}
+
+/// A client delegates what it spawns in the same tick, and the row waits on the wire.
+fn delegate_ahead_of_the_row() -> (Cluster, [AppId; 2], Wire, Entity) {
+    let (mut cluster, [server, client], wire) = on_a_wire(lending);
+    // Large rows go another way than the item.
+    wire.decide(|parcel| match parcel.channel {
+        Some(Channel::Bulk) => Fate::Hold,
+        _ => Fate::Pass,
+    });
+    let bundle = (Replicated, Place(1.0, 0.0, 0.0), Label("m".repeat(6000)));
+    let own = cluster.world(client).spawn(bundle).id();
+    delegate(&mut cluster, client, own);
+    (cluster, [server, client], wire, own)
+}
+
+#[test]
+fn a_delegation_that_comes_before_its_entity_waits_for_it() {
+    let (mut cluster, [server, client], wire, own) = delegate_ahead_of_the_row();
+    cluster.run(40);
+    let name = name(&mut cluster, client, own);
+    assert_eq!(find(&mut cluster, server, name), None);
+    assert_eq!(heard(&mut cluster, client), []);
+    let late = wire.kept();
+    assert_eq!(late.len(), 1);
+    wire.pass();
+    late.into_iter().for_each(|parcel| wire.put(parcel));
+    let there = wait_for(&mut cluster, server, name);
+    cluster.run(20);
+    assert_eq!(maps(&mut cluster, server, there), (1, 0));
+    assert_eq!(maps(&mut cluster, client, own), (0, 1));
+    let me = me(&mut cluster, client);
+    assert_eq!(holder(&mut cluster, server, there), Some(Holder::Peer(me)));
+    move_to(&mut cluster, client, own, 4.0);
+    wait_at(&mut cluster, server, there, 4.0);
+}
+
+#[test]
+fn a_delegation_of_what_does_not_come_is_refused_after_two_seconds() {
+    let (mut cluster, [_, client], _wire, own) = delegate_ahead_of_the_row();
+    cluster.run(55);
+    assert_eq!(heard(&mut cluster, client), []);
+    cluster.run(15);
+    let denied = Event::Denied(own, DenyReason::Unknown);
+    assert_eq!(heard(&mut cluster, client), [denied]);
+    assert_eq!(maps(&mut cluster, client, own), (1, 0), "it is its own");
 }
 
 #[test]

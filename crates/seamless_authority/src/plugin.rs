@@ -30,9 +30,9 @@ pub enum AuthoritySystems {
 /// Delegation, the same on servers and clients.
 ///
 /// After the replication received (`PreUpdate`, [`ReplicationSystems::React`]): items of clients
-/// are decided, answers of servers are heard, releases whose last row is there are carried out,
-/// holders who left or do not see their entity any more lose it. Between collect and send: a
-/// client's releases go out with the rows of the same tick.
+/// are decided, answers of servers are heard, releases whose last row is there and delegations
+/// whose first row is there are carried out, holders who left or do not see their entity any more
+/// lose it. Between collect and send: a client's releases go out with the rows of the same tick.
 pub struct AuthorityPlugin;
 
 impl Plugin for AuthorityPlugin {
@@ -98,6 +98,7 @@ fn react(
         }
     }
     server::finish_releases(world);
+    server::finish_delegations(world);
     let blind: Vec<Watched> = watched
         .read(world.resource::<Messages<Watched>>())
         .filter(|watched| !watched.sees)
@@ -119,6 +120,7 @@ fn react(
     } in gone
     {
         client::link_lost(world, link);
+        server::link_lost(world, link);
         let back = world.resource::<Peers>().by_id(peer).is_some();
         if !spectator && !back {
             server::client_left(world, peer);

@@ -19,6 +19,12 @@ use crate::{
 /// Most items that wait while their entities are frozen.
 const MAX_DEFERRED: usize = 4096;
 
+/// Most delegations of one client that wait for their entity's first row.
+const MAX_WAITING_DELEGATIONS: usize = 256;
+
+/// How long they wait, in seconds.
+const DELEGATION_SECONDS: u32 = 2;
+
 /// Releases whose last row has not arrived, and requests for entities that are frozen.
 #[derive(Resource, Default)]
 pub struct Pending {
@@ -28,6 +34,8 @@ pub struct Pending {
     /// Items about frozen entities, with their senders: whoever hosts the entity after the freeze
     /// goes on with them.
     deferred: Vec<(PeerId, LinkId, Control)>,
+    /// Delegations that overtook the first row of their entity.
+    delegations: Vec<Delegation>,
     /// Requests per client in this second.
     requests: HashMap<PeerId, u32>,
     second: u32,
@@ -41,6 +49,15 @@ struct Release {
     epoch: Epoch,
     last: u32,
     /// When it is carried out even without the last row.
+    deadline: Tick,
+}
+
+/// A delegation of an entity that is not here yet.
+struct Delegation {
+    link: LinkId,
+    peer: PeerId,
+    entity: GlobalEntity,
+    /// When it is refused.
     deadline: Tick,
 }
 
@@ -265,7 +282,51 @@ fn verdict(
     policy.decide(world, peer, entity)
 }
 
+/// Takes an entity over, or waits for it: the item rides in another datagram than the row perhaps,
+/// and a large row in none.
 fn hear_delegate(world: &mut World, (link, peer): (LinkId, PeerId), global: GlobalEntity) {
+    let here = world.resource::<Slots>().entity(global).is_some();
+    let clock = world.resource::<NetClock>();
+    let deadline = clock
+        .tick()
+        .plus(u32::from(clock.rate()) * DELEGATION_SECONDS);
+    let waiting = &mut world.resource_mut::<Pending>().delegations;
+    let of_link = waiting.iter().filter(|other| other.link == link);
+    if here || of_link.clone().count() >= MAX_WAITING_DELEGATIONS {
+        decide_delegation(world, (link, peer), global);
+    } else if !of_link.clone().any(|other| other.entity == global) {
+        waiting.push(Delegation {
+            link,
+            peer,
+            entity: global,
+            deadline,
+        });
+    }
+}
+
+/// Decides on delegations whose entity has come by now, or did not in time. Once a frame.
+pub(crate) fn finish_delegations(world: &mut World) {
+    if world.resource::<Pending>().delegations.is_empty() {
+        return;
+    }
+    let now = world.resource::<NetClock>().tick();
+    let mut waiting = std::mem::take(&mut world.resource_mut::<Pending>().delegations);
+    let slots = world.resource::<Slots>();
+    let due: Vec<Delegation> = waiting
+        .extract_if(.., |delegation| {
+            slots.entity(delegation.entity).is_some() || now >= delegation.deadline
+        })
+        .collect();
+    world.resource_mut::<Pending>().delegations = waiting;
+    for Delegation {
+        link, peer, entity, ..
+    } in due
+    {
+        decide_delegation(world, (link, peer), entity);
+    }
+}
+
+fn decide_delegation(world: &mut World, (link, peer): (LinkId, PeerId), global: GlobalEntity) {
     let entity = world.resource::<Slots>().entity(global);
     let allowed = entity.is_some_and(|entity| {
         world
@@ -371,6 +432,14 @@ pub fn resume_deferred(world: &mut World, items: Vec<(PeerId, Control)>) {
 /// A client does not see an entity any more: it cannot go on holding it.
 pub(crate) fn vanished(world: &mut World, entity: Entity, peer: PeerId) {
     apply(world, entity, HolderEvent::Vanish(peer));
+}
+
+/// A link is gone: what waits for an entity that it would tell of waits for nothing.
+pub(crate) fn link_lost(world: &mut World, link: LinkId) {
+    let mut pending = world.resource_mut::<Pending>();
+    pending
+        .delegations
+        .retain(|delegation| delegation.link != link);
 }
 
 /// A client is gone: what it held is free.
