@@ -46,7 +46,7 @@ pub fn adopt(
     let index = slots.index_of(global).ok_or(DenyReason::Unknown)?;
     let slot = slots.get(index).ok_or(DenyReason::Unknown)?;
     let (entity, generation) = (slot.entity, slot.generation);
-    if slot.role != (Role::Remote { source: Some(link) }) || slot.owner.is_none() {
+    if slot.role() != (Role::Remote { source: Some(link) }) || slot.owner.is_none() {
         return Err(DenyReason::NotDelegated);
     }
     let name = slot.remote_name.ok_or(DenyReason::Unknown)?;
@@ -140,7 +140,7 @@ pub fn follow(world: &mut World, link: LinkId, response: &Control) -> Option<Ent
     let local = slots.index_of(global).filter(|&index| index == old_index);
     let entity = local
         .and_then(|index| slots.get(index))
-        .filter(|slot| slot.generation == old_generation && slot.role == Role::Host)
+        .filter(|slot| slot.generation == old_generation && slot.role() == Role::Host)
         .map(|slot| slot.entity);
     let row = world
         .resource::<Rows>()
@@ -252,7 +252,7 @@ pub fn redirects(peers: &Peers) -> impl Iterator<Item = RedirectEntry> {
 pub fn host_map(slots: &Slots) -> impl Iterator<Item = (HostEntity, Entity)> {
     slots
         .iter()
-        .filter(|(_, slot)| slot.role == Role::Host)
+        .filter(|(_, slot)| slot.role() == Role::Host)
         .map(|(index, slot)| {
             let id = WireId {
                 allocator: Allocator::Local,
@@ -268,7 +268,7 @@ pub fn host_map(slots: &Slots) -> impl Iterator<Item = (HostEntity, Entity)> {
 pub fn remote_map(slots: &Slots) -> impl Iterator<Item = (LinkId, RemoteEntity, Entity)> {
     slots
         .iter()
-        .filter_map(|(_, slot)| match (slot.role, slot.remote_name) {
+        .filter_map(|(_, slot)| match (slot.role(), slot.remote_name) {
             (Role::Remote { source: Some(link) }, Some(name)) => {
                 Some((link, RemoteEntity(name), slot.entity))
             }
@@ -313,7 +313,7 @@ pub fn restore(world: &mut World, slot: &NetSlot) {
     let told = world
         .resource::<Slots>()
         .get(slot.index)
-        .map(|slot| (slot.role, slot.remote_name));
+        .map(|slot| (slot.role(), slot.remote_name));
     let Some((Role::Remote { source: Some(link) }, Some(name))) = told else {
         return;
     };

@@ -4,6 +4,8 @@
 //! spawns it, and keeps it until it leaves. What it is to us, its fence and its name stand in the
 //! slot; everything per link is indexed by the slot's number.
 
+use std::collections::BTreeSet;
+
 use bevy::{
     ecs::{lifecycle::HookContext, world::DeferredWorld},
     platform::collections::HashMap,
@@ -91,9 +93,10 @@ pub enum Role {
 #[derive(Debug, Clone)]
 pub(crate) struct Slot {
     pub(crate) entity: Entity,
-    pub(crate) global: Option<GlobalEntity>,
+    global: Option<GlobalEntity>,
     pub(crate) generation: u32,
-    pub(crate) role: Role,
+    /// Changed by [`Slots::set_role`], which counts.
+    role: Role,
     pub(crate) tenure: Tenure,
     /// Tick of the newest record that was applied: from the source, or from the holder.
     pub(crate) newest: Tick,
@@ -104,10 +107,45 @@ pub(crate) struct Slot {
     /// Its short name at its source (role remote).
     pub(crate) remote_name: Option<WireId>,
     /// When an entity without a source is given up.
-    pub(crate) orphaned_at: Option<Tick>,
+    orphaned_at: Option<Tick>,
     /// The former host's link, until it has confirmed that it migrated too: it is told nothing of
     /// the entity before that.
     pub(crate) migrating: Option<Migrating>,
+}
+
+impl Slot {
+    fn new(entity: Entity, role: Role) -> Self {
+        Self {
+            entity,
+            global: None,
+            generation: 0,
+            role,
+            tenure: Tenure::default(),
+            newest: Tick(0),
+            owner: None,
+            public: false,
+            remote_name: None,
+            orphaned_at: None,
+            migrating: None,
+        }
+    }
+
+    /// An entity of this name that a link tells of, for [`Slots::expect_remote`].
+    pub(crate) fn remote(entity: Entity, global: GlobalEntity, source: LinkId) -> Self {
+        let source = Some(source);
+        Self {
+            global: Some(global),
+            ..Self::new(entity, Role::Remote { source })
+        }
+    }
+
+    pub(crate) const fn role(&self) -> Role {
+        self.role
+    }
+
+    pub(crate) const fn global(&self) -> Option<GlobalEntity> {
+        self.global
+    }
 }
 
 /// A migration that the former host has not confirmed.
@@ -142,6 +180,12 @@ pub struct Slots {
     pub(crate) rerouted: Vec<u32>,
     next_reason: Option<LeaveReason>,
     next_role: Option<Slot>,
+    /// How many are ours and how many are told of: hosted, remote.
+    census: (usize, usize),
+    /// Slots whose source is gone.
+    orphans: BTreeSet<u32>,
+    /// Slots that wait for a name.
+    unnamed: BTreeSet<u32>,
 }
 
 impl Slots {
@@ -254,6 +298,47 @@ impl Slots {
         }
     }
 
+    /// Changes what the entity in a slot is to us. It has a source again, or needs none.
+    pub(crate) fn set_role(&mut self, index: u32, role: Role) {
+        let Some(slot) = self.get_mut(index) else {
+            return;
+        };
+        slot.orphaned_at = None;
+        let before = std::mem::replace(&mut slot.role, role);
+        self.orphans.remove(&index);
+        *self.count(before) -= 1;
+        *self.count(role) += 1;
+    }
+
+    /// Nobody tells of the entity in a slot any more.
+    pub(crate) fn orphan(&mut self, index: u32, now: Tick) {
+        self.set_role(index, Role::Remote { source: None });
+        if let Some(slot) = self.get_mut(index) {
+            slot.remote_name = None;
+            slot.orphaned_at = Some(now);
+            self.orphans.insert(index);
+        }
+    }
+
+    /// Entities without a source and since when, ascending by slot.
+    pub(crate) fn orphans(&self) -> impl Iterator<Item = (Entity, Tick)> {
+        let slots = self.orphans.iter().filter_map(|&index| self.get(index));
+        slots.filter_map(|slot| Some((slot.entity, slot.orphaned_at?)))
+    }
+
+    /// How many entities we host, and how many we are told of.
+    #[must_use]
+    pub const fn census(&self) -> (usize, usize) {
+        self.census
+    }
+
+    const fn count(&mut self, role: Role) -> &mut usize {
+        match role {
+            Role::Host => &mut self.census.0,
+            Role::Remote { .. } => &mut self.census.1,
+        }
+    }
+
     /// Prepares what the next [`NetSlot`] that is added will be: a remote entity.
     pub(crate) fn expect_remote(&mut self, slot: Slot) {
         self.next_role = Some(slot);
@@ -270,39 +355,23 @@ impl Slots {
             .or_else(|| self.names.mint());
         let index = self.free.pop_front().unwrap_or_else(|| {
             self.table.push(Slot {
-                entity: Entity::PLACEHOLDER,
-                global: None,
                 generation: u32::MAX,
-                role: Role::Host,
-                tenure: Tenure::default(),
-                newest: Tick(0),
-                owner: None,
-                public: false,
-                remote_name: None,
-                orphaned_at: None,
-                migrating: None,
+                ..Slot::new(Entity::PLACEHOLDER, Role::Host)
             });
             self.live.grow(self.table.len());
             self.table.len() as u32 - 1
         });
         let entry = &mut self.table[index as usize];
         let generation = entry.generation.wrapping_add(1);
-        *entry = expected.unwrap_or_else(|| Slot {
-            entity,
-            global: None,
-            generation,
-            role: Role::Host,
-            tenure: Tenure::default(),
-            newest: Tick(0),
-            owner: None,
-            public: false,
-            remote_name: None,
-            orphaned_at: None,
-            migrating: None,
-        });
+        *entry = expected.unwrap_or_else(|| Slot::new(entity, Role::Host));
         entry.entity = entity;
         entry.global = global;
         entry.generation = generation;
+        let role = entry.role;
+        *self.count(role) += 1;
+        if global.is_none() {
+            self.unnamed.insert(index);
+        }
         self.live.insert(index as usize);
         self.touched.push(index);
         self.rerouted.push(index);
@@ -319,11 +388,15 @@ impl Slots {
         let Some(slot) = self.get(index).filter(|slot| slot.entity == entity) else {
             return;
         };
+        let role = slot.role;
         if let Some(global) = slot.global
             && self.by_name.get(&global) == Some(&index)
         {
             self.by_name.remove(&global);
         }
+        *self.count(role) -= 1;
+        self.orphans.remove(&index);
+        self.unnamed.remove(&index);
         self.departed.push(Departed {
             slot: index,
             reason,
@@ -334,17 +407,12 @@ impl Slots {
 
     /// Names that were lent to us reach entities that wait for one.
     pub(crate) fn name_waiting(&mut self) -> Vec<(Entity, GlobalEntity)> {
-        let waiting: Vec<u32> = self
-            .live
-            .ones()
-            .map(|index| index as u32)
-            .filter(|&index| self.table[index as usize].global.is_none())
-            .collect();
         let mut named = Vec::new();
-        for index in waiting {
+        while let Some(&index) = self.unnamed.first() {
             let Some(global) = self.names.mint() else {
                 break;
             };
+            self.unnamed.remove(&index);
             self.table[index as usize].global = Some(global);
             self.by_name.insert(global, index);
             self.touched.push(index);

@@ -15,7 +15,7 @@ use crate::{
     receive::ReceiveCounters,
     registry::Registry,
     send::EncodeCache,
-    slots::{Role, Slots},
+    slots::Slots,
 };
 
 /// Rolling averages are over this many seconds.
@@ -199,7 +199,7 @@ pub(crate) fn register(app: &mut App) {
         .register_diagnostic(Diagnostic::new(paths::SEND_MS).with_suffix(" ms"));
 }
 
-/// Brings the numbers up to date; once a tick. Cost: one visit per link and per slot's role.
+/// Brings the numbers up to date; once a tick. Cost: one visit per link.
 #[expect(
     clippy::too_many_arguments,
     reason = "a system: each argument is a resource it reads"
@@ -248,12 +248,7 @@ pub(crate) fn update(
         entry.unsendable = counters.unsendable;
         entry.refused = RefusedStats::from(&peer.receiver.counters);
     }
-    stats.entities = slots
-        .iter()
-        .fold((0, 0), |(hosted, remote), (_, slot)| match slot.role {
-            Role::Host => (hosted + 1, remote),
-            Role::Remote { .. } => (hosted, remote + 1),
-        });
+    stats.entities = slots.census();
     stats
         .components
         .resize(registry.components().len(), ComponentStats::default());

@@ -41,8 +41,8 @@ pub(crate) struct Collector {
 
 /// Whether we keep rows of the entity: we host it, show it to others, or hold it.
 pub(crate) fn keeps_rows(slot: &Slot, me: Option<seamless_wire::PeerId>) -> bool {
-    slot.global.is_some()
-        && (slot.role == Role::Host
+    slot.global().is_some()
+        && (slot.role() == Role::Host
             || slot.public
             || me.is_some_and(|me| slot.tenure.holder == seamless_wire::Holder::Peer(me)))
 }

@@ -43,13 +43,13 @@ pub(super) fn scopes_changed(mut world: DeferredWorld, context: HookContext) {
 /// the holder; a holder tells the host what it may write; a server shows a client's own entity to
 /// others if it is public; nobody is told what he told us.
 pub(crate) fn route(peer: &Peer, index: u32, slot: &Slot) -> Option<(Projection, WireId)> {
-    slot.global?;
+    slot.global()?;
     let own = WireId {
         allocator: Allocator::Local,
         index,
         generation: slot.generation,
     };
-    match (slot.role, peer.side) {
+    match (slot.role(), peer.side) {
         (Role::Host, LinkSide::ToClient)
             if slot
                 .migrating

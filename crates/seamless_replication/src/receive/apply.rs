@@ -88,12 +88,14 @@ fn peers_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow) -> Outcome {
         }
     }
     let receiver = &mut peer.receiver;
+    if parsed.generation.is_some() {
+        receiver.table.set_global(allocator, index, parsed.global);
+    }
     let Some(slot) = receiver.table.get_mut(allocator, index) else {
         return Outcome::NotKept;
     };
     if let Some(generation) = parsed.generation {
         slot.generation = generation;
-        slot.global = parsed.global;
     }
     let newest = slot.newest.is_none_or(|newest| tick > newest);
     if newest {
@@ -130,7 +132,7 @@ fn apply_newest(world: &mut World, peer: &mut Peer, allocator: Allocator, index:
     let Some(slot) = peer.receiver.table.get_mut(allocator, index) else {
         return Outcome::NotKept;
     };
-    let (Some(global), Some(tick)) = (slot.global, slot.newest) else {
+    let (Some(global), Some(tick)) = (slot.global(), slot.newest) else {
         return Outcome::NotKept;
     };
     let Some(stored) = slot.ring.newest() else {
@@ -217,7 +219,7 @@ fn may_apply(
         return Verdict::Later;
     };
     let entity = slot.entity;
-    match (slot.role, peer.side) {
+    match (slot.role(), peer.side) {
         // The server took it over and we have not heard so yet.
         (Role::Host, LinkSide::ToServer) => Verdict::Later,
         // A client that takes another's name.
@@ -238,9 +240,11 @@ fn may_apply(
                 if !takes_over {
                     return Verdict::Later;
                 }
-                slot.role = Role::Remote { source: Some(link) };
-                slot.orphaned_at = None;
+                slots.set_role(local, Role::Remote { source: Some(link) });
             }
+            let Some(slot) = slots.get_mut(local) else {
+                return Verdict::Later;
+            };
             slot.remote_name = Some(name);
             slot.newest = tick;
             let fence_moved = slot.tenure != tenure;
@@ -313,19 +317,12 @@ fn spawn(
         .claim(global)
         .filter(|entity| world.get_entity(*entity).is_ok())
         .unwrap_or_else(|| world.spawn_empty().id());
-    world.resource_mut::<Slots>().expect_remote(Slot {
-        entity,
-        global: Some(global),
-        generation: 0,
-        role: Role::Remote { source: Some(link) },
-        tenure,
-        newest: newest.unwrap_or_default(),
-        owner: if from_client { peer.id } else { None },
-        public: false,
-        remote_name: Some(name),
-        orphaned_at: None,
-        migrating: None,
-    });
+    let mut slot = Slot::remote(entity, global, link);
+    slot.tenure = tenure;
+    slot.newest = newest.unwrap_or_default();
+    slot.owner = if from_client { peer.id } else { None };
+    slot.remote_name = Some(name);
+    world.resource_mut::<Slots>().expect_remote(slot);
     world
         .entity_mut(entity)
         .insert((NetSlot::named(global), Remote));
@@ -345,13 +342,13 @@ fn holder_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow, part: Part)
                 .is_none_or(|generation| generation == slot.generation)
         })
         .filter(|slot| {
-            slot.role == Role::Host
+            slot.role() == Role::Host
                 && (peer.sender.sees(index)
                     || slot
                         .migrating
                         .is_some_and(|migrating| migrating.link == peer.link))
         })
-        .and_then(|slot| slot.global.map(|global| (global, slot.entity)))
+        .and_then(|slot| slot.global().map(|global| (global, slot.entity)))
     else {
         peer.receiver.counters.fenced += 1;
         return Outcome::NotKept;
@@ -382,11 +379,11 @@ fn holder_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow, part: Part)
         table.begin_life(Allocator::Local, index);
     }
     table.keep(parsed);
+    table.set_global(Allocator::Local, index, Some(global));
     let Some(slot) = table.get_mut(Allocator::Local, index) else {
         return Outcome::NotKept;
     };
     slot.generation = generation;
-    slot.global = Some(global);
     slot.live = true;
     if slot.newest.is_some_and(|newest| tick <= newest) {
         receiver.counters.stale += 1;
@@ -550,12 +547,12 @@ pub(crate) fn end_remote(world: &mut World, link: LinkId, entity: Entity, reason
     let Some(slot) = slots.get(net_slot.index) else {
         return;
     };
-    if slot.role != (Role::Remote { source: Some(link) }) {
+    if slot.role() != (Role::Remote { source: Some(link) }) {
         // Somebody else tells of it, or we host it by now.
         return;
     }
     let other = slot
-        .global
+        .global()
         .and_then(|global| world.resource::<Peers>().other_source(global, link));
     if let Some((other, name)) = other {
         orphan(world, net_slot.index);
@@ -575,11 +572,7 @@ pub(crate) fn end_remote(world: &mut World, link: LinkId, entity: Entity, reason
 /// The entity stays as it is for a while, until another link tells of it.
 fn orphan(world: &mut World, index: u32) {
     let now = world.resource::<NetClock>().tick();
-    if let Some(slot) = world.resource_mut::<Slots>().get_mut(index) {
-        slot.role = Role::Remote { source: None };
-        slot.orphaned_at = Some(now);
-        slot.remote_name = None;
-    }
+    world.resource_mut::<Slots>().orphan(index, now);
 }
 
 /// Despawns a remote entity, or empties it if it may come back and something refers to it.
@@ -617,7 +610,7 @@ pub(crate) fn link_lost(world: &mut World, peer: &mut Peer) {
         .resource::<Slots>()
         .iter()
         .filter(|(_, slot)| {
-            slot.role
+            slot.role()
                 == Role::Remote {
                     source: Some(peer.link),
                 }
@@ -630,7 +623,7 @@ pub(crate) fn link_lost(world: &mut World, peer: &mut Peer) {
     }
 }
 
-/// Gives up entities whose source has been gone for too long.
+/// Gives up entities whose source has been gone for too long. Once a tick, a look at each of them.
 pub(crate) fn give_up_orphans(world: &mut World) {
     let grace = world.resource::<ReplicationConfig>().orphan_grace;
     let clock = world.resource::<NetClock>();
@@ -640,12 +633,9 @@ pub(crate) fn give_up_orphans(world: &mut World) {
     );
     let given_up: Vec<Entity> = world
         .resource::<Slots>()
-        .iter()
-        .filter(|(_, slot)| {
-            slot.orphaned_at
-                .is_some_and(|since| now.since(since) > limit)
-        })
-        .map(|(_, slot)| slot.entity)
+        .orphans()
+        .filter(|(_, since)| now.since(*since) > limit)
+        .map(|(entity, _)| entity)
         .collect();
     for entity in given_up {
         despawn(world, entity, LeaveReason::OutOfSight);
@@ -659,12 +649,11 @@ pub(crate) fn change_role(world: &mut World, entity: Entity, role: Role, tenure:
     };
     {
         let mut slots = world.resource_mut::<Slots>();
+        slots.set_role(net_slot.index, role);
         let Some(slot) = slots.get_mut(net_slot.index) else {
             return false;
         };
-        slot.role = role;
         slot.tenure = tenure;
-        slot.orphaned_at = None;
         if role == Role::Host {
             slot.remote_name = None;
             slot.owner = None;

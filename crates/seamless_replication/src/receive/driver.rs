@@ -4,7 +4,7 @@ use bevy::prelude::*;
 use bytes::Bytes;
 use seamless_transport::{Channel, LinkId, LinkSide, LinkState, Links};
 use seamless_wire::{
-    PacketSeq, codec,
+    Allocator, PacketSeq, codec,
     control::{Control, Speaker},
     frame::{BigRow, Frame},
     packet::HeaderContext,
@@ -203,7 +203,7 @@ fn take_big_row(world: &mut World, peer: &mut Peer, big: &BigRow) {
     match parsed {
         Ok(row) => {
             let kept = Control::RowKept {
-                yours: row.allocator == seamless_wire::Allocator::Peer,
+                yours: row.allocator == Allocator::Peer,
                 index: row.index,
                 generation: row.generation.unwrap_or_default(),
                 version: row.version.0,
@@ -368,17 +368,14 @@ fn hand_out_control(world: &mut World, peer: &mut Peer) {
 
 /// The local slot of an entity that the peer numbers and we hold.
 fn held_slot(world: &World, peer: &Peer, index: u32) -> Option<(u32, u32)> {
-    world
-        .resource::<Slots>()
-        .iter()
-        .find(|(_, slot)| {
-            slot.remote_name.is_some_and(|name| name.index == index)
-                && slot.role
-                    == (crate::Role::Remote {
-                        source: Some(peer.link),
-                    })
-        })
-        .map(|(index, slot)| (index, slot.generation))
+    let told = peer.receiver.table.get(Allocator::Peer, index)?;
+    let slots = world.resource::<Slots>();
+    let local = slots.index_of(told.global()?)?;
+    let slot = slots.get(local)?;
+    let source = Some(peer.link);
+    let same = slot.remote_name.is_some_and(|name| name.index == index)
+        && slot.role() == (crate::Role::Remote { source });
+    same.then_some((local, slot.generation))
 }
 
 /// Lends a client more names, once a second: more than it may have entities, and nobody uses up

@@ -1,7 +1,12 @@
 //! What a peer told us of its entities, by their short names.
 
-use bevy::{platform::collections::HashMap, prelude::Entity};
+use bevy::{
+    platform::collections::{HashMap, hash_map::Entry},
+    prelude::Entity,
+};
 use seamless_wire::{Allocator, Epoch, GlobalEntity, Tick, WireId, record::Version};
+
+use smallvec::SmallVec;
 
 use super::ParsedRow;
 use crate::rows::{Ring, Row};
@@ -13,7 +18,8 @@ pub(crate) struct RemoteSlot {
     pub(crate) generation: u32,
     /// Whether the name stands for an entity at present.
     pub(crate) live: bool,
-    pub(crate) global: Option<GlobalEntity>,
+    /// Set by [`RemoteTable::set_global`].
+    global: Option<GlobalEntity>,
     /// Our entity, once spawned.
     pub(crate) entity: Option<Entity>,
     /// Tick of the newest record or leave, once there was one.
@@ -27,6 +33,10 @@ pub(crate) struct RemoteSlot {
 }
 
 impl RemoteSlot {
+    pub(crate) const fn global(&self) -> Option<GlobalEntity> {
+        self.global
+    }
+
     /// Whether all that is kept was written before the tenure that began at `since`.
     pub(crate) fn is_of_before(&self, since: Epoch) -> bool {
         self.ring
@@ -53,6 +63,8 @@ pub(crate) struct Redirect {
 #[derive(Default)]
 pub(crate) struct RemoteTable {
     slots: HashMap<(Allocator, u32), RemoteSlot>,
+    /// Short names by the entity they stand for, or stood for. Nearly always one.
+    by_global: HashMap<GlobalEntity, SmallVec<[(Allocator, u32); 1]>>,
     redirects: HashMap<u32, Redirect>,
     bytes: usize,
 }
@@ -73,7 +85,12 @@ impl RemoteTable {
         if let Some(mut slot) = self.slots.remove(&(Allocator::Peer, index)) {
             slot.generation = redirect.slot_generation;
             self.forget(Allocator::Local, redirect.slot);
-            self.slots.insert((Allocator::Local, redirect.slot), slot);
+            let name = (Allocator::Local, redirect.slot);
+            if let Some(global) = slot.global {
+                self.unlist((Allocator::Peer, index), global);
+                self.by_global.entry(global).or_default().push(name);
+            }
+            self.slots.insert(name, slot);
         }
         self.redirects.insert(index, redirect);
     }
@@ -160,7 +177,6 @@ impl RemoteTable {
         self.begin_life(name.allocator, name.index);
         let slot = self.slots.entry((name.allocator, name.index)).or_default();
         slot.generation = name.generation;
-        slot.global = Some(global);
         slot.entity = Some(entity);
         slot.live = true;
         slot.held = true;
@@ -168,6 +184,39 @@ impl RemoteTable {
             let before = slot.ring.bytes();
             slot.ring.keep(version, row);
             self.bytes = self.bytes + slot.ring.bytes() - before;
+        }
+        self.set_global(name.allocator, name.index, Some(global));
+    }
+
+    /// A name stands for this entity.
+    pub(crate) fn set_global(
+        &mut self,
+        allocator: Allocator,
+        index: u32,
+        global: Option<GlobalEntity>,
+    ) {
+        let name = (allocator, index);
+        let Some(slot) = self.slots.get_mut(&name) else {
+            return;
+        };
+        let before = std::mem::replace(&mut slot.global, global);
+        if before == global {
+            return;
+        }
+        if let Some(before) = before {
+            self.unlist(name, before);
+        }
+        if let Some(global) = global {
+            self.by_global.entry(global).or_default().push(name);
+        }
+    }
+
+    fn unlist(&mut self, name: (Allocator, u32), global: GlobalEntity) {
+        if let Entry::Occupied(mut names) = self.by_global.entry(global) {
+            names.get_mut().retain(|other| *other != name);
+            if names.get().is_empty() {
+                names.remove();
+            }
         }
     }
 
@@ -180,8 +229,10 @@ impl RemoteTable {
         slot.ring.clear();
         *slot = RemoteSlot {
             ring: std::mem::take(&mut slot.ring),
+            global: slot.global,
             ..RemoteSlot::default()
         };
+        self.set_global(allocator, index, None);
     }
 
     /// The name's entity has left. Gives it back if it was there.
@@ -190,8 +241,9 @@ impl RemoteTable {
         self.bytes -= slot.ring.bytes();
         slot.ring.clear();
         slot.shown = None;
-        let entity = slot.entity.take();
-        entity.filter(|_| std::mem::take(&mut slot.live))
+        // Also without an entity: it was told of and never shown, because another link shows it.
+        let live = std::mem::take(&mut slot.live);
+        slot.entity.take().filter(|_| live)
     }
 
     /// Forgets a name of ours: only its holder's writes were kept under it, and those of an ended
@@ -199,30 +251,72 @@ impl RemoteTable {
     pub(crate) fn forget(&mut self, allocator: Allocator, index: u32) {
         if let Some(slot) = self.slots.remove(&(allocator, index)) {
             self.bytes -= slot.ring.bytes();
+            if let Some(global) = slot.global {
+                self.unlist((allocator, index), global);
+            }
         }
-    }
-
-    /// Names that stand for entities.
-    pub(crate) fn iter_live(&self) -> impl Iterator<Item = (WireId, &RemoteSlot)> {
-        self.slots
-            .iter()
-            .filter(|(_, slot)| slot.live)
-            .map(|(&(allocator, index), slot)| {
-                (
-                    WireId {
-                        allocator,
-                        index,
-                        generation: slot.generation,
-                    },
-                    slot,
-                )
-            })
     }
 
     /// The name under which the peer tells of an entity.
     pub(crate) fn name_of(&self, global: GlobalEntity) -> Option<WireId> {
-        self.iter_live()
-            .find(|(_, slot)| slot.global == Some(global))
-            .map(|(id, _)| id)
+        let names = self.by_global.get(&global)?;
+        names.iter().find_map(|&(allocator, index)| {
+            let slot = self.get(allocator, index).filter(|slot| slot.live)?;
+            Some(WireId {
+                allocator,
+                index,
+                generation: slot.generation,
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: usize = 100;
+
+    fn begin(table: &mut RemoteTable, (allocator, index): (Allocator, u32), global: GlobalEntity) {
+        let slot = table.entry(allocator, index, LIMIT).expect("room");
+        slot.live = true;
+        table.set_global(allocator, index, Some(global));
+    }
+
+    #[test]
+    fn an_entity_is_found_by_the_name_that_is_alive() {
+        let mut table = RemoteTable::default();
+        let global = |n| GlobalEntity::new(7, n).expect("legal");
+        let found = |table: &RemoteTable, n| {
+            let name = table.name_of(global(n))?;
+            Some((name.allocator, name.index))
+        };
+        let (old, new) = ((Allocator::Peer, 3), (Allocator::Peer, 9));
+        begin(&mut table, old, global(1));
+        assert_eq!(found(&table, 1), Some(old));
+        // It comes under another name before the old one's end is heard of, or after.
+        begin(&mut table, new, global(1));
+        begin(&mut table, old, global(1));
+        table.end_life(old.0, old.1);
+        assert_eq!(found(&table, 1), Some(new));
+        // The old name gets another entity.
+        table.begin_life(old.0, old.1);
+        begin(&mut table, old, global(2));
+        assert_eq!(found(&table, 2), Some(old));
+        assert_eq!(found(&table, 1), Some(new));
+        let redirect = Redirect {
+            generation: 0,
+            slot: 5,
+            slot_generation: 1,
+            confirmed: false,
+            expires: Tick(9),
+        };
+        table.migrate(new.1, redirect);
+        assert_eq!(found(&table, 1), Some((Allocator::Local, 5)));
+        table.forget(Allocator::Local, 5);
+        table.end_life(old.0, old.1);
+        assert_eq!((found(&table, 1), found(&table, 2)), (None, None));
+        table.begin_life(old.0, old.1);
+        assert!(table.by_global.is_empty(), "{:?}", table.by_global);
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     plugin::ReplicationConfig,
     registry::Registry,
     rows::{Rows, TooLarge},
-    slots::{Role, Slots},
+    slots::{Role, Slot, Slots},
     stats::{EncodeTotals, ReplicationStats, TooLargeRow},
 };
 
@@ -122,7 +122,7 @@ pub(crate) fn send(
     }
     rows.changed = changed;
     for found in rows.too_large.drain(..) {
-        let Some(entity) = slots.get(found.slot).and_then(|slot| slot.global) else {
+        let Some(entity) = slots.get(found.slot).and_then(Slot::global) else {
             continue;
         };
         let TooLarge { bytes, max, .. } = found;
@@ -174,7 +174,7 @@ pub(crate) fn depart(
                 break;
             };
             let held = slots.get(slot).is_some_and(|slot| {
-                slot.role == Role::Host
+                slot.role() == Role::Host
                     && peer
                         .id
                         .is_some_and(|id| slot.tenure.holder == Holder::Peer(id))

@@ -441,7 +441,7 @@ fn record_head(candidate: &Candidate, run: &Run, slots: &Slots) -> Option<Record
         None => Form::Absolute {
             generation: candidate.id.generation,
             version: candidate.version,
-            global: slots.get(candidate.slot)?.global?,
+            global: slots.get(candidate.slot)?.global()?,
         },
     };
     Some(RecordHead {
