@@ -144,7 +144,7 @@ fn the_same_seed_gives_the_same_bytes() {
             .resource::<seamless_transport::Links>();
         links
             .iter()
-            .map(|link| link.stats().clone())
+            .map(|link| *link.stats())
             .map(|s| format!("{s:?}"))
             .collect::<Vec<_>>()
     };
