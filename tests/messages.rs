@@ -3,13 +3,14 @@
 mod common;
 
 use bevy::{ecs::entity::MapEntities, prelude::*};
-use common::{Place, find, me, name, pair, ready, spawn_on, wait_for};
+use common::{Label, Place, find, me, name, pair, ready, spawn_on, wait_for};
 use seamless_replication::{
     NetSlot, Peers, Replicated, ReplicationConfig, ReplicationStats,
     inputs::{InputAppExt, InputOutbox, LocalInputs, PlayerInputs},
     messages::{
         Delivery, Direction, FromPeer, MAX_RELIABLE, MessageAppExt, MessageNotSent, Target, ToPeers,
     },
+    transport::{Channel, Links},
     wire::{PeerId, WireError},
 };
 use seamless_testkit::{AppId, Cluster, Fate, Way, Weather};
@@ -167,6 +168,24 @@ fn the_longest_message_arrives_and_a_longer_one_is_an_error_where_it_was_said() 
     assert_eq!(errors[..], want);
     let stats = cluster.world(client).resource::<ReplicationStats>();
     assert_eq!(stats.messages_not_sent, 2);
+}
+
+#[test]
+fn a_message_does_not_wait_behind_large_rows_that_the_link_has_no_room_for() {
+    let (mut cluster, [server, client]) = pair(1, Weather::near(), setup);
+    // More than the bulk channel takes at a time, and much more than it sends in two seconds.
+    for n in 10..65 {
+        let label = Label(format!("{n}").repeat(120_000));
+        cluster.world(server).spawn((Replicated, label));
+    }
+    cluster.run(60);
+    let backlog = Channel::Bulk.max_backlog();
+    let links = cluster.world(server).resource::<Links>();
+    let waiting = links.iter().next().expect("a link").backlog().reliable_out;
+    assert!(waiting > backlog - 300_000, "{waiting}: it is not full");
+    say(&mut cluster, server, Target::All, Order(1));
+    cluster.run(10);
+    assert_eq!(got(&mut cluster, client).orders.len(), 1);
 }
 
 #[test]
