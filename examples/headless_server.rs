@@ -2,6 +2,7 @@
 //! taken port, a directory that is not there yet), what is not (a mistake in the file), and that
 //! Ctrl-C or SIGTERM gives the cells and the players away before the process ends.
 //! Run: `cargo run --release --example headless_server -- --config assets/servers/node0.toml`
+#![allow(clippy::print_stdout, reason = "an example speaks to its user")]
 
 mod common;
 

@@ -1,6 +1,7 @@
 //! A server and a client in one process, over UDP: the server counts, the client watches.
 //! Look at: the same `register` on both sides, `Replicated` on the server's entity, and the plain
 //! query on the client. Run: `cargo run --example hello_replication`
+#![allow(clippy::print_stdout, reason = "an example speaks to its user")]
 
 use std::{net::SocketAddr, time::Duration};
 

@@ -134,8 +134,7 @@ pub fn app(setup: BotSetup) -> App {
 fn listen(
     mut bot: ResMut<Bot>,
     mut measures: ResMut<Measures>,
-    client: Res<MeshClient>,
-    slots: Res<Slots>,
+    (client, slots): (Res<MeshClient>, Res<Slots>),
     bodies: Query<(&Position, &LastInput)>,
     mut outbox: ResMut<InputOutbox>,
     mut hosts: MessageReader<HostChanged>,

@@ -115,8 +115,8 @@ fn report(bot: &mut Running) -> BotReport {
     BotReport {
         player: client.player.0,
         inputs: world.resource::<InputOutbox>().newest().0,
-        logins: client.counters.logins as u32,
-        crossings: client.counters.crossings as u32,
+        logins: client.counters.logins,
+        crossings: client.counters.crossings,
         ..measured
     }
 }

@@ -150,7 +150,7 @@ pub fn start(
         .public_addresses()
         .first()
         .copied()
-        .unwrap_or(endpoint.local_address());
+        .unwrap_or_else(|| endpoint.local_address());
     let mint = match endpoint.mint() {
         Some(mint) => mint_of(mint, settings.timing.ticket, settings.link_timeout),
         None => Arc::new(|_: &Ticket| Err("this endpoint has no key".to_owned())) as Mint,

@@ -184,7 +184,6 @@ fn give_terms(
 ///
 /// # Panics
 /// If they are not.
-#[must_use]
 pub fn stager(app: &App) -> impl Fn(&[u8]) -> Result<Staged, String> + Send + Sync + 'static {
     let registry = app.world().resource::<Registry>().clone();
     move |bytes: &[u8]| {
