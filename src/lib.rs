@@ -123,7 +123,6 @@ pub mod prelude {
             CellOpened, HandoverRoot, MeshNodeConfig, MeshNodePlugin, MeshView, PlayerLogin,
             StateMissing,
         },
-        port::Mesh,
     };
     pub use seamless_replication::{
         Authority, Frozen, Hosted, NetClock, NetSlot, PeerJoined, PeerLeft, Peers, Remote,

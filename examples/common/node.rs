@@ -11,7 +11,10 @@ use std::{
 
 use bevy::prelude::*;
 use bevy_seamless::{
-    handover::service::{self, NodeAddresses, NodeSettings},
+    handover::{
+        port,
+        service::{self, NodeAddresses, NodeSettings},
+    },
     mesh::{
         directory::{SqliteDirectory, sqlite::OpenError},
         protocol::MeshCommand,
@@ -235,7 +238,7 @@ pub fn run(
         if leave.load(Ordering::Relaxed) && leaving.is_none() {
             leaving = Some(began);
             app.world()
-                .resource::<Mesh>()
+                .resource::<port::Mesh>()
                 .send(MeshCommand::Leave { patience });
         }
         let left = app.world().resource::<MeshView>().has_left();
