@@ -56,15 +56,20 @@ pub fn percent(text: &str) -> Result<f64, String> {
     value.ok_or_else(|| "allowed is 0 to 50 percent".to_owned())
 }
 
-/// Logs to the standard error: warnings, or what `RUST_LOG` says.
+/// Logs to the standard error: this level, or what `RUST_LOG` says, as in `info,seamless_mesh=debug`.
 pub fn log_to_stderr(default: &str) {
-    use tracing_subscriber::EnvFilter;
+    use tracing_subscriber::{filter::Targets, prelude::*};
+    let asked = std::env::var("RUST_LOG").unwrap_or_default();
     // netcode's own log repeats what ours says, without the limits.
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new(format!("{default},renetcode=off,renet=off")));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let usual = format!("{default},renetcode=off,renet=off");
+    let filter: Targets = match asked.as_str() {
+        "" => usual.parse(),
+        asked => asked.parse(),
+    }
+    .unwrap_or_else(|error| fail(&format_args!("RUST_LOG: {asked:?}: {error}")));
+    let lines = tracing_subscriber::fmt::layer()
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
-        .init();
+        .with_filter(filter);
+    tracing_subscriber::registry().with(lines).init();
 }
