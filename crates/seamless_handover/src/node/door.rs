@@ -172,59 +172,41 @@ fn adopt_link(world: &mut World, player: PeerId) {
 }
 
 fn on_control(world: &mut World, mesh: &Mesh, item: &ControlReceived) {
-    let now = world.resource::<NetClock>().tick();
-    match item.control {
+    let (said, stands) = match item.control {
         // The target says the same with its next answer; this is sooner. A client that lies is
         // handed over without its link, and has to come in by itself.
-        Control::Attached { handover } => {
-            let entity = world
-                .resource::<MeshView>()
-                .players
-                .get(&item.peer)
-                .copied();
-            let Some(mut root) = entity.and_then(|e| world.get_mut::<HandoverRoot>(e)) else {
-                return;
-            };
-            if let Crossing::Reserved {
-                handover: open,
-                attached,
-                again,
-                ..
-            } = &mut root.crossing
-                && *open == handover
-                && !*attached
-            {
-                *attached = true;
-                *again = Tick(u32::MAX);
-                mesh.send(MeshCommand::ClientAttached { handover });
-            }
-        }
-        Control::AttachFailed { handover } => {
-            tracing::warn!(player = %item.peer, %handover, "a client cannot reach the neighbour");
-            let entity = world
-                .resource::<MeshView>()
-                .players
-                .get(&item.peer)
-                .copied();
-            let Some(mut root) = entity.and_then(|e| world.get_mut::<HandoverRoot>(e)) else {
-                return;
-            };
-            if let Crossing::Reserved {
-                handover: open,
-                attached,
-                again,
-                since,
-                ..
-            } = &mut root.crossing
-                && *open == handover
-            {
-                // It is given as long as at first to come in with another token.
-                *attached = false;
-                (*again, *since) = (now, now);
-                mesh.send(MeshCommand::ClientDetached { handover });
-            }
-        }
-        _ => {}
+        Control::Attached { handover } => (handover, true),
+        Control::AttachFailed { handover } => (handover, false),
+        _ => return,
+    };
+    let now = world.resource::<NetClock>().tick();
+    let view = world.resource::<MeshView>();
+    let entity = view.players.get(&item.peer).copied();
+    let Some(mut root) = entity.and_then(|entity| world.get_mut::<HandoverRoot>(entity)) else {
+        return;
+    };
+    let Crossing::Reserved {
+        handover,
+        attached,
+        again,
+        ..
+    } = &mut root.crossing
+    else {
+        return;
+    };
+    if *handover != said {
+        return;
+    }
+    if stands && !*attached {
+        *attached = true;
+        *again = Tick(u32::MAX);
+        mesh.send(MeshCommand::ClientAttached { handover: said });
+    } else if !stands {
+        tracing::warn!(player = %item.peer, handover = %said, "a client cannot reach the neighbour");
+        // It gets another token. How long it is waited for in all stays as it is.
+        *attached = false;
+        *again = now;
+        mesh.send(MeshCommand::ClientDetached { handover: said });
     }
 }
 
