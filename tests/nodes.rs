@@ -9,11 +9,11 @@ use play::{Wish, applied, cluster, cluster_of, enter, game, host};
 use seamless_handover::{
     client::MeshClient,
     group::RidesOn,
-    node::{CellOpened, HandoverRoot, MeshView, PlayerRetired},
+    node::{CellOpened, HandoverRoot, MeshNodeConfig, MeshView, PlayerRetired, StateMissing},
 };
 use seamless_mesh::directory::Directory;
 use seamless_replication::{
-    NetSlot, Replicated, Slots,
+    NetClock, NetSlot, Replicated, Slots,
     inputs::InputOutbox,
     wire::{CellId, GlobalEntity, NodeId, PeerId},
 };
@@ -32,6 +32,12 @@ fn game_with_a_crate(app: &mut App) {
     app.add_observer(|opened: On<CellOpened>, mut commands: Commands| {
         if opened.cell == CellId(0) && !opened.known.contains(&crate_name()) {
             let slot = NetSlot::named(crate_name());
+            commands.spawn((Replicated, slot, Place(12.0, 0.0, 10.0)));
+        }
+    })
+    .add_observer(|missing: On<StateMissing>, mut commands: Commands| {
+        for name in &missing.names {
+            let slot = NetSlot::named(*name);
             commands.spawn((Replicated, slot, Place(12.0, 0.0, 10.0)));
         }
     })
@@ -185,4 +191,37 @@ fn a_crate_that_is_put_down_is_a_root_of_its_own() {
     cluster.run(30);
     assert!(cluster.world(nodes[1]).get::<HandoverRoot>(thing).is_some());
     assert_eq!(name(&mut cluster, nodes[1], thing), crate_name());
+}
+
+#[test]
+fn what_was_picked_up_after_the_last_checkpoint_is_made_anew() {
+    let (mut cluster, nodes) = cluster_of::<2>(7, Weather::near(), game_with_a_crate);
+    let (client, player) = enter(&mut cluster);
+    let root = root_of(&mut cluster, client);
+    // Nobody answers the other node's offer, so it is asked again and again.
+    cluster.kill(client);
+    let world = cluster.world(nodes[0]);
+    world
+        .resource_mut::<MeshNodeConfig>()
+        .checkpoints_per_second = 1;
+    let body = world.resource::<Slots>().entity(root).expect("hosted");
+    world.get_mut::<Place>(body).expect("it is somewhere").0 = 45.0;
+    cluster.run(40);
+    cluster.run_until("a checkpoint has just been", 40, |cluster| {
+        let clock = cluster.world(nodes[0]).resource::<NetClock>();
+        clock.tick().0 % u32::from(clock.rate()) == 3
+    });
+    pick_up(&mut cluster, nodes[0], root, crate_name());
+    cluster.run_until("the question made a row", 20, |cluster| {
+        cluster.mesh().directory().head(crate_name()) != Ok(None)
+    });
+    let rows = cluster.mesh().directory().read(root);
+    let rows = rows.expect("the directory answers");
+    assert!(rows.iter().any(|row| row.state.is_empty()), "no state yet");
+    cluster.kill_node(nodes[0]);
+    cluster.run_until("the player is rescued", 120, |cluster| {
+        host(cluster, &nodes[1..], player) == Some(nodes[1])
+    });
+    cluster.run(60);
+    assert_eq!(hosts_of(&mut cluster, &nodes[1..], crate_name()), 1);
 }

@@ -20,7 +20,7 @@ use real::{Folder, Node, config, knock, ms, pair, see_each_other, until};
 use seamless_mesh::{
     directory::{Directory, SqliteDirectory},
     link::MeshLink,
-    protocol::{MeshCommand, Phase, Role},
+    protocol::{MeshCommand, Outcome, Phase, Role},
     service::{
         EnterError, MeshHandle, MeshKey, Offer, ServiceConfig, StartError, auth, boot_clock, enter,
     },
@@ -89,7 +89,13 @@ fn players_walk_between_two_real_nodes_and_are_frozen_for_milliseconds() {
             match (trace.role, committed, trace.at(Phase::Claimed)) {
                 (Role::Target, Some(committed), Some(claimed)) => claims.push(claimed - committed),
                 (Role::Source, Some(committed), _) => {
-                    frozen.push(trace.outcome.unwrap().1 - committed);
+                    let (outcome, at) = trace.outcome.unwrap();
+                    frozen.push(at - committed);
+                    let in_time = at - committed < ms(50);
+                    assert!(
+                        !in_time || matches!(outcome, Outcome::HandedOver(_)),
+                        "{outcome:?}"
+                    );
                 }
                 _ => {}
             }
