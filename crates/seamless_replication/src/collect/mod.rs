@@ -34,7 +34,6 @@ pub(crate) struct Collector {
     archetypes: ReplicatedArchetypes,
     last_run: ChangeTick,
     builder: RowBuilder,
-    masks: Vec<u64>,
     /// Slots that lost a component.
     removed: Vec<u32>,
 }
@@ -85,6 +84,8 @@ fn run(
     this_run: ChangeTick,
 ) {
     rows.changed.clear();
+    rows.tick = world.resource::<crate::clock::NetClock>().tick();
+    rows.depth.tick(rows.tick);
     let mut forced = std::mem::take(&mut world.resource_mut::<Slots>().touched);
     forced.append(&mut collector.removed);
     forced.sort_unstable();
@@ -105,7 +106,7 @@ fn run(
     };
     let mut failed = 0;
     for table in collector.archetypes.tables() {
-        failed += pass.table(table, rows, &mut collector.builder, &mut collector.masks);
+        failed += pass.table(table, rows, &mut collector.builder);
     }
     for &archetype in collector.archetypes.mixed() {
         failed += pass.mixed(archetype, rows, &mut collector.builder);

@@ -372,11 +372,14 @@ fn holder_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow, part: Part)
     }
     let receiver = &mut peer.receiver;
     let table = &mut receiver.table;
-    // Another tenure is another stream: its versions may count from elsewhere.
-    if table.get(Allocator::Local, index).is_some_and(|slot| {
-        slot.newest.is_some() && (slot.generation != generation || slot.is_of_before(since))
-    }) {
-        table.begin_life(Allocator::Local, index);
+    if let Some(slot) = table.get(Allocator::Local, index)
+        && slot.newest.is_some()
+    {
+        if slot.generation != generation {
+            table.begin_life(Allocator::Local, index);
+        } else if slot.is_of_before(since) {
+            table.begin_tenure(Allocator::Local, index);
+        }
     }
     table.keep(parsed);
     table.set_global(Allocator::Local, index, Some(global));

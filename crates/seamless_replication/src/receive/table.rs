@@ -235,6 +235,18 @@ impl RemoteTable {
         self.set_global(allocator, index, None);
     }
 
+    /// Another tenure of the same holder begins: what it writes is compared with nothing. Its
+    /// baselines stay, because it was told that they are kept, and versions are ticks, so those of
+    /// a later tenure are later.
+    pub(crate) fn begin_tenure(&mut self, allocator: Allocator, index: u32) {
+        if let Some(slot) = self.slots.get_mut(&(allocator, index)) {
+            slot.newest = None;
+            slot.entity = None;
+            slot.shown = None;
+            slot.held = false;
+        }
+    }
+
     /// The name's entity has left. Gives it back if it was there.
     pub(crate) fn end_life(&mut self, allocator: Allocator, index: u32) -> Option<Entity> {
         let slot = self.slots.get_mut(&(allocator, index))?;

@@ -5,7 +5,9 @@ use bevy::{
     prelude::*,
     ptr::Ptr,
 };
-use seamless_wire::{BitReader, BitWriter, WireError, schema::ComponentDescriptor};
+use seamless_wire::{
+    BitReader, BitWriter, WireError, delta::Baseline, schema::ComponentDescriptor,
+};
 
 use super::replicator::{MAX_COMPONENT_BYTES, Replicator};
 use crate::references;
@@ -24,12 +26,12 @@ pub(crate) trait ErasedComponent: Send + Sync {
     -> Result<(), WireError>;
 
     /// Bits of a row value, see [`Replicator::encode`].
-    fn encode(&self, base: Option<&[u8]>, value: &[u8], w: &mut BitWriter);
+    fn encode(&self, base: Option<Baseline<'_>>, value: &[u8], w: &mut BitWriter);
 
     /// Row value of bits, see [`Replicator::decode`].
     fn decode(
         &self,
-        base: Option<&[u8]>,
+        base: Option<Baseline<'_>>,
         r: &mut BitReader<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), WireError>;
@@ -106,13 +108,13 @@ impl<C: Component, R: Replicator<C>> ErasedComponent for Typed<C, R> {
         Ok(())
     }
 
-    fn encode(&self, base: Option<&[u8]>, value: &[u8], w: &mut BitWriter) {
+    fn encode(&self, base: Option<Baseline<'_>>, value: &[u8], w: &mut BitWriter) {
         self.replicator.encode(base, value, w);
     }
 
     fn decode(
         &self,
-        base: Option<&[u8]>,
+        base: Option<Baseline<'_>>,
         r: &mut BitReader<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), WireError> {
