@@ -130,8 +130,12 @@ struct Follow {
     clients: usize,
 }
 
+/// What is to be shown and hidden, and whom the numbers of clients mean.
 #[derive(Resource, Default)]
-struct Turns(Vec<Turn>);
+struct Turns {
+    open: Vec<Turn>,
+    clients: Vec<Option<Entity>>,
+}
 
 /// The bit by which whole entities are shown and hidden: the crate's way for a game that keeps
 /// track of who sees what by itself, without asking about every pair again.
@@ -165,34 +169,28 @@ fn blindfold(
         visibility.set(entity, bit.0, false);
     }
     let client = id.get() as usize;
+    turns.clients.resize(follow.clients, None);
+    turns.clients[client] = Some(added.entity);
     let follows = followed(client, follow.clients, follow.entities.len());
-    sight.add_viewer(client, follows as u32, &mut turns.0);
+    sight.add_viewer(client, follows as u32, &mut turns.open);
 }
 
 /// Shows and hides what crossed into or out of somebody's view.
 fn look(
     moved: Query<(&Number, &Position), Changed<Position>>,
-    mut clients: Query<(&mut ClientVisibility, &NetworkId)>,
+    mut clients: Query<&mut ClientVisibility>,
     mut sight: ResMut<Sight>,
     mut turns: ResMut<Turns>,
     bit: Res<SightBit>,
     follow: Res<Follow>,
-    mut by_number: Local<Vec<Option<Entity>>>,
-    ids: Query<(Entity, &NetworkId), Added<ClientVisibility>>,
 ) {
-    for (entity, id) in &ids {
-        let client = id.get() as usize;
-        if by_number.len() <= client {
-            by_number.resize(client + 1, None);
-        }
-        by_number[client] = Some(entity);
-    }
+    let turns = &mut *turns;
     for (number, position) in &moved {
-        sight.moved(number.0, position.0, &mut turns.0);
+        sight.moved(number.0, position.0, &mut turns.open);
     }
-    for turn in turns.0.drain(..) {
-        let client = by_number.get(turn.client).copied().flatten();
-        if let Some((mut visibility, _)) = client.and_then(|client| clients.get_mut(client).ok()) {
+    for turn in turns.open.drain(..) {
+        let client = turns.clients[turn.client];
+        if let Some(mut visibility) = client.and_then(|client| clients.get_mut(client).ok()) {
             visibility.set(follow.entities[turn.entity as usize], bit.0, turn.sees);
         }
     }
