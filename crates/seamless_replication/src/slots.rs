@@ -160,6 +160,7 @@ pub(crate) struct Migrating {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Departed {
     pub(crate) slot: u32,
+    pub(crate) generation: u32,
     pub(crate) reason: LeaveReason,
 }
 
@@ -388,7 +389,7 @@ impl Slots {
         let Some(slot) = self.get(index).filter(|slot| slot.entity == entity) else {
             return;
         };
-        let role = slot.role;
+        let (role, generation) = (slot.role, slot.generation);
         if let Some(global) = slot.global
             && self.by_name.get(&global) == Some(&index)
         {
@@ -399,6 +400,7 @@ impl Slots {
         self.unnamed.remove(&index);
         self.departed.push(Departed {
             slot: index,
+            generation,
             reason,
         });
         self.live.set(index as usize, false);

@@ -189,34 +189,7 @@ impl RecordCursor {
     }
 
     /// Writes a record's head. Indices must ascend within a section.
-    #[inline]
     pub fn write(&mut self, w: &mut BitWriter, components: usize, head: &RecordHead) {
-        debug_assert!(head.index >= self.next_index, "records must ascend");
-        let gap = head.index - self.next_index;
-        let next_index = head.index + 1;
-        if let Form::Delta {
-            version,
-            baseline,
-            steps,
-            mask,
-        } = head.form
-        {
-            let age = version.age_since(baseline);
-            let usual = version.0 == self.tick.0
-                && age == self.age
-                && steps == self.steps
-                && head.tenure.is_none();
-            if usual && gap == 0 && mask == self.mask && !self.first {
-                // There is one; gap 0; the usual delta; the same mask.
-                w.put(0b1111, 4);
-                self.next_index = next_index;
-                return;
-            }
-        }
-        w.put_bool(true);
-        w.put_golomb(u64::from(gap), self.gap_order());
-        self.next_index = next_index;
-        self.first = false;
         match head.form {
             Form::Delta {
                 version,
@@ -224,41 +197,15 @@ impl RecordCursor {
                 steps,
                 mask,
             } => {
-                let age = version.age_since(baseline);
-                debug_assert!(version.is_newer_than(baseline), "{version:?} {baseline:?}");
-                debug_assert!(steps <= MAX_BASELINES, "{steps} steps");
-                let usual = version.0 == self.tick.0
-                    && age == self.age
-                    && steps == self.steps
-                    && head.tenure.is_none();
-                w.put_bool(usual);
-                if !usual {
-                    w.put_bool(false);
-                    self.write_lag(w, version);
-                    w.put_golomb(u64::from(age - 1), Self::AGE);
-                    w.put_golomb(u64::from(steps), 0);
-                    w.put_bool(head.tenure.is_some());
-                    if let Some(tenure) = &head.tenure {
-                        write_tenure(w, tenure);
-                    }
-                    self.age = age;
-                    self.steps = steps;
-                }
-                w.put_bool(mask == self.mask);
-                if mask != self.mask {
-                    let low = components.min(32) as u32;
-                    w.put(mask & ((1 << low) - 1), low);
-                    if components > 32 {
-                        w.put(mask >> 32, components as u32 - 32);
-                    }
-                    self.mask = mask;
-                }
+                let against = (version, baseline, steps, mask);
+                self.write_delta(w, components, head.index, against, head.tenure.as_ref());
             }
             Form::Absolute {
                 generation,
                 version,
                 global,
             } => {
+                self.write_index(w, head.index);
                 w.put(0b10, 2);
                 w.put_golomb(u64::from(generation), 0);
                 let since = self.version.age_since(version) as i32;
@@ -274,6 +221,64 @@ impl RecordCursor {
                 }
             }
         }
+    }
+
+    /// Writes the head of a [`Form::Delta`]: version, baseline, steps and mask. As
+    /// [`write`](Self::write), for those who write many.
+    #[inline]
+    pub fn write_delta(
+        &mut self,
+        w: &mut BitWriter,
+        components: usize,
+        index: u32,
+        (version, baseline, steps, mask): (Version, Version, u32, u64),
+        tenure: Option<&Tenure>,
+    ) {
+        debug_assert!(version.is_newer_than(baseline), "{version:?} {baseline:?}");
+        debug_assert!(steps <= MAX_BASELINES, "{steps} steps");
+        let age = version.age_since(baseline);
+        let usual = version.0 == self.tick.0
+            && age == self.age
+            && steps == self.steps
+            && tenure.is_none();
+        if usual && index == self.next_index && mask == self.mask && !self.first {
+            // There is one; gap 0; the usual delta; the same mask.
+            w.put(0b1111, 4);
+            self.next_index += 1;
+            return;
+        }
+        self.write_index(w, index);
+        w.put_bool(usual);
+        if !usual {
+            w.put_bool(false);
+            self.write_lag(w, version);
+            w.put_golomb(u64::from(age - 1), Self::AGE);
+            w.put_golomb(u64::from(steps), 0);
+            w.put_bool(tenure.is_some());
+            if let Some(tenure) = tenure {
+                write_tenure(w, tenure);
+            }
+            self.age = age;
+            self.steps = steps;
+        }
+        w.put_bool(mask == self.mask);
+        if mask != self.mask {
+            let low = components.min(32) as u32;
+            w.put(mask & ((1 << low) - 1), low);
+            if components > 32 {
+                w.put(mask >> 32, components as u32 - 32);
+            }
+            self.mask = mask;
+        }
+    }
+
+    #[inline]
+    fn write_index(&mut self, w: &mut BitWriter, index: u32) {
+        debug_assert!(index >= self.next_index, "records must ascend");
+        w.put_bool(true);
+        w.put_golomb(u64::from(index - self.next_index), self.gap_order());
+        self.next_index = index + 1;
+        self.first = false;
     }
 
     fn write_lag(&self, w: &mut BitWriter, version: Version) {

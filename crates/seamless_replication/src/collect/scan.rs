@@ -20,7 +20,7 @@ use super::{archetypes::ReplicatedTable, keeps_rows};
 use crate::{
     interest::{PositionAccessor, Positions},
     registry::Registry,
-    rows::{RowBuilder, Rows, SetId},
+    rows::{Fence, RowBuilder, Rows, SetId},
     slots::{NetSlot, Slot, Slots},
 };
 
@@ -156,7 +156,8 @@ impl Pass<'_> {
     ) -> u64 {
         let count = rows.sets.components(set).len();
         let previous = rows.newest(index).map(|(_, row)| row);
-        builder.begin(set, slot.tenure);
+        let fence = Fence::new(&slot.tenure, previous.map(|row| &row.fence));
+        builder.begin(set, fence);
         let mut failed = 0;
         for position in 0..count {
             let (component, changed, ptr) = value(position);

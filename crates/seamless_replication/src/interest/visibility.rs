@@ -176,9 +176,10 @@ pub(crate) fn update_visibility(
                 continue;
             }
             if sees {
-                peer.sender.appear(index, slot.generation);
+                peer.sender.appear(index);
             } else {
-                peer.sender.vanish(index, LeaveReason::OutOfSight);
+                let reason = LeaveReason::OutOfSight;
+                peer.sender.vanish(index, slot.generation, reason);
             }
             if peer.side == LinkSide::ToClient
                 && let Some(id) = peer.id

@@ -138,7 +138,7 @@ fn apply_newest(world: &mut World, peer: &mut Peer, allocator: Allocator, index:
     let Some(stored) = slot.ring.newest() else {
         return Outcome::Kept;
     };
-    let tenure = stored.row.tenure;
+    let tenure = *stored.row.fence;
     let name = WireId {
         allocator,
         index,
@@ -427,7 +427,7 @@ fn may_write(
         .and_then(|global| slots.index_of(global))
         .and_then(|index| slots.get(index));
     match (slot, peer) {
-        (Some(slot), Some(peer)) => slot.tenure.admits_holder(peer, row.tenure.epoch),
+        (Some(slot), Some(peer)) => slot.tenure.admits_holder(peer, row.fence.epoch),
         _ => false,
     }
 }

@@ -330,21 +330,17 @@ fn hand_out_control(world: &mut World, peer: &mut Peer) {
             Control::RowKept {
                 yours: true,
                 index,
-                generation,
                 version,
-            } => {
-                peer.sender
-                    .big_row_kept(index, generation, Version(version));
-            }
+                ..
+            } => peer.sender.big_row_kept(index, Version(version)),
             Control::RowKept {
                 yours: false,
                 index,
                 version,
                 ..
             } => {
-                let held = held_slot(world, peer, index);
-                if let Some((slot, generation)) = held {
-                    peer.sender.big_row_kept(slot, generation, Version(version));
+                if let Some(slot) = held_slot(world, peer, index) {
+                    peer.sender.big_row_kept(slot, Version(version));
                 }
             }
             Control::Names { first, count } => {
@@ -367,7 +363,7 @@ fn hand_out_control(world: &mut World, peer: &mut Peer) {
 }
 
 /// The local slot of an entity that the peer numbers and we hold.
-fn held_slot(world: &World, peer: &Peer, index: u32) -> Option<(u32, u32)> {
+fn held_slot(world: &World, peer: &Peer, index: u32) -> Option<u32> {
     let told = peer.receiver.table.get(Allocator::Peer, index)?;
     let slots = world.resource::<Slots>();
     let local = slots.index_of(told.global()?)?;
@@ -375,7 +371,7 @@ fn held_slot(world: &World, peer: &Peer, index: u32) -> Option<(u32, u32)> {
     let source = Some(peer.link);
     let same = slot.remote_name.is_some_and(|name| name.index == index)
         && slot.role() == (crate::Role::Remote { source });
-    same.then_some((local, slot.generation))
+    same.then_some(local)
 }
 
 /// Lends a client more names, once a second: more than it may have entities, and nobody uses up

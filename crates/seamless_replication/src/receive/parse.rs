@@ -1,7 +1,7 @@
 //! A datagram's bits to values, without touching anything.
 
 use seamless_wire::{
-    Allocator, BitReader, GlobalEntity, Tenure, Tick, WireError,
+    Allocator, BitReader, GlobalEntity, Tick, WireError,
     control::{self, Control, ControlSeq},
     delta::Baseline,
     frame::BigRow,
@@ -12,7 +12,7 @@ use seamless_wire::{
 use super::Receiver;
 use crate::{
     registry::{MAX_COMPONENT_BYTES, Registry},
-    rows::{ComponentSets, MAX_ROW_BYTES, Row, RowBuilder, SetId},
+    rows::{ComponentSets, Fence, MAX_ROW_BYTES, Row, RowBuilder, SetId},
 };
 
 /// Most bytes of rows that one datagram may unfold to. Ours unfold to some hundred kilobytes at
@@ -228,12 +228,12 @@ fn read_record(
             (Some(&base.row), past.map(|past| &past.row), steps, mask)
         }
     };
-    let tenure = match (record.tenure, base) {
-        (Some(tenure), _) => tenure,
-        (None, Some(base)) => base.tenure,
-        (None, None) => Tenure::default(),
+    let fence = match (&record.tenure, base) {
+        (Some(tenure), base) => Fence::new(tenure, base.map(|base| &base.fence)),
+        (None, Some(base)) => base.fence.clone(),
+        (None, None) => Fence::default(),
     };
-    builder.begin(set, tenure);
+    builder.begin(set, fence);
     for (bit, &component) in head.components.iter().enumerate() {
         let of = |row: &'_ Row| -> Option<usize> {
             if row.set == set {

@@ -41,7 +41,7 @@ impl RemoteSlot {
     pub(crate) fn is_of_before(&self, since: Epoch) -> bool {
         self.ring
             .newest()
-            .is_none_or(|kept| kept.row.tenure.epoch < since)
+            .is_none_or(|kept| kept.row.fence.epoch < since)
     }
 }
 

@@ -5,7 +5,7 @@ use seamless_wire::Tick;
 use super::ring::Ring;
 
 /// Versions that are always kept.
-const LEAST: usize = 8;
+const LEAST: usize = 4;
 
 /// Ticks after which a maximum is forgotten.
 const WINDOW: u32 = 256;
@@ -39,6 +39,6 @@ impl Depth {
     /// Versions to keep: twice as many as were needed.
     pub(crate) fn keep(&self) -> usize {
         let used = self.now.max(self.before) as usize;
-        (used * 2 + 4).clamp(LEAST, Ring::CAPACITY)
+        (used * 2 + 2).clamp(LEAST, Ring::CAPACITY)
     }
 }

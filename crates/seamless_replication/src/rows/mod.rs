@@ -4,6 +4,7 @@
 //! encode against versions that a peer has acknowledged; receivers keep the same rows to decode.
 
 mod depth;
+mod fence;
 mod ring;
 mod row;
 mod sets;
@@ -12,6 +13,7 @@ use bevy::{platform::collections::HashMap, prelude::*};
 use seamless_wire::{Tick, record::Version};
 
 pub(crate) use depth::Depth;
+pub(crate) use fence::Fence;
 pub(crate) use ring::{Ring, Stored};
 pub(crate) use row::{Row, RowBuilder};
 pub(crate) use sets::{ComponentSets, SetId};

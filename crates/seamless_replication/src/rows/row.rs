@@ -3,7 +3,7 @@
 use seamless_wire::Tenure;
 use smallvec::SmallVec;
 
-use super::sets::SetId;
+use super::{fence::Fence, sets::SetId};
 
 /// An entity's components as row values, with its fence.
 ///
@@ -11,7 +11,7 @@ use super::sets::SetId;
 /// four bytes each; small rows lie in place, without memory of their own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Row {
-    pub(crate) tenure: Tenure,
+    pub(crate) fence: Fence,
     pub(crate) set: SetId,
     count: u16,
     data: SmallVec<[u8; 56]>,
@@ -21,6 +21,12 @@ pub(crate) struct Row {
 const END: usize = 4;
 
 impl Row {
+    /// Puts it under another fence.
+    pub(crate) fn set_tenure(&mut self, tenure: &Tenure) {
+        self.fence = Fence::new(tenure, Some(&self.fence));
+    }
+
+    #[inline]
     fn end(&self, position: usize) -> usize {
         let at = position * END;
         let end = self.data[at..at + END].try_into();
@@ -45,7 +51,7 @@ impl Row {
 
     /// Becomes a copy of `other` and keeps its memory.
     pub(crate) fn copy_from(&mut self, other: &Self) {
-        self.tenure = other.tenure;
+        self.fence = other.fence.clone();
         self.set = other.set;
         self.count = other.count;
         self.data.clear();
@@ -56,7 +62,7 @@ impl Row {
 /// Makes a row value by value, in the order of its set, in memory that is used again.
 #[derive(Default)]
 pub(crate) struct RowBuilder {
-    tenure: Tenure,
+    fence: Fence,
     set: SetId,
     ends: Vec<u8>,
     bytes: Vec<u8>,
@@ -66,9 +72,9 @@ pub(crate) struct RowBuilder {
 impl RowBuilder {
     /// Begins a row.
     #[inline]
-    pub(crate) fn begin(&mut self, set: SetId, tenure: Tenure) {
+    pub(crate) fn begin(&mut self, set: SetId, fence: Fence) {
         self.set = set;
-        self.tenure = tenure;
+        self.fence = fence;
         self.ends.clear();
         self.bytes.clear();
     }
@@ -96,7 +102,7 @@ impl RowBuilder {
     #[inline]
     pub(crate) fn row(&mut self) -> &Row {
         let row = &mut self.row;
-        row.tenure = self.tenure;
+        row.fence = self.fence.clone();
         row.set = self.set;
         row.count = (self.ends.len() / END) as u16;
         row.data.clear();

@@ -1,6 +1,7 @@
 //! From the world to links: once a tick, after collect.
 
 use bevy::prelude::*;
+use fixedbitset::FixedBitSet;
 use seamless_transport::{LinkSide, Links};
 use seamless_wire::{Allocator, Holder, MAX_DATAGRAM, frame::Frame, packet::SectionKind};
 
@@ -36,6 +37,7 @@ pub(crate) fn send(
     mut cache: ResMut<EncodeTotals>,
     mut stats: ResMut<ReplicationStats>,
     mut scratch: Local<Scratch>,
+    mut changed_bits: Local<FixedBitSet>,
     slots: Res<Slots>,
     registry: Res<Registry>,
     clock: Res<NetClock>,
@@ -51,6 +53,10 @@ pub(crate) fn send(
     rows.sets
         .weigh(|component| registry.component(component).priority);
     cache.0.begin();
+    changed_bits.clear();
+    for &slot in &changed {
+        changed_bits.grow_and_insert(slot as usize);
+    }
     for peer in peers
         .iter_mut()
         .filter(|peer| peer.state == PeerState::Ready)
@@ -67,7 +73,7 @@ pub(crate) fn send(
             ..
         } = peer;
         sender.find_overdue(now, clock.tick_length());
-        sender.changed(&changed);
+        sender.changed(&changed_bits);
         let report = receiver.received.take_report();
         let keep_alive = tick.since(peer.last_sent) >= config.keep_alive_ticks;
         let view = Route {
@@ -171,7 +177,7 @@ pub(crate) fn depart(
     clock: Res<NetClock>,
 ) {
     for departed in std::mem::take(&mut slots.departed) {
-        peers.slot_departed(departed.slot, departed.reason);
+        peers.slot_departed(&departed);
         rows.clear(departed.slot);
         positions.clear(departed.slot);
         slots.relent.push(departed.slot);

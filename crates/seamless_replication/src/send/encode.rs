@@ -5,7 +5,7 @@
 //! acknowledged last and the one before, and few links differ in that.
 
 use bevy::platform::collections::HashMap;
-use seamless_wire::{BitWriter, Tenure, delta::Baseline, record::Version};
+use seamless_wire::{BitWriter, delta::Baseline, record::Version};
 
 use crate::{
     registry::Registry,
@@ -65,26 +65,66 @@ impl SlotHead {
 /// What a link has of a slot, and what of it it is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Has {
-    pub(super) acked: Option<Version>,
-    pub(super) before: Option<Version>,
-    pub(super) projection: Projection,
+    acked: Version,
+    before: Version,
+    /// Which of the two there are, and the projection.
+    bits: u32,
+}
+
+impl Has {
+    #[inline]
+    pub(super) fn new(
+        acked: Option<Version>,
+        before: Option<Version>,
+        projection: Projection,
+    ) -> Self {
+        Self {
+            acked: acked.unwrap_or_default(),
+            before: before.unwrap_or_default(),
+            bits: u32::from(acked.is_some())
+                | u32::from(before.is_some()) << 1
+                | (projection as u32) << 2,
+        }
+    }
+
+    fn acked(&self) -> Option<Version> {
+        (self.bits & 1 != 0).then_some(self.acked)
+    }
+
+    fn before(&self) -> Option<Version> {
+        (self.bits & 2 != 0).then_some(self.before)
+    }
+
+    const fn projection(&self) -> u32 {
+        self.bits >> 2
+    }
 }
 
 /// The values of one record, as bits.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Run {
     has: Has,
-    /// What it is told against, and how far that may be extrapolated.
-    pub(super) baseline: Option<Version>,
-    pub(super) steps: u32,
-    /// Which components of the projected set are in it.
-    pub(super) mask: u64,
-    /// Whether the record must carry the fence.
-    pub(super) tenure: bool,
+    next: u32,
     /// First byte in the arena.
     start: u32,
     pub(super) bits: u32,
-    next: u32,
+    /// Which components of the projected set are in it.
+    pub(super) mask: u64,
+    /// What it is told against, if anything.
+    baseline: Version,
+    pub(super) is_delta: bool,
+    /// Whether the record must carry the fence.
+    pub(super) fenced: bool,
+    /// How far what moved is taken to have gone on.
+    pub(super) steps: u8,
+}
+
+impl Run {
+    /// What it is told against.
+    #[inline]
+    pub(super) fn baseline(&self) -> Option<Version> {
+        self.is_delta.then_some(self.baseline)
+    }
 }
 
 const NONE: u32 = u32::MAX;
@@ -131,7 +171,13 @@ impl EncodeCache {
         }
     }
 
-    #[cold]
+    /// The newest version of a slot whose head was asked for in this tick.
+    #[inline]
+    pub(super) fn version(&self, slot: u32) -> Version {
+        self.heads[slot as usize].version
+    }
+
+    #[inline(never)]
     fn make_head(&mut self, slot: u32, rows: &Rows, slots: &Slots) -> SlotHead {
         let empty = SlotHead {
             serial: self.serial.wrapping_sub(1),
@@ -212,7 +258,7 @@ impl EncodeCache {
         self.make_run(registry, rows, slot, has, told)
     }
 
-    #[cold]
+    #[inline(never)]
     fn make_run(
         &mut self,
         registry: &Registry,
@@ -223,8 +269,8 @@ impl EncodeCache {
     ) -> Option<u32> {
         let ring = rows.ring(slot)?;
         let row = &ring.newest()?.row;
-        let found = has.acked.and_then(|acked| ring.get_with_past(acked));
-        let later = match (found, has.acked) {
+        let found = has.acked().and_then(|acked| ring.get_with_past(acked));
+        let later = match (found, has.acked()) {
             (Some((.., later)), _) => later,
             (None, Some(_)) => Ring::CAPACITY as u32,
             (None, None) => 0,
@@ -233,13 +279,13 @@ impl EncodeCache {
         let (base, past, steps) = match found {
             None => (None, None, 0),
             Some((base, past, later)) => {
-                let past = past.filter(|past| Some(past.version) == has.before);
+                let past = past.filter(|past| Some(past.version) == has.before());
                 (Some(base), past, if past.is_some() { later } else { 0 })
             }
         };
         let baseline = base.map(|base| base.version);
         let first = self.heads[slot as usize].runs;
-        let mut run = match self.twin(first, baseline, steps, has.projection) {
+        let mut run = match self.twin(first, baseline, steps, has.projection()) {
             Some(twin) => twin,
             None => {
                 self.writer.clear();
@@ -251,13 +297,14 @@ impl EncodeCache {
                 self.arena.resize(self.arena.len().next_multiple_of(8), 0);
                 Run {
                     has,
-                    baseline,
-                    steps,
-                    mask,
-                    tenure: base.is_none_or(|base| base.row.tenure != row.tenure),
+                    next: NONE,
                     start,
                     bits,
-                    next: NONE,
+                    mask,
+                    baseline: baseline.unwrap_or_default(),
+                    is_delta: baseline.is_some(),
+                    fenced: base.is_none_or(|base| base.row.fence != row.fence),
+                    steps: steps as u8,
                 }
             }
         };
@@ -275,11 +322,14 @@ impl EncodeCache {
         mut at: u32,
         baseline: Option<Version>,
         steps: u32,
-        projection: Projection,
+        projection: u32,
     ) -> Option<Run> {
         while at != NONE {
             let run = &self.runs[at as usize];
-            if run.baseline == baseline && run.steps == steps && run.has.projection == projection {
+            if run.baseline() == baseline
+                && u32::from(run.steps) == steps
+                && run.has.projection() == projection
+            {
                 return Some(*run);
             }
             at = run.next;
@@ -369,14 +419,5 @@ impl EncodeCache {
     #[inline]
     pub(super) fn copy(&self, run: &Run, w: &mut BitWriter) {
         w.put_run(&self.arena[run.start as usize..], run.bits as usize);
-    }
-}
-
-/// The fence that a record of a slot's newest row carries, if it must.
-pub(super) fn fence(rows: &Rows, slot: u32, run: &Run) -> Option<Tenure> {
-    if run.tenure {
-        rows.newest(slot).map(|(_, row)| row.tenure)
-    } else {
-        None
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use seamless_wire::{PacketSeq, control::ControlSeq, record::Version};
+use seamless_wire::{PacketSeq, Tick, control::ControlSeq, record::Version};
 use smallvec::SmallVec;
 
 /// Most datagrams that wait for a report, sent or given up. Older ones are forgotten.
@@ -24,9 +24,35 @@ pub(crate) enum SentItem {
 /// What was in a datagram.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
-    /// Slots and their versions.
-    pub(super) rows: Vec<(u32, Version)>,
+    /// The version of most rows: those that changed in the datagram's tick.
+    version: Version,
+    usual: Vec<u32>,
+    other: Vec<(u32, Version)>,
     pub(super) items: Vec<SentItem>,
+}
+
+impl Contents {
+    /// Begins the list of a datagram of this tick.
+    pub(super) const fn begin(&mut self, tick: Tick) {
+        self.version = Version(tick.0);
+    }
+
+    /// A row is in the datagram.
+    #[inline]
+    pub(super) fn add_row(&mut self, slot: u32, version: Version) {
+        if version == self.version {
+            self.usual.push(slot);
+        } else {
+            self.other.push((slot, version));
+        }
+    }
+
+    /// The slots in the datagram and their versions.
+    #[inline]
+    pub(super) fn rows(&self) -> impl Iterator<Item = (u32, Version)> {
+        let usual = self.usual.iter().map(|&slot| (slot, self.version));
+        usual.chain(self.other.iter().copied())
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +139,8 @@ impl SendLog {
     /// Takes lists back that a datagram does not need any more.
     pub(super) fn recycle(&mut self, mut contents: Contents) {
         if self.spare.len() < MAX_SPARE {
-            contents.rows.clear();
+            contents.usual.clear();
+            contents.other.clear();
             contents.items.clear();
             self.spare.push(contents);
         }

@@ -96,20 +96,20 @@ impl Sender {
 
     /// The slot comes into the peer's sight: it gets the whole row, whatever it had before, and
     /// acks of earlier datagrams say nothing about it any more.
-    pub(crate) fn appear(&mut self, slot: u32, generation: u32) {
+    pub(crate) fn appear(&mut self, slot: u32) {
         let appeared = self.next;
         let state = self.slot_mut(slot);
         // What it was told in an earlier life it may still show, until it acknowledged the end.
         let told = state.told;
-        *state = LinkSlot::appearing(generation, appeared);
+        *state = LinkSlot::appearing(appeared);
         state.told = told;
         self.exceptions.remove(&slot);
         self.visible.insert(slot as usize);
         self.dirty.insert(slot as usize);
     }
 
-    /// The slot leaves the peer's sight.
-    pub(crate) fn vanish(&mut self, slot: u32, reason: LeaveReason) {
+    /// The slot, in its use number `generation`, leaves the peer's sight.
+    pub(crate) fn vanish(&mut self, slot: u32, generation: u32, reason: LeaveReason) {
         if !self.sees(slot) {
             return;
         }
@@ -119,7 +119,7 @@ impl Sender {
             state.leave();
             self.except(slot, |_, exception| {
                 *exception = Exception {
-                    reason: Some(reason),
+                    leaves: Some((reason, generation)),
                     ..Exception::default()
                 };
             });
@@ -132,11 +132,10 @@ impl Sender {
     }
 
     /// Rows that changed in this tick.
-    pub(crate) fn changed(&mut self, slots: &[u32]) {
-        for &slot in slots {
-            if self.sees(slot) {
-                self.dirty.insert(slot as usize);
-            }
+    pub(crate) fn changed(&mut self, slots: &FixedBitSet) {
+        let words = self.visible.as_slice().iter().zip(slots.as_slice());
+        for (dirty, (visible, changed)) in self.dirty.as_mut_slice().iter_mut().zip(words) {
+            *dirty |= visible & changed;
         }
     }
 
@@ -148,10 +147,10 @@ impl Sender {
     }
 
     /// A row that went by the bulk channel is kept by the peer.
-    pub(crate) fn big_row_kept(&mut self, slot: u32, generation: u32, version: Version) {
+    pub(crate) fn big_row_kept(&mut self, slot: u32, version: Version) {
         if self.sees(slot) {
             let state = self.slot_mut(slot);
-            if state.generation == generation && state.special {
+            if state.special {
                 let mut kept = false;
                 self.except(slot, |state, exception| {
                     kept = exception.bulk == Some(version);
@@ -181,7 +180,7 @@ impl Sender {
             if seq == acks.newest {
                 self.rtt.sample(now.saturating_sub(sent_at));
             }
-            for &(slot, version) in &contents.rows {
+            for (slot, version) in contents.rows() {
                 if let Some(state) = self.slots.get_mut(slot as usize)
                     && state.is_of_this_life(seq)
                 {
@@ -226,7 +225,7 @@ impl Sender {
     }
 
     fn take_back(&mut self, seq: PacketSeq, contents: &Contents) {
-        for &(slot, version) in &contents.rows {
+        for (slot, version) in contents.rows() {
             if let Some(state) = self.slots.get_mut(slot as usize)
                 && state.is_of_this_life(seq)
                 && state.lose(version)

@@ -11,12 +11,12 @@ use seamless_wire::{
     control::{self, NumberedItem},
     frame::{BigRow, MAX_BIG_ROW},
     packet::{AckBits, SectionKind, StateHeader},
-    record::{Form, Leave, RecordCursor, RecordHead, RowsHead},
+    record::{Form, Leave, RecordCursor, RecordHead, RowsHead, Version},
 };
 
 use super::{
     Sender,
-    encode::{EncodeCache, Has, Projection, Run, fence},
+    encode::{EncodeCache, Has, Projection, Run},
     log::{Contents, SentItem},
     select::{Bucket, Candidate, Due},
 };
@@ -187,47 +187,67 @@ impl Sender {
         let mut cursor = RecordCursor::new(context.tick);
         let mut open = false;
         for row in &bucket.rows {
-            let large = row.run.is_none().then(|| context.cache.mark(row.slot));
-            let Some(run) = row
-                .run
-                .or_else(|| self.large_run(row, bucket.told, context))
-            else {
+            let large = row.run().is_none().then(|| context.cache.mark(row.slot));
+            let run = row.run().or_else(|| self.large_run(row, bucket.told, context));
+            let Some(run) = run.map(|run| *context.cache.get(run)) else {
                 continue;
             };
-            let run = *context.cache.get(run);
-            if let Some(head) = Self::record_head(row, bucket.allocator, &run, context) {
-                for attempt in 0.. {
-                    let mark = datagram.w.mark();
-                    let saved = cursor;
-                    if !open {
-                        SectionKind::Rows.write(datagram.w);
-                        let components = context.rows.sets.components(bucket.told);
-                        RowsHead::write(datagram.w, bucket.allocator, components);
-                        cursor = RecordCursor::new(context.tick);
+            let version = context.cache.version(row.slot);
+            let index = match bucket.allocator {
+                Allocator::Local => row.slot,
+                Allocator::Peer => match (context.route)(row.slot) {
+                    Some((_, id)) => id.index,
+                    None => continue,
+                },
+            };
+            for attempt in 0.. {
+                let mark = datagram.w.mark();
+                let saved = cursor;
+                if !open {
+                    SectionKind::Rows.write(datagram.w);
+                    let components = context.rows.sets.components(bucket.told);
+                    RowsHead::write(datagram.w, bucket.allocator, components);
+                    cursor = RecordCursor::new(context.tick);
+                }
+                let written = match run.baseline() {
+                    Some(baseline) if !run.fenced => {
+                        let against = (version, baseline, u32::from(run.steps), run.mask);
+                        cursor.write_delta(datagram.w, components, index, against, None);
+                        true
                     }
-                    cursor.write(datagram.w, components, &head);
+                    _ => match record_head(row.slot, index, bucket.allocator, &run, context) {
+                        Some(head) => {
+                            cursor.write(datagram.w, components, &head);
+                            true
+                        }
+                        None => false,
+                    },
+                };
+                if written {
                     context.cache.copy(&run, datagram.w);
                     if datagram.has_room(0) {
                         open = true;
                         datagram.used = true;
-                        self.note_sent(row.slot, &run, datagram, context);
+                        self.note_sent(row.slot, version, &run, datagram);
                         break;
                     }
-                    // It does not fit: close this datagram before the record and begin another,
-                    // once.
-                    datagram.w.rewind(mark);
-                    cursor = saved;
-                    if open {
-                        RecordCursor::write_end(datagram.w);
-                        open = false;
-                    }
-                    if attempt > 0 {
-                        self.send_big(row, bucket, context, big_rows);
-                        break;
-                    }
-                    if datagram.used {
-                        datagram.next(self, context);
-                    }
+                }
+                // It does not fit: close this datagram before the record and begin another, once.
+                datagram.w.rewind(mark);
+                cursor = saved;
+                if !written {
+                    break;
+                }
+                if open {
+                    RecordCursor::write_end(datagram.w);
+                    open = false;
+                }
+                if attempt > 0 {
+                    self.send_big(row, bucket, index, context, big_rows);
+                    break;
+                }
+                if datagram.used {
+                    datagram.next(self, context);
                 }
             }
             if let Some(mark) = large {
@@ -247,65 +267,27 @@ impl Sender {
         context: &mut PackContext<'_>,
     ) -> Option<u32> {
         let state = &self.slots[row.slot as usize];
-        let has = Has {
-            acked: state.acked(),
-            before: state.before(),
-            projection: state.projection,
-        };
+        let has = Has::new(state.acked(), state.before(), state.projection);
         let (registry, rows) = (context.registry, &*context.rows);
         context.cache.run(registry, rows, row.slot, (has, told))
-    }
-
-    fn record_head(
-        row: &Candidate,
-        allocator: Allocator,
-        run: &Run,
-        context: &mut PackContext<'_>,
-    ) -> Option<RecordHead> {
-        let head = context.cache.head(row.slot, context.rows, context.slots);
-        let form = match run.baseline {
-            Some(baseline) => Form::Delta {
-                version: head.version,
-                baseline,
-                steps: run.steps,
-                mask: run.mask,
-            },
-            None => Form::Absolute {
-                generation: match allocator {
-                    Allocator::Local => context.slots.get(row.slot)?.generation,
-                    Allocator::Peer => (context.route)(row.slot)?.1.generation,
-                },
-                version: head.version,
-                global: context.slots.get(row.slot)?.global()?,
-            },
-        };
-        Some(RecordHead {
-            index: row.index,
-            form,
-            tenure: fence(context.rows, row.slot, run),
-        })
     }
 
     #[inline]
     fn note_sent(
         &mut self,
         slot: u32,
+        version: Version,
         run: &Run,
         datagram: &mut Datagram<'_>,
-        context: &mut PackContext<'_>,
     ) {
-        let version = context
-            .cache
-            .head(slot, context.rows, context.slots)
-            .version;
-        datagram.contents.rows.push((slot, version));
+        datagram.contents.add_row(slot, version);
         let state = &mut self.slots[slot as usize];
         state.set_sent(version);
         state.told = true;
         state.priority = 0.0;
         self.dirty.set(slot as usize, false);
         self.counters.records += 1;
-        self.counters.absolute_records += u64::from(run.baseline.is_none());
+        self.counters.absolute_records += u64::from(!run.is_delta);
     }
 
     /// A row that no datagram holds: whole, against nothing, over the bulk channel.
@@ -313,15 +295,12 @@ impl Sender {
         &mut self,
         row: &Candidate,
         bucket: &Bucket,
+        index: u32,
         context: &mut PackContext<'_>,
         big_rows: &mut Vec<BigRow>,
     ) {
         let slot = row.slot;
-        let has = Has {
-            acked: None,
-            before: None,
-            projection: self.slots[slot as usize].projection,
-        };
+        let has = Has::new(None, None, self.slots[slot as usize].projection);
         let told = (has, bucket.told);
         let Some(run) = context
             .cache
@@ -330,7 +309,7 @@ impl Sender {
             return;
         };
         let run = *context.cache.get(run);
-        let Some(head) = Self::record_head(row, bucket.allocator, &run, context) else {
+        let Some(head) = record_head(slot, index, bucket.allocator, &run, context) else {
             return;
         };
         let components = context.rows.sets.components(bucket.told);
@@ -366,6 +345,38 @@ impl Sender {
         // It stays in sight of the next ticks until the peer has said that it kept it.
         self.counters.big_rows += 1;
     }
+}
+
+/// The head of a record that is whole or carries its fence.
+fn record_head(
+    slot: u32,
+    index: u32,
+    allocator: Allocator,
+    run: &Run,
+    context: &PackContext<'_>,
+) -> Option<RecordHead> {
+    let (version, row) = context.rows.newest(slot)?;
+    let form = match run.baseline() {
+        Some(baseline) => Form::Delta {
+            version,
+            baseline,
+            steps: run.steps.into(),
+            mask: run.mask,
+        },
+        None => Form::Absolute {
+            generation: match allocator {
+                Allocator::Local => context.slots.get(slot)?.generation,
+                Allocator::Peer => (context.route)(slot)?.1.generation,
+            },
+            version,
+            global: context.slots.get(slot)?.global()?,
+        },
+    };
+    Some(RecordHead {
+        index,
+        form,
+        tenure: run.fenced.then(|| *row.fence),
+    })
 }
 
 /// A datagram being written.
@@ -413,6 +424,7 @@ impl<'w> Datagram<'w> {
         .write(self.w);
         if numbered {
             self.contents = sender.log.contents();
+            self.contents.begin(context.tick);
         }
     }
 

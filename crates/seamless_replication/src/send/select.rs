@@ -18,18 +18,26 @@ const BULK_PATIENCE: u32 = 900;
 
 /// Bits that a record takes besides its values, about.
 const HEAD_BITS: u32 = 12;
-const ABSOLUTE_HEAD_BITS: u32 = 24;
 
-/// One row that is due.
+/// Bits of a row that was not encoded yet, about. `size`: of its values, in bytes.
+const fn large_bits(size: usize) -> u32 {
+    size as u32 * 8 + HEAD_BITS
+}
+
+/// One row that is due: its slot, and its encoding, if that is not made when it is written.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Candidate {
     pub(super) slot: u32,
-    /// Its index on this link: the slot, or the peer's name for it.
-    pub(super) index: u32,
-    /// Its encoding; none if that is made when it is written.
-    pub(super) run: Option<u32>,
-    bits: u32,
-    priority: f32,
+    run: u32,
+}
+
+const NO_RUN: u32 = u32::MAX;
+
+impl Candidate {
+    #[inline]
+    pub(super) fn run(&self) -> Option<u32> {
+        (self.run != NO_RUN).then_some(self.run)
+    }
 }
 
 /// Rows of one section: entities with the same components, named by the same side.
@@ -67,29 +75,34 @@ impl Due {
         self.buckets[..self.used].iter()
     }
 
-    fn add(&mut self, told: SetId, allocator: Allocator, row: Candidate) {
-        self.bits += u64::from(row.bits);
-        let used = &self.buckets[..self.used];
+    #[inline]
+    fn add(&mut self, told: SetId, allocator: Allocator, row: Candidate, bits: u32) {
+        self.bits += u64::from(bits);
         // Nearly always the one before.
-        let at = used
+        let at = self.buckets[..self.used]
             .iter()
             .rposition(|bucket| bucket.told == told && bucket.allocator == allocator);
-        let at = at.unwrap_or_else(|| {
-            if self.buckets.len() == self.used {
-                self.buckets.push(Bucket {
-                    told,
-                    allocator,
-                    rows: Vec::new(),
-                });
-            }
-            let bucket = &mut self.buckets[self.used];
-            bucket.told = told;
-            bucket.allocator = allocator;
-            bucket.rows.clear();
-            self.used += 1;
-            self.used - 1
-        });
-        self.buckets[at].rows.push(row);
+        match at {
+            Some(at) => self.buckets[at].rows.push(row),
+            None => self.open(told, allocator).rows.push(row),
+        }
+    }
+
+    #[cold]
+    fn open(&mut self, told: SetId, allocator: Allocator) -> &mut Bucket {
+        if self.buckets.len() == self.used {
+            self.buckets.push(Bucket {
+                told,
+                allocator,
+                rows: Vec::new(),
+            });
+        }
+        let bucket = &mut self.buckets[self.used];
+        bucket.told = told;
+        bucket.allocator = allocator;
+        bucket.rows.clear();
+        self.used += 1;
+        bucket
     }
 }
 
@@ -106,12 +119,14 @@ impl Sender {
                 self.select_slot(index, due, context);
             }
         }
-        if due.bits > context.budget as u64 * 8 {
-            self.counters.deferred += due.limit(context.budget as u64 * 8, context.relevance);
+        let budget = context.budget as u64 * 8;
+        if due.bits > budget {
+            self.counters.deferred += self.limit(due, budget, context);
         }
         for bucket in &mut due.buckets[..due.used] {
             if bucket.allocator == Allocator::Peer {
-                bucket.rows.sort_unstable_by_key(|row| row.index);
+                let index = |row: &Candidate| (context.route)(row.slot).map(|(_, id)| id.index);
+                bucket.rows.sort_by_cached_key(index);
             }
         }
         // Sections in the order of their sets, whatever came first.
@@ -140,32 +155,15 @@ impl Sender {
             self.dirty.set(index, false);
             return;
         }
-        let has = Has {
-            acked: state.acked(),
-            before: state.before(),
-            projection: Projection::Full,
-        };
+        let has = Has::new(state.acked(), state.before(), Projection::Full);
         let told = (has, head.set);
-        let Some(run) = context
-            .cache
-            .run(context.registry, context.rows, slot, told)
-        else {
+        let Some(run) = context.cache.run(context.registry, context.rows, slot, told) else {
             return;
         };
         state.priority += context.rows.sets.weight(head.set);
-        let bits = context.cache.get(run).bits;
-        let extra = match has.acked {
-            Some(_) => HEAD_BITS,
-            None => ABSOLUTE_HEAD_BITS,
-        };
-        let row = Candidate {
-            slot,
-            index: slot,
-            run: Some(run),
-            bits: bits + extra,
-            priority: state.priority,
-        };
-        due.add(head.set, Allocator::Local, row);
+        let bits = context.cache.get(run).bits + HEAD_BITS;
+        let row = Candidate { slot, run };
+        due.add(head.set, Allocator::Local, row, bits);
     }
 
     /// A slot that leaves, is lent, is under way on the bulk channel, or is large.
@@ -178,13 +176,13 @@ impl Sender {
         match state.presence {
             Presence::Unknown => return self.dirty.set(index, false),
             Presence::Leaving => {
+                let leaves = self.exceptions.get(&slot).and_then(|e| e.leaves);
+                let (reason, generation) = leaves.unwrap_or((LeaveReason::Despawned, 0));
                 let id = WireId {
                     allocator: Allocator::Local,
                     index: slot,
-                    generation: state.generation,
+                    generation,
                 };
-                let reason = self.exceptions.get(&slot).and_then(|e| e.reason);
-                let reason = reason.unwrap_or(LeaveReason::Despawned);
                 due.leaves.push(Leave { id, reason });
                 return;
             }
@@ -229,10 +227,8 @@ impl Sender {
             self.dirty.set(index, false);
             return self.settle(slot, exception);
         }
-        let (acked, before) = (state.acked(), state.before());
-        let weight = context.rows.sets.weight(set);
-        state.priority += weight;
-        let priority = state.priority;
+        let has = Has::new(state.acked(), state.before(), projection);
+        state.priority += context.rows.sets.weight(set);
         let (registry, rows) = (context.registry, &mut *context.rows);
         let sets = &mut rows.sets;
         let Some(told) = context.cache.project(registry, sets, set, projection) else {
@@ -246,24 +242,15 @@ impl Sender {
             return self.settle(slot, exception);
         }
         self.settle(slot, exception);
-        let mut row = Candidate {
-            slot,
-            index: id.index,
-            run: None,
-            bits: size as u32 * if acked.is_some() { 4 } else { 8 } + ABSOLUTE_HEAD_BITS,
-            priority,
-        };
-        if !head.is_large() {
-            let has = Has {
-                acked,
-                before,
-                projection,
-            };
-            row.run = context.cache.run(registry, rows, slot, (has, told));
-            let Some(run) = row.run else { return };
-            row.bits = context.cache.get(run).bits + ABSOLUTE_HEAD_BITS;
+        if head.is_large() {
+            let row = Candidate { slot, run: NO_RUN };
+            return due.add(told, id.allocator, row, large_bits(size));
         }
-        due.add(told, id.allocator, row);
+        let Some(run) = context.cache.run(registry, rows, slot, (has, told)) else {
+            return;
+        };
+        let bits = context.cache.get(run).bits + HEAD_BITS;
+        due.add(told, id.allocator, Candidate { slot, run }, bits);
     }
 
     /// Keeps what is out of the ordinary with a slot, or forgets that anything was.
@@ -300,23 +287,30 @@ const fn class(priority: f32) -> usize {
     (priority.to_bits() >> 20) as usize % CLASSES
 }
 
-impl Due {
+impl Sender {
     /// Keeps what fits `budget` bits, the most urgent first; gives how many rows must wait. What
     /// waits keeps its priority, which rises with every tick, so nothing starves: of `n` rows that
     /// are due in every tick, `m` of which fit, each goes at least once in
-    /// `n / m * (largest weight / smallest weight) + 1` ticks.
+    /// `n / m * (largest weight / smallest weight) + 1` ticks, relevance counted in.
     ///
     /// Sums up the bits of each class of priority, and sorts only the one where the budget ends.
-    fn limit(&mut self, budget: u64, relevance: Option<&dyn Fn(u32) -> f32>) -> u64 {
+    #[inline(never)]
+    fn limit(&self, due: &mut Due, budget: u64, context: &PackContext<'_>) -> u64 {
+        let urgency = |bucket: &Bucket, row: &Candidate| {
+            let relevance = context.relevance.map_or(1.0, |relevance| relevance(row.slot));
+            let priority = self.slots[row.slot as usize].priority * relevance;
+            let bits = match row.run() {
+                Some(run) => context.cache.get(run).bits + HEAD_BITS,
+                None => large_bits(told_bytes(context.rows, row.slot, bucket.told)),
+            };
+            (priority, bits)
+        };
         let mut bits = [0u64; CLASSES];
-        for row in self.buckets[..self.used]
-            .iter_mut()
-            .flat_map(|bucket| &mut bucket.rows)
-        {
-            if let Some(relevance) = relevance {
-                row.priority *= relevance(row.slot);
+        for bucket in due.buckets() {
+            for row in &bucket.rows {
+                let (priority, size) = urgency(bucket, row);
+                bits[class(priority)] += u64::from(size);
             }
-            bits[class(row.priority)] += u64::from(row.bits);
         }
         let mut left = budget;
         let mut last = CLASSES;
@@ -332,40 +326,43 @@ impl Due {
             return 0;
         };
         let nothing_yet = left == budget;
-        self.urgent.clear();
-        for bucket in &self.buckets[..self.used] {
-            let rows = bucket
-                .rows
-                .iter()
-                .filter(|row| class(row.priority) == split);
-            self.urgent
-                .extend(rows.map(|row| (row.priority, row.slot, row.bits)));
+        due.urgent.clear();
+        for bucket in &due.buckets[..due.used] {
+            for row in &bucket.rows {
+                let (priority, bits) = urgency(bucket, row);
+                if class(priority) == split {
+                    due.urgent.push((priority, row.slot, bits));
+                }
+            }
         }
-        self.urgent
+        due.urgent
             .sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        let fits = self.urgent.iter().position(|(_, _, bits)| {
+        let fits = due.urgent.iter().position(|(_, _, bits)| {
             let rest = left.checked_sub(u64::from(*bits));
             left = rest.unwrap_or(0);
             rest.is_none()
         });
-        let mut fits = fits.unwrap_or(self.urgent.len());
+        let mut fits = fits.unwrap_or(due.urgent.len());
         if fits == 0 && nothing_yet {
             // Always one, or a row larger than the budget would never go.
             fits = 1;
         }
-        let bound = fits.checked_sub(1).map(|at| self.urgent[at]);
+        let bound = fits.checked_sub(1).map(|at| due.urgent[at]);
         let mut waiting = 0;
-        for bucket in &mut self.buckets[..self.used] {
-            let before = bucket.rows.len();
-            bucket.rows.retain(|row| {
-                let class = class(row.priority);
+        for bucket in &mut due.buckets[..due.used] {
+            let mut rows = std::mem::take(&mut bucket.rows);
+            let before = rows.len();
+            rows.retain(|row| {
+                let (priority, _) = urgency(bucket, row);
+                let class = class(priority);
                 class > split
                     || class == split
-                        && bound.is_some_and(|(priority, slot, _)| {
-                            row.priority > priority || row.priority == priority && row.slot <= slot
+                        && bound.is_some_and(|(least, slot, _)| {
+                            priority > least || priority == least && row.slot <= slot
                         })
             });
-            waiting += (before - bucket.rows.len()) as u64;
+            waiting += (before - rows.len()) as u64;
+            bucket.rows = rows;
         }
         waiting
     }

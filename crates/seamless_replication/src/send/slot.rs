@@ -22,7 +22,7 @@ pub(super) enum Presence {
     Leaving,
 }
 
-/// Sender's record of one slot on one link: 32 bytes, because there is one for every entity that
+/// Sender's record of one slot on one link: 28 bytes, because there is one for every entity that
 /// every client sees. What few of them need is in [`Exception`].
 #[derive(Debug, Clone, Default)]
 pub(super) struct LinkSlot {
@@ -33,7 +33,6 @@ pub(super) struct LinkSlot {
     /// that are compared are never 2^31 apart.
     appeared: u32,
     pub(super) priority: f32,
-    pub(super) generation: u32,
     has: u8,
     /// Losses since the last ack.
     losses: u8,
@@ -57,8 +56,8 @@ mod has {
 /// What is out of the ordinary with a slot.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Exception {
-    /// Why it leaves.
-    pub(super) reason: Option<LeaveReason>,
+    /// Why it leaves, and as which use of the slot.
+    pub(super) leaves: Option<(LeaveReason, u32)>,
     /// A version under way on the bulk channel; nothing else is sent meanwhile.
     pub(super) bulk: Option<Version>,
     /// When that one was sent.
@@ -68,10 +67,9 @@ pub(super) struct Exception {
 }
 
 impl LinkSlot {
-    pub(super) fn appearing(generation: u32, appeared: PacketSeq) -> Self {
+    pub(super) fn appearing(appeared: PacketSeq) -> Self {
         Self {
             presence: Presence::Live,
-            generation,
             appeared: appeared.0 as u32,
             ..Self::default()
         }
