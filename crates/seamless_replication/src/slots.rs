@@ -164,10 +164,19 @@ pub(crate) struct Departed {
     pub(crate) reason: LeaveReason,
 }
 
+/// A state of what is known of a slot. It changes whenever that may have changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SlotStamp {
+    slot: u32,
+    stamp: u32,
+}
+
 /// The table of slots.
 #[derive(Resource, Default)]
 pub struct Slots {
     table: Vec<Slot>,
+    /// Counts the changes of each slot.
+    stamps: Vec<u32>,
     live: fixedbitset::FixedBitSet,
     free: std::collections::VecDeque<u32>,
     by_name: HashMap<GlobalEntity, u32>,
@@ -197,9 +206,28 @@ impl Slots {
     }
 
     pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut Slot> {
-        self.live
-            .contains(index as usize)
-            .then(|| &mut self.table[index as usize])
+        if !self.live.contains(index as usize) {
+            return None;
+        }
+        self.stamp(index);
+        Some(&mut self.table[index as usize])
+    }
+
+    fn stamp(&mut self, index: u32) {
+        let stamp = &mut self.stamps[index as usize];
+        *stamp = stamp.wrapping_add(1);
+    }
+
+    /// The slot as it is now.
+    pub(crate) fn stamp_of(&self, slot: u32) -> Option<SlotStamp> {
+        let stamp = *self.stamps.get(slot as usize)?;
+        Some(SlotStamp { slot, stamp })
+    }
+
+    /// Whether nothing was changed of a slot since.
+    #[inline]
+    pub(crate) fn is_as_it_was(&self, then: SlotStamp) -> bool {
+        self.stamps.get(then.slot as usize) == Some(&then.stamp)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Slot)> {
@@ -360,8 +388,10 @@ impl Slots {
                 ..Slot::new(Entity::PLACEHOLDER, Role::Host)
             });
             self.live.grow(self.table.len());
+            self.stamps.push(0);
             self.table.len() as u32 - 1
         });
+        self.stamp(index);
         let entry = &mut self.table[index as usize];
         let generation = entry.generation.wrapping_add(1);
         *entry = expected.unwrap_or_else(|| Slot::new(entity, Role::Host));
@@ -398,6 +428,7 @@ impl Slots {
         *self.count(role) -= 1;
         self.orphans.remove(&index);
         self.unnamed.remove(&index);
+        self.stamp(index);
         self.departed.push(Departed {
             slot: index,
             generation,
@@ -415,6 +446,7 @@ impl Slots {
                 break;
             };
             self.unnamed.remove(&index);
+            self.stamp(index);
             self.table[index as usize].global = Some(global);
             self.by_name.insert(global, index);
             self.touched.push(index);

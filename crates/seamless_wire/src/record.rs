@@ -237,10 +237,8 @@ impl RecordCursor {
         debug_assert!(version.is_newer_than(baseline), "{version:?} {baseline:?}");
         debug_assert!(steps <= MAX_BASELINES, "{steps} steps");
         let age = version.age_since(baseline);
-        let usual = version.0 == self.tick.0
-            && age == self.age
-            && steps == self.steps
-            && tenure.is_none();
+        let usual =
+            version.0 == self.tick.0 && age == self.age && steps == self.steps && tenure.is_none();
         if usual && index == self.next_index && mask == self.mask && !self.first {
             // There is one; gap 0; the usual delta; the same mask.
             w.put(0b1111, 4);

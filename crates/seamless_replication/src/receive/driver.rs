@@ -11,7 +11,7 @@ use seamless_wire::{
     record::Version,
 };
 
-use super::{ParseContext, ParseError, apply, parse, parse_big_row};
+use super::{ParseContext, ParseError, apply, leave, parse, parse_big_row, show};
 use crate::{
     clock::NetClock,
     inputs::{Inboxes, InputOutbox},
@@ -56,6 +56,7 @@ pub(crate) fn receive(world: &mut World) {
         for bytes in datagrams {
             take_datagram(world, &mut peer, &bytes);
         }
+        show::show_waiting(world, &mut peer);
         hand_out_control(world, &mut peer);
         if peer.receiver.counters.malformed > MAX_MALFORMED && peer.state != PeerState::Ended {
             tracing::warn!(%link, "closed after {MAX_MALFORMED} unreadable datagrams");
@@ -91,7 +92,7 @@ fn open_and_close(world: &mut World) {
         let Some(mut peer) = world.resource_mut::<Peers>().map.remove(&link) else {
             continue;
         };
-        apply::link_lost(world, &mut peer);
+        leave::link_lost(world, &mut peer);
         if let Some(id) = peer.id.filter(|_| peer.state != PeerState::Greeting) {
             world.write_message(PeerLeft {
                 link,
@@ -242,7 +243,7 @@ fn take_datagram(world: &mut World, peer: &mut Peer, bytes: &[u8]) {
         (parsed, context.sets_left)
     };
     peer.receiver.invented = invented(sets_left);
-    let parsed = match parsed {
+    let mut parsed = match parsed {
         Ok(parsed) => parsed,
         Err(ParseError::Late(_)) => {
             peer.receiver.counters.late += 1;
@@ -270,11 +271,9 @@ fn take_datagram(world: &mut World, peer: &mut Peer, bytes: &[u8]) {
         peer.receiver.control.take(parsed.control);
     }
     for leave in &parsed.leaves {
-        kept &= apply::take_leave(world, peer, leave, tick);
+        kept &= leave::take_leave(world, peer, leave, tick);
     }
-    for row in parsed.rows {
-        kept &= apply::take_row(world, peer, row);
-    }
+    kept &= apply::take_rows(world, peer, &mut parsed.rows);
     if let Some(seq) = parsed.header.seq {
         peer.receiver.received.report(seq, kept);
     }

@@ -24,6 +24,8 @@ const MAX_UNFOLDED: usize = 4 << 20;
 pub(crate) struct ParsedRow {
     pub(crate) allocator: Allocator,
     pub(crate) index: u32,
+    /// Where the name's slot is, for a delta whose name was not migrated.
+    pub(crate) place: Option<u32>,
     /// `None`: that of the baseline.
     pub(crate) generation: Option<u32>,
     pub(crate) global: Option<GlobalEntity>,
@@ -188,6 +190,7 @@ fn read_record(
     let mut parsed = ParsedRow {
         allocator: head.allocator,
         index: record.index,
+        place: None,
         generation: None,
         global: None,
         version: Version::default(),
@@ -214,11 +217,18 @@ fn read_record(
         } => {
             let missing = || ParseError::Late(record.index);
             let table = &context.receiver.table;
-            let slot = match table.redirect(head.allocator, record.index) {
-                Some(redirect) => table.get(Allocator::Local, redirect.slot),
-                None => table.get(head.allocator, record.index),
+            let redirect = match table.has_redirects() {
+                true => table.redirect(head.allocator, record.index),
+                false => None,
             };
-            let ring = &slot.ok_or_else(missing)?.ring;
+            let place = match redirect {
+                Some(redirect) => table.place(Allocator::Local, redirect.slot),
+                None => table.place(head.allocator, record.index),
+            };
+            let place = place.ok_or_else(missing)?;
+            parsed.place =
+                (redirect.is_none() && head.allocator == Allocator::Peer).then_some(place);
+            let ring = &table.at(place).ring;
             let (base, past, _) = ring.get_with_past(baseline).ok_or_else(missing)?;
             if steps > 0 && past.is_none() {
                 return Err(missing());

@@ -39,6 +39,16 @@ pub(crate) trait ErasedComponent: Send + Sync {
     /// Puts the component of a row value on `entity`, in place if there is one.
     fn apply(&self, world: &mut World, entity: Entity, value: &[u8]) -> Result<(), WireError>;
 
+    /// Puts the components of row values on entities that mostly have one. Values that do not
+    /// decode are handed to `failed`.
+    fn apply_all(
+        &self,
+        world: &mut World,
+        id: ComponentId,
+        values: &mut dyn Iterator<Item = (Entity, &[u8])>,
+        failed: &mut dyn FnMut(Entity, WireError),
+    );
+
     /// Takes the component off `entity`.
     fn remove(&self, world: &mut World, entity: Entity);
 
@@ -60,6 +70,25 @@ pub(crate) struct Registered {
     /// Weight in the priority of entities that changed it.
     pub(crate) priority: f32,
     pub(crate) erased: Box<dyn ErasedComponent>,
+}
+
+impl Registered {
+    /// Puts components of this type on entities; gives how many did not decode.
+    pub(crate) fn apply_all(
+        &self,
+        world: &mut World,
+        values: &mut dyn Iterator<Item = (Entity, &[u8])>,
+    ) -> u64 {
+        let mut failures = 0;
+        let mut failed = |entity, error| {
+            let path = &self.descriptor.path;
+            tracing::warn!(%entity, path, %error, "a component does not decode");
+            failures += 1;
+        };
+        let id = self.component_id;
+        self.erased.apply_all(world, id, values, &mut failed);
+        failures
+    }
 }
 
 pub(crate) struct Typed<C, R> {
@@ -125,6 +154,38 @@ impl<C: Component, R: Replicator<C>> ErasedComponent for Typed<C, R> {
         let component = self.replicator.read(value)?;
         put(world, entity, component, self.copy.is_some());
         Ok(())
+    }
+
+    fn apply_all(
+        &self,
+        world: &mut World,
+        id: ComponentId,
+        values: &mut dyn Iterator<Item = (Entity, &[u8])>,
+        failed: &mut dyn FnMut(Entity, WireError),
+    ) {
+        for (entity, value) in values {
+            let component = match self.replicator.read(value) {
+                Ok(component) => component,
+                Err(error) => {
+                    failed(entity, error);
+                    continue;
+                }
+            };
+            if C::Mutability::MUTABLE
+                && self.copy.is_none()
+                && let Some(present) = world.get_mut_by_id(entity, id)
+            {
+                #[expect(
+                    unsafe_code,
+                    reason = "a component by its id, without a lookup by type"
+                )]
+                // SAFETY: the registry maps each id to the codec of its type, and this is `id`'s.
+                let mut present = unsafe { present.with_type::<C>() };
+                *present = component;
+                continue;
+            }
+            put(world, entity, component, self.copy.is_some());
+        }
     }
 
     fn remove(&self, world: &mut World, entity: Entity) {

@@ -188,7 +188,9 @@ impl Sender {
         let mut open = false;
         for row in &bucket.rows {
             let large = row.run().is_none().then(|| context.cache.mark(row.slot));
-            let run = row.run().or_else(|| self.large_run(row, bucket.told, context));
+            let run = row
+                .run()
+                .or_else(|| self.large_run(row, bucket.told, context));
             let Some(run) = run.map(|run| *context.cache.get(run)) else {
                 continue;
             };
@@ -273,13 +275,7 @@ impl Sender {
     }
 
     #[inline]
-    fn note_sent(
-        &mut self,
-        slot: u32,
-        version: Version,
-        run: &Run,
-        datagram: &mut Datagram<'_>,
-    ) {
+    fn note_sent(&mut self, slot: u32, version: Version, run: &Run, datagram: &mut Datagram<'_>) {
         datagram.contents.add_row(slot, version);
         let state = &mut self.slots[slot as usize];
         state.set_sent(version);

@@ -157,7 +157,10 @@ impl Sender {
         }
         let has = Has::new(state.acked(), state.before(), Projection::Full);
         let told = (has, head.set);
-        let Some(run) = context.cache.run(context.registry, context.rows, slot, told) else {
+        let Some(run) = context
+            .cache
+            .run(context.registry, context.rows, slot, told)
+        else {
             return;
         };
         state.priority += context.rows.sets.weight(head.set);
@@ -297,7 +300,9 @@ impl Sender {
     #[inline(never)]
     fn limit(&self, due: &mut Due, budget: u64, context: &PackContext<'_>) -> u64 {
         let urgency = |bucket: &Bucket, row: &Candidate| {
-            let relevance = context.relevance.map_or(1.0, |relevance| relevance(row.slot));
+            let relevance = context
+                .relevance
+                .map_or(1.0, |relevance| relevance(row.slot));
             let priority = self.slots[row.slot as usize].priority * relevance;
             let bits = match row.run() {
                 Some(run) => context.cache.get(run).bits + HEAD_BITS,
