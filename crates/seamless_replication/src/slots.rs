@@ -171,6 +171,48 @@ pub(crate) struct SlotStamp {
     stamp: u32,
 }
 
+/// What was found of slots, for as long as they are as they were then: a few bytes for each beside
+/// the table itself, which is too large to be looked into for every entity in every tick.
+#[derive(Default)]
+pub(crate) struct Findings(Vec<(u32, bool)>);
+
+impl Findings {
+    /// What `find` says of a slot, or said when it was last changed.
+    #[inline]
+    pub(crate) fn of(&mut self, slots: &Slots, slot: u32, find: impl Fn(&Slot) -> bool) -> bool {
+        let at = slot as usize;
+        let Some(&stamp) = slots.stamps.get(at) else {
+            return false;
+        };
+        match self.0.get(at) {
+            Some(&(then, found)) if then == stamp => found,
+            _ => self.find(slots, slot, stamp, find),
+        }
+    }
+
+    #[inline(never)]
+    fn find(
+        &mut self,
+        slots: &Slots,
+        slot: u32,
+        stamp: u32,
+        find: impl Fn(&Slot) -> bool,
+    ) -> bool {
+        let at = slot as usize;
+        if self.0.len() <= at {
+            self.0.resize(at + 1, (stamp.wrapping_sub(1), false));
+        }
+        let found = slots.get(slot).is_some_and(find);
+        self.0[at] = (stamp, found);
+        found
+    }
+
+    /// All must be found anew.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
 /// The table of slots.
 #[derive(Resource, Default)]
 pub struct Slots {

@@ -42,11 +42,11 @@ impl BitWriter {
         self.bytes.len() + self.pending_len.div_ceil(8) as usize
     }
 
-    /// Writes the low `count` bits of `value`. `count` is at most 56.
+    /// Writes the low `count` bits of `value`. `count` is at most 63.
     #[inline]
     pub fn put(&mut self, value: u64, count: u32) {
         debug_assert!(
-            count <= 56 && value >> count == 0,
+            count <= 63 && value >> count == 0,
             "{value} in {count} bits"
         );
         self.pending |= value << self.pending_len;
@@ -56,7 +56,7 @@ impl BitWriter {
             return;
         }
         self.bytes.extend_from_slice(&self.pending.to_le_bytes());
-        // `count` is below 64 and `pending_len` was at least 8, so the shift is in range.
+        // `count` is below 64, so `pending_len` was at least 1, and the shift is in range.
         self.pending = value >> (64 - self.pending_len);
         self.pending_len = len - 64;
     }
@@ -167,6 +167,33 @@ impl BitWriter {
         self.put(word & ((1 << rest) - 1), rest);
     }
 
+    /// Copies the first `bits` bits of `words`. What follows them in their last word is zero.
+    ///
+    /// One step for each word.
+    #[inline]
+    pub fn put_words(&mut self, words: &[u64], bits: usize) {
+        let whole = bits / 64;
+        for &word in &words[..whole] {
+            self.put_word(word);
+        }
+        let rest = (bits % 64) as u32;
+        if rest > 0 {
+            self.put(words[whole], rest);
+        }
+    }
+
+    /// Ends the run and appends it to `words`, the last of them filled with zeros.
+    pub fn finish_words(&mut self, words: &mut Vec<u64>) {
+        let bytes = self.bytes.chunks_exact(8);
+        words.extend(bytes.map(|word| {
+            u64::from_le_bytes(word.try_into().expect("a chunk of eight"))
+        }));
+        if self.pending_len > 0 {
+            words.push(self.pending);
+        }
+        self.clear();
+    }
+
     /// Ends the run: fills the last byte with zeros and gives the bytes.
     pub fn finish(&mut self) -> &[u8] {
         let count = self.pending_len.div_ceil(8) as usize;
@@ -247,6 +274,19 @@ impl<'a> BitReader<'a> {
         Ok(word & ((1 << count) - 1))
     }
 
+    /// Takes `count` bits that were looked at.
+    #[inline]
+    pub(crate) fn skip(&mut self, count: u32) -> Result<(), WireError> {
+        if (count as usize) > self.left() {
+            return Err(WireError::Truncated {
+                wanted: count,
+                left: self.left() as u32,
+            });
+        }
+        self.at += count as usize;
+        Ok(())
+    }
+
     /// Reads one bit.
     ///
     /// # Errors
@@ -287,9 +327,10 @@ impl<'a> BitReader<'a> {
         Ok(width as u32)
     }
 
-    /// At least the next 57 bits, filled up with zeros past the end.
+    /// At least the next 57 bits, filled up with zeros past the end. [`skip`](Self::skip) takes
+    /// those that mattered.
     #[inline]
-    fn peek(&self) -> u64 {
+    pub(crate) fn peek(&self) -> u64 {
         let first = self.at / 8;
         let word = if let Some(eight) = self.bytes.get(first..first + 8) {
             u64::from_le_bytes(eight.try_into().expect("a slice of eight"))
@@ -444,6 +485,14 @@ mod tests {
             shifted.put(0b101, 3);
             shifted.put_run(&bytes, bits);
             let shifted = shifted.finish().to_vec();
+            let mut copy = BitWriter::new();
+            copy.put_run(&bytes, bits);
+            let mut words = vec![7];
+            copy.finish_words(&mut words);
+            let mut copy = BitWriter::new();
+            copy.put(0b101, 3);
+            copy.put_words(&words[1..], bits);
+            prop_assert_eq!(copy.finish(), &shifted[..]);
             for (bytes, skip) in [(&bytes, 0), (&shifted, 3)] {
                 let mut r = BitReader::new(bytes);
                 r.get(skip).unwrap();

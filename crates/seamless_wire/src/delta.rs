@@ -187,12 +187,16 @@ fn write_residual(w: &mut BitWriter, residual: u32) {
     w.put(head | rest << 6, 6 + low);
 }
 
+#[inline]
 fn read_residual(r: &mut BitReader<'_>) -> Result<u32, WireError> {
-    if !r.get_bool()? {
+    let bits = r.peek();
+    if bits & 1 == 0 {
+        r.skip(1)?;
         return Ok(0);
     }
-    let low = r.get(5)? as u32;
-    Ok(1 << low | r.get(low)? as u32)
+    let low = (bits >> 1) as u32 & 31;
+    r.skip(6 + low)?;
+    Ok(1 << low | (bits >> 6) as u32 & ((1 << low) - 1))
 }
 
 fn write_whole(w: &mut BitWriter, bytes: &[u8]) {
@@ -221,12 +225,15 @@ pub fn read_bytes(
     let old = base.value;
     if has_words(old.len()) && r.get_bool()? {
         let motion = base.motion();
-        for at in 0..old.len() / 4 {
+        let mut words = [0; MAX_WORDS * 4];
+        let (words, _) = words.split_at_mut(old.len());
+        for (at, place) in words.chunks_exact_mut(4).enumerate() {
             let expected = predict(word_at(old, at), motion.map(|(b, n)| (word_at(b, at), n)));
             let distance = unzigzag32(read_residual(r)?) as u32;
             let word = from_ascending(ascending(expected).wrapping_add(distance));
-            out.extend_from_slice(&word.to_le_bytes());
+            place.copy_from_slice(&word.to_le_bytes());
         }
+        out.extend_from_slice(words);
         return Ok(());
     }
     for old in old.chunks(GROUP) {

@@ -21,7 +21,7 @@ use crate::{
     interest::{PositionAccessor, Positions},
     registry::Registry,
     rows::{Fence, RowBuilder, Rows, SetId},
-    slots::{NetSlot, Slot, Slots},
+    slots::{Findings, NetSlot, Slots},
 };
 
 /// Change ticks of a column.
@@ -51,6 +51,7 @@ impl Pass<'_> {
         info: &ReplicatedTable,
         rows: &mut Rows,
         builder: &mut RowBuilder,
+        kept: &mut Findings,
     ) -> u64 {
         let Some(table) = self.world.storages().tables.get(info.table) else {
             return 0;
@@ -78,10 +79,18 @@ impl Pass<'_> {
             }
             for (row, &mask) in block.zip(&masks).filter(|(_, mask)| **mask != 0) {
                 let index = slot_of(row);
-                let Some(slot) = self.slots.get(index).filter(|s| keeps_rows(s, self.me)) else {
+                if !kept.of(self.slots, index, |slot| keeps_rows(slot, self.me)) {
                     continue;
+                }
+                // What has a row has the right fence in it: a change of it makes the row anew.
+                let fence = match rows.newest(index) {
+                    Some((_, row)) => row.fence.clone(),
+                    None => match self.slots.get(index) {
+                        Some(slot) => Fence::new(&slot.tenure, None),
+                        None => continue,
+                    },
                 };
-                failed += self.build(rows, builder, index, slot, info.set, |position| {
+                failed += self.build(rows, builder, index, (info.set, fence), |position| {
                     let (component, column) = info.columns[position];
                     let changed = mask >> position & 1 != 0;
                     (component, changed, Self::column_ptr(table, column, row))
@@ -137,7 +146,9 @@ impl Pass<'_> {
         let Some(set) = rows.sets.intern(&indices) else {
             return 0;
         };
-        self.build(rows, builder, index, slot, set, |position| {
+        let like = rows.newest(index).map(|(_, row)| &row.fence);
+        let fence = Fence::new(&slot.tenure, like);
+        self.build(rows, builder, index, (set, fence), |position| {
             let (component, id) = components[position];
             (component, true, entity.get_by_id(id).ok())
         })
@@ -150,13 +161,11 @@ impl Pass<'_> {
         rows: &mut Rows,
         builder: &mut RowBuilder,
         index: u32,
-        slot: &Slot,
-        set: SetId,
+        (set, fence): (SetId, Fence),
         value: impl Fn(usize) -> (u16, bool, Option<Ptr<'p>>),
     ) -> u64 {
         let count = rows.sets.components(set).len();
         let previous = rows.newest(index).map(|(_, row)| row);
-        let fence = Fence::new(&slot.tenure, previous.map(|row| &row.fence));
         builder.begin(set, fence);
         let mut failed = 0;
         for position in 0..count {
@@ -178,7 +187,8 @@ impl Pass<'_> {
                         Err(error) => {
                             failed += 1;
                             let path = &self.registry.component(component).descriptor.path;
-                            tracing::warn!(entity = %slot.entity, path, %error, "not replicated");
+                            let entity = self.slots.get(index).map(|slot| slot.entity);
+                            tracing::warn!(?entity, path, %error, "not replicated");
                             builder.buffer().truncate(start);
                             // The last good value stands until one can be encoded again; without
                             // one the entity waits.

@@ -34,23 +34,23 @@ pub(crate) fn take_rows(world: &mut World, peer: &mut Peer, rows: &mut Vec<Parse
     let limit = world.resource::<ReplicationConfig>().limits(peer.side);
     let mut kept = true;
     let mut slots = world.resource::<Slots>();
-    for row in rows.drain(..) {
-        if let Some(row) = take_usual(slots, peer, row, limit.baseline_bytes) {
-            kept &= take_row(world, peer, row);
+    for row in &mut *rows {
+        if !take_usual(slots, peer, row, limit.baseline_bytes) {
+            kept &= take_row(world, peer, std::mem::take(row));
             slots = world.resource::<Slots>();
         }
     }
+    rows.clear();
     kept
 }
 
 /// A newer state of a server's entity that is shown here, under the fence of the state before:
-/// nothing but its components changes, and they can wait for the others. Anything else is given
-/// back.
+/// nothing but its components changes, and they can wait for the others. False for anything else.
 #[inline]
-fn take_usual(slots: &Slots, peer: &mut Peer, row: ParsedRow, bytes: usize) -> Option<ParsedRow> {
+fn take_usual(slots: &Slots, peer: &mut Peer, row: &mut ParsedRow, bytes: usize) -> bool {
     let table = &mut peer.receiver.table;
     let Some(place) = row.place else {
-        return Some(row);
+        return false;
     };
     let room = table.bytes() + row.row.byte_len() <= bytes;
     let slot = table.at_mut(place);
@@ -65,13 +65,14 @@ fn take_usual(slots: &Slots, peer: &mut Peer, row: ParsedRow, bytes: usize) -> O
             .newest()
             .is_some_and(|newest| newest.row.fence == row.row.fence);
     if !usual {
-        return Some(row);
+        return false;
     }
     slot.newest = Some(row.tick);
-    table.keep_at(place, row.version, row.baseline, row.row);
+    let kept = std::mem::take(&mut row.row);
+    table.keep_at(place, row.version, row.baseline, kept);
     table.show_later(place);
     peer.receiver.counters.records += 1;
-    None
+    true
 }
 
 /// Takes one record. False if its datagram must not be acknowledged.

@@ -20,7 +20,7 @@ use crate::{
 const MAX_UNFOLDED: usize = 4 << 20;
 
 /// One record, whole.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct ParsedRow {
     pub(crate) allocator: Allocator,
     pub(crate) index: u32,
@@ -190,13 +190,8 @@ fn read_record(
     let mut parsed = ParsedRow {
         allocator: head.allocator,
         index: record.index,
-        place: None,
-        generation: None,
-        global: None,
-        version: Version::default(),
-        baseline: None,
         tick,
-        row: Row::default(),
+        ..ParsedRow::default()
     };
     let (base, past, steps, mask) = match record.form {
         Form::Absolute {

@@ -10,7 +10,7 @@ use seamless_wire::{BitWriter, delta::Baseline, record::Version};
 use crate::{
     registry::Registry,
     rows::{ComponentSets, Ring, Row, Rows, SetId, Stored},
-    slots::{Role, Slots},
+    slots::{Findings, Role, Slots},
 };
 
 /// Which part of a row a peer is told.
@@ -105,13 +105,13 @@ impl Has {
 pub(super) struct Run {
     has: Has,
     next: u32,
-    /// First byte in the arena.
+    /// First word in the arena.
     start: u32,
     pub(super) bits: u32,
     /// Which components of the projected set are in it.
     pub(super) mask: u64,
     /// What it is told against, if anything.
-    baseline: Version,
+    pub(super) baseline: Version,
     pub(super) is_delta: bool,
     /// Whether the record must carry the fence.
     pub(super) fenced: bool,
@@ -122,7 +122,7 @@ pub(super) struct Run {
 impl Run {
     /// What it is told against.
     #[inline]
-    pub(super) fn baseline(&self) -> Option<Version> {
+    pub(super) fn told_against(&self) -> Option<Version> {
         self.is_delta.then_some(self.baseline)
     }
 }
@@ -142,8 +142,10 @@ pub(super) struct CacheMark {
 pub(crate) struct EncodeCache {
     serial: u32,
     heads: Vec<SlotHead>,
+    /// Which slots are told in full under our own names.
+    plain: Findings,
     runs: Vec<Run>,
-    arena: Vec<u8>,
+    arena: Vec<u64>,
     writer: BitWriter,
     projected: HashMap<(SetId, Projection), SetId>,
     /// How many versions came after the oldest baseline that a link has.
@@ -202,7 +204,7 @@ impl EncodeCache {
             head.size = row.byte_len().min(u16::MAX as usize) as u16;
             head.there = true;
         }
-        head.plain = slots.get(slot).is_some_and(|slot| {
+        head.plain = self.plain.of(slots, slot, |slot| {
             slot.role() == Role::Host
                 && slot.migrating.is_none()
                 && slot.global().is_some()
@@ -292,9 +294,7 @@ impl EncodeCache {
                 let mask = self.write_values(registry, &rows.sets, row, (base, past, steps), told);
                 let bits = self.writer.bit_len() as u32;
                 let start = self.arena.len() as u32;
-                self.arena.extend_from_slice(self.writer.finish());
-                // Whole words, for those who copy them.
-                self.arena.resize(self.arena.len().next_multiple_of(8), 0);
+                self.writer.finish_words(&mut self.arena);
                 Run {
                     has,
                     next: NONE,
@@ -326,7 +326,7 @@ impl EncodeCache {
     ) -> Option<Run> {
         while at != NONE {
             let run = &self.runs[at as usize];
-            if run.baseline() == baseline
+            if run.told_against() == baseline
                 && u32::from(run.steps) == steps
                 && run.has.projection() == projection
             {
@@ -418,6 +418,6 @@ impl EncodeCache {
     /// Copies a run into a datagram.
     #[inline]
     pub(super) fn copy(&self, run: &Run, w: &mut BitWriter) {
-        w.put_run(&self.arena[run.start as usize..], run.bits as usize);
+        w.put_words(&self.arena[run.start as usize..], run.bits as usize);
     }
 }

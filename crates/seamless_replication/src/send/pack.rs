@@ -29,6 +29,9 @@ use crate::{
 /// Bits that must stay free for the end of a section and of the datagram.
 const TAIL_BITS: usize = 8;
 
+/// Bits that the head of a delta without a fence takes at most.
+const MAX_DELTA_HEAD: usize = 256;
+
 /// What the packer reads of the world.
 pub(crate) struct PackContext<'a> {
     pub(crate) registry: &'a Registry,
@@ -191,7 +194,7 @@ impl Sender {
             let run = row
                 .run()
                 .or_else(|| self.large_run(row, bucket.told, context));
-            let Some(run) = run.map(|run| *context.cache.get(run)) else {
+            let Some(&run) = run.map(|run| context.cache.get(run)) else {
                 continue;
             };
             let version = context.cache.version(row.slot);
@@ -202,16 +205,27 @@ impl Sender {
                     None => continue,
                 },
             };
+            if open
+                && run.is_delta
+                && !run.fenced
+                && datagram.has_room(run.bits as usize + MAX_DELTA_HEAD)
+            {
+                // Nearly all of them.
+                let against = (version, run.baseline, u32::from(run.steps), run.mask);
+                cursor.write_delta(datagram.w, components, index, against, None);
+                context.cache.copy(&run, datagram.w);
+                self.note_sent(row.slot, version, &run, datagram);
+                continue;
+            }
             for attempt in 0.. {
                 let mark = datagram.w.mark();
-                let saved = cursor;
                 if !open {
                     SectionKind::Rows.write(datagram.w);
                     let components = context.rows.sets.components(bucket.told);
                     RowsHead::write(datagram.w, bucket.allocator, components);
                     cursor = RecordCursor::new(context.tick);
                 }
-                let written = match run.baseline() {
+                let written = match run.told_against() {
                     Some(baseline) if !run.fenced => {
                         let against = (version, baseline, u32::from(run.steps), run.mask);
                         cursor.write_delta(datagram.w, components, index, against, None);
@@ -236,7 +250,6 @@ impl Sender {
                 }
                 // It does not fit: close this datagram before the record and begin another, once.
                 datagram.w.rewind(mark);
-                cursor = saved;
                 if !written {
                     break;
                 }
@@ -352,7 +365,7 @@ fn record_head(
     context: &PackContext<'_>,
 ) -> Option<RecordHead> {
     let (version, row) = context.rows.newest(slot)?;
-    let form = match run.baseline() {
+    let form = match run.told_against() {
         Some(baseline) => Form::Delta {
             version,
             baseline,

@@ -55,6 +55,8 @@ pub(super) struct Due {
     buckets: Vec<Bucket>,
     /// Buckets in use.
     used: usize,
+    /// The bucket that was added to last.
+    last: Option<((SetId, Allocator), usize)>,
     bits: u64,
     urgent: Vec<(f32, u32, u32)>,
 }
@@ -63,6 +65,7 @@ impl Due {
     fn clear(&mut self) {
         self.leaves.clear();
         self.used = 0;
+        self.last = None;
         self.bits = 0;
     }
 
@@ -78,18 +81,25 @@ impl Due {
     #[inline]
     fn add(&mut self, told: SetId, allocator: Allocator, row: Candidate, bits: u32) {
         self.bits += u64::from(bits);
-        // Nearly always the one before.
-        let at = self.buckets[..self.used]
-            .iter()
-            .rposition(|bucket| bucket.told == told && bucket.allocator == allocator);
-        match at {
-            Some(at) => self.buckets[at].rows.push(row),
-            None => self.open(told, allocator).rows.push(row),
+        let key = (told, allocator);
+        if self.last.is_none_or(|(last, _)| last != key) {
+            self.find(key);
+        }
+        if let Some((_, at)) = self.last {
+            self.buckets[at].rows.push(row);
         }
     }
 
-    #[cold]
-    fn open(&mut self, told: SetId, allocator: Allocator) -> &mut Bucket {
+    #[inline(never)]
+    fn find(&mut self, key: (SetId, Allocator)) {
+        let at = self.buckets[..self.used]
+            .iter()
+            .position(|bucket| (bucket.told, bucket.allocator) == key);
+        let at = at.unwrap_or_else(|| self.open(key.0, key.1));
+        self.last = Some((key, at));
+    }
+
+    fn open(&mut self, told: SetId, allocator: Allocator) -> usize {
         if self.buckets.len() == self.used {
             self.buckets.push(Bucket {
                 told,
@@ -102,7 +112,7 @@ impl Due {
         bucket.allocator = allocator;
         bucket.rows.clear();
         self.used += 1;
-        bucket
+        self.used - 1
     }
 }
 
