@@ -126,7 +126,7 @@ pub mod prelude {
     };
     pub use seamless_replication::{
         Authority, Frozen, Hosted, NetClock, NetSlot, PeerJoined, PeerLeft, Peers, Remote,
-        ReplicateAppExt, Replicated, ReplicationStats, Slots,
+        Quantize, ReplicateAppExt, Replicated, ReplicationStats, Slots, TransformPrecision,
         inputs::{InputAppExt, LocalInputs, PlayerInputs},
         interest::{InterestAppExt, ToolScopeId, ToolScopes, View},
         messages::{Delivery, Direction, FromPeer, MessageAppExt, Target, ToPeers},

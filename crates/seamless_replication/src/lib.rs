@@ -57,7 +57,10 @@ pub use peer::{
     PeerState, Peers,
 };
 pub use plugin::{ReplicationConfig, ReplicationPlugin, ReplicationSystems};
-pub use registry::{Lossless, MAX_COMPONENT_BYTES, Registry, ReplicateAppExt, Replicator, Rule};
+pub use registry::{
+    Ints, IntsReader, Lossless, MAX_COMPONENT_BYTES, Quantize, Registry, ReplicateAppExt,
+    Replicator, Rule, TransformPrecision,
+};
 pub use seamless_transport as transport;
 pub use seamless_wire as wire;
 pub use slots::{NetSlot, Replicated, Role, Slots};

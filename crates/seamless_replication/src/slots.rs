@@ -191,13 +191,7 @@ impl Findings {
     }
 
     #[inline(never)]
-    fn find(
-        &mut self,
-        slots: &Slots,
-        slot: u32,
-        stamp: u32,
-        find: impl Fn(&Slot) -> bool,
-    ) -> bool {
+    fn find(&mut self, slots: &Slots, slot: u32, stamp: u32, find: impl Fn(&Slot) -> bool) -> bool {
         let at = slot as usize;
         if self.0.len() <= at {
             self.0.resize(at + 1, (stamp.wrapping_sub(1), false));

@@ -185,9 +185,9 @@ impl BitWriter {
     /// Ends the run and appends it to `words`, the last of them filled with zeros.
     pub fn finish_words(&mut self, words: &mut Vec<u64>) {
         let bytes = self.bytes.chunks_exact(8);
-        words.extend(bytes.map(|word| {
-            u64::from_le_bytes(word.try_into().expect("a chunk of eight"))
-        }));
+        words.extend(
+            bytes.map(|word| u64::from_le_bytes(word.try_into().expect("a chunk of eight"))),
+        );
         if self.pending_len > 0 {
             words.push(self.pending);
         }

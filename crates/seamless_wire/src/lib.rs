@@ -32,6 +32,7 @@ pub mod epoch;
 pub mod frame;
 pub mod hash;
 pub mod ids;
+pub mod ints;
 pub mod mesh;
 pub mod packet;
 pub mod record;
