@@ -14,28 +14,32 @@ pub(crate) struct Traffic {
 }
 
 /// One direction to one client.
-#[derive(Default)]
-struct Way {
+struct Way<P> {
     /// Put there in this tick.
-    sent: Vec<Vec<u8>>,
+    sent: Vec<P>,
     /// To be taken in this tick.
-    arrived: Vec<Vec<u8>>,
+    arrived: Vec<P>,
 }
 
-/// Both directions of all clients.
-pub(crate) struct Network {
-    down: Vec<Way>,
-    up: Vec<Way>,
+/// Both directions of all clients. `P` is what the subject has its datagrams in, so that nobody
+/// pays for a copy.
+pub(crate) struct Network<P> {
+    down: Vec<Way<P>>,
+    up: Vec<Way<P>>,
     /// From the server to the clients, lost ones included.
     traffic: Traffic,
     loss: f32,
     rng: Rng,
 }
 
-impl Network {
+impl<P: AsRef<[u8]>> Network<P> {
     /// A network without loss for so many clients.
     pub(crate) fn new(clients: usize) -> Self {
-        let ways = || std::iter::repeat_with(Way::default).take(clients).collect();
+        let way = || Way {
+            sent: Vec::new(),
+            arrived: Vec::new(),
+        };
+        let ways = || std::iter::repeat_with(way).take(clients).collect();
         Self {
             down: ways(),
             up: ways(),
@@ -57,24 +61,24 @@ impl Network {
     }
 
     /// The server puts a datagram on the link to a client.
-    pub(crate) fn send_down(&mut self, client: usize, datagram: Vec<u8>) {
-        self.traffic.bytes += datagram.len() as u64;
+    pub(crate) fn send_down(&mut self, client: usize, datagram: P) {
+        self.traffic.bytes += datagram.as_ref().len() as u64;
         self.traffic.datagrams += 1;
         self.down[client].sent.push(datagram);
     }
 
     /// A client puts a datagram on its link.
-    pub(crate) fn send_up(&mut self, client: usize, datagram: Vec<u8>) {
+    pub(crate) fn send_up(&mut self, client: usize, datagram: P) {
         self.up[client].sent.push(datagram);
     }
 
     /// Takes what has arrived at a client.
-    pub(crate) fn take_down(&mut self, client: usize) -> Vec<Vec<u8>> {
+    pub(crate) fn take_down(&mut self, client: usize) -> Vec<P> {
         std::mem::take(&mut self.down[client].arrived)
     }
 
     /// Takes what has arrived at the server from a client.
-    pub(crate) fn take_up(&mut self, client: usize) -> Vec<Vec<u8>> {
+    pub(crate) fn take_up(&mut self, client: usize) -> Vec<P> {
         std::mem::take(&mut self.up[client].arrived)
     }
 

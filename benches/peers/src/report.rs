@@ -23,6 +23,9 @@ pub(crate) struct Figures {
     /// Peak of the process, clients included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) process_rss_mb: Option<f64>,
+    /// Median of the processor time of the server's tick.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) server_cpu_us: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) server_tick_p99_us: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -36,6 +39,9 @@ pub(crate) struct Figures {
     pub(crate) join_ticks: Option<usize>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) join_bytes_per_client: Option<f64>,
+    /// The same until nothing of it is sent again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) join_bytes_until_quiet_per_client: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) staleness_ticks_p99: Option<f64>,
     /// Why there are no figures, or why they are worth nothing.
@@ -71,11 +77,13 @@ impl Figures {
             &mut self.bytes_per_client_tick,
             &mut self.server_rss_mb,
             &mut self.process_rss_mb,
+            &mut self.server_cpu_us,
             &mut self.server_tick_p99_us,
             &mut self.datagrams_per_client_tick,
             &mut self.entities_per_client,
             &mut self.join_ms,
             &mut self.join_bytes_per_client,
+            &mut self.join_bytes_until_quiet_per_client,
         ] {
             *value = value.map(|value| (value * 100.0).round() / 100.0);
         }

@@ -17,12 +17,17 @@ const PATIENCE: usize = 1_000;
 /// Ticks of the empty app: it is small and must be known well.
 const FLOOR_TICKS: usize = 2_000;
 
+/// Less than so many bytes for each client in a tick is no data.
+const QUIET_BYTES: u64 = 100;
+
 /// Ticks between two comparisons while the world settles.
 const LOOK_EVERY: usize = 10;
 
 /// Times of one tick of all apps.
 struct Tick {
     server: Duration,
+    /// Processor time of the server's tick: what it would have taken had nobody else been running.
+    server_cpu: Duration,
     clients: Vec<Duration>,
 }
 
@@ -63,6 +68,7 @@ pub(crate) fn run(scenario: &Scenario, name: &str, seed: u64) -> Result<Figures,
     let mut run = Run::new(scenario, name, seed)?;
     let mut figures = Figures::new(&scenario.name, name);
     run.join(&mut figures)?;
+    run.rest(&mut figures);
     if scenario.kind != Kind::Join {
         if scenario.kind == Kind::Lossy {
             run.subject.set_loss(Scenario::LOSS, seed);
@@ -107,15 +113,18 @@ impl<'a> Run<'a> {
         if let Some(staleness) = &mut self.staleness {
             staleness.remember(self.motion.bodies());
         }
-        let mut server = Duration::ZERO;
         let subject = &mut self.subject;
-        self.gauge.around(|| {
-            let started = Instant::now();
+        let (server, server_cpu) = self.gauge.around(|| {
+            let (started, cpu) = (Instant::now(), processor_time());
             subject.server_tick();
-            server = started.elapsed();
+            (started.elapsed(), processor_time().saturating_sub(cpu))
         });
         self.subject.turn();
-        Tick { server, clients }
+        Tick {
+            server,
+            server_cpu,
+            clients,
+        }
     }
 
     /// Connects all clients and waits until each has all that it should have.
@@ -158,6 +167,28 @@ impl<'a> Run<'a> {
         ))
     }
 
+    /// Lets everybody rest until nothing is sent again of what joining sent: acknowledgements of
+    /// that are not part of what is measured afterwards.
+    fn rest(&mut self, figures: &mut Figures) {
+        let mut quiet = 0;
+        for _ in 0..PATIENCE {
+            let before = self.subject.sent().bytes;
+            self.step(0);
+            let sent = self.subject.sent().bytes - before;
+            quiet = match sent < QUIET_BYTES * self.scenario.clients as u64 {
+                true => quiet + 1,
+                false => 0,
+            };
+            if quiet >= LOOK_EVERY {
+                break;
+            }
+        }
+        if self.scenario.kind == Kind::Join {
+            let bytes = self.subject.sent().bytes as f64;
+            figures.join_bytes_until_quiet_per_client = Some(bytes / self.scenario.clients as f64);
+        }
+    }
+
     fn measure(&mut self, figures: &mut Figures) {
         let (scenario, changes) = (self.scenario, self.scenario.changes());
         let mut ticks = Vec::with_capacity(scenario.ticks);
@@ -186,6 +217,7 @@ impl<'a> Run<'a> {
         server.sort_by(f64::total_cmp);
         figures.server_tick_us = median(server.iter().copied());
         figures.server_tick_p99_us = server.get(server.len() * 99 / 100).copied();
+        figures.server_cpu_us = median(ticks.iter().map(|tick| micros(tick.server_cpu)));
         figures.own_us = median(own.into_iter());
         figures.client_tick_us = median(
             ticks
@@ -222,6 +254,12 @@ impl<'a> Run<'a> {
         let difference = difference.unwrap_or_default();
         Err(format!("differs after {PATIENCE} ticks: {difference}"))
     }
+}
+
+/// Processor time of this process, all threads together.
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 fn micros(time: Duration) -> f64 {

@@ -1,6 +1,7 @@
 //! The crates that are compared, each behind the same interface.
 
 mod floor;
+mod lightyear;
 mod replicon;
 mod seamless;
 
@@ -11,7 +12,12 @@ use bevy::{prelude::*, time::TimeUpdateStrategy};
 use crate::{body::Body, motion::TICK_RATE, network::Traffic, scenario::Scenario};
 
 /// All subjects, in the order in which they are shown. The empty app is none of them.
-pub(crate) const NAMES: [&str; 3] = ["bevy_seamless", "bevy_seamless_quantized", "bevy_replicon"];
+pub(crate) const NAMES: [&str; 4] = [
+    "bevy_seamless",
+    "bevy_seamless_quantized",
+    "bevy_replicon",
+    "lightyear",
+];
 
 /// The app with nothing in it.
 pub(crate) const FLOOR: &str = "empty";
@@ -88,6 +94,7 @@ pub(crate) fn make(
         "bevy_seamless" => Ok(Box::new(seamless::Seamless::new(scenario, bodies, false))),
         "bevy_seamless_quantized" => Ok(Box::new(seamless::Seamless::new(scenario, bodies, true))),
         "bevy_replicon" => Ok(Box::new(replicon::Replicon::new(scenario, bodies))),
+        "lightyear" => Ok(Box::new(lightyear::Lightyear::new(scenario, bodies))),
         _ => Err(format!(
             "there is no subject \"{name}\"; there are {}",
             NAMES.join(", ")

@@ -42,7 +42,7 @@ const MUTATIONS_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) struct Replicon {
     server: App,
     clients: Vec<App>,
-    network: Network,
+    network: Network<Vec<u8>>,
     entities: Vec<Entity>,
 }
 
