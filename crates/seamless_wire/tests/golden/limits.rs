@@ -19,7 +19,7 @@ fn limits_are_those_of_the_page() {
         ("items in a datagram", control::MAX_ITEMS as u64, 256),
         ("bytes of an item", control::MAX_ITEM_BYTES as u64, 256),
         ("components of a row", record::MAX_COMPONENTS as u64, 64),
-        ("age of a baseline", record::MAX_BASELINE_AGE.into(), 32),
+        ("changes since a baseline", record::MAX_BASELINES.into(), 32),
         ("leaves in a datagram", record::Leave::MAX as u64, 1024),
         ("short names", WireId::MAX_INDEX.into(), 1 << 20),
         (
