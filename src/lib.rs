@@ -125,8 +125,8 @@ pub mod prelude {
         },
     };
     pub use seamless_replication::{
-        Authority, Frozen, Hosted, NetClock, NetSlot, PeerJoined, PeerLeft, Peers, Remote,
-        Quantize, ReplicateAppExt, Replicated, ReplicationStats, Slots, TransformPrecision,
+        Authority, Frozen, Hosted, NetClock, NetSlot, PeerJoined, PeerLeft, Peers, Quantize,
+        Remote, ReplicateAppExt, Replicated, ReplicationStats, Slots, TransformPrecision,
         inputs::{InputAppExt, LocalInputs, PlayerInputs},
         interest::{InterestAppExt, ToolScopeId, ToolScopes, View},
         messages::{Delivery, Direction, FromPeer, MessageAppExt, Target, ToPeers},

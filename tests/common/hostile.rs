@@ -193,7 +193,7 @@ impl Forger {
                 },
                 tenure: Some(tenure),
             };
-            RecordCursor::new(tick).write(w, 1, &head);
+            RecordCursor::new(tick, 1).write(w, 1, &head);
             delta::write_bytes(w, None, value);
             RecordCursor::write_end(w);
         })

@@ -8,8 +8,7 @@
 //!   cost one bit;
 //! * *words*, for values of whole 32-bit words: each is taken for an `f32`, predicted from the last
 //!   two values that both ends have, and the distance to the prediction in the order of the floats
-//!   travels. Nothing is lost, and a body in flight costs its acceleration only. Small integers
-//!   fare well too, because a float's bits ascend with its value.
+//!   travels. Nothing is lost, and a body in flight costs its acceleration only.
 
 use crate::{BitReader, BitWriter, WireError};
 
@@ -86,20 +85,36 @@ pub fn write_bytes(w: &mut BitWriter, base: Option<Baseline<'_>>, new: &[u8]) {
     }
 }
 
+/// Up to eight bytes as a number.
+#[inline]
+fn group(bytes: &[u8]) -> u64 {
+    if let Ok(eight) = bytes.try_into() {
+        return u64::from_le_bytes(eight);
+    }
+    let mut eight = [0; GROUP];
+    eight[..bytes.len()].copy_from_slice(bytes);
+    u64::from_le_bytes(eight)
+}
+
+/// The high bit of each byte in which two groups differ.
+#[inline]
+fn differing(old: &[u8], new: &[u8]) -> u64 {
+    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    let differ = group(old) ^ group(new);
+    (((differ & LOW) + LOW) | differ) & !LOW
+}
+
+/// Bit `i`: byte `i` differs.
 fn byte_mask(old: &[u8], new: &[u8]) -> u64 {
-    old.iter()
-        .zip(new)
-        .enumerate()
-        .fold(0u64, |mask, (i, (old, new))| {
-            mask | (u64::from(old != new) << i)
-        })
+    // Brings the high bits of all bytes together in the highest byte.
+    (differing(old, new) >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
 }
 
 /// What the value takes as changed bytes.
 fn mask_bits(old: &[u8], new: &[u8]) -> u32 {
     let groups = old.chunks(GROUP).zip(new.chunks(GROUP));
     groups
-        .map(|(old, new)| match byte_mask(old, new).count_ones() {
+        .map(|(old, new)| match differing(old, new).count_ones() {
             0 => 1,
             changed => 1 + new.len() as u32 + changed * 8,
         })
@@ -110,38 +125,56 @@ const fn has_words(len: usize) -> bool {
     len > 0 && len.is_multiple_of(4) && len <= MAX_WORDS * 4
 }
 
-fn word_at(bytes: &[u8], at: usize) -> u32 {
-    let word = bytes[at * 4..at * 4 + 4].try_into();
-    u32::from_le_bytes(word.expect("a slice of four"))
+/// The words of a value of whole words.
+fn words(bytes: &[u8]) -> impl Iterator<Item = u32> {
+    let (words, _) = bytes.as_chunks::<4>();
+    words.iter().map(|word| u32::from_le_bytes(*word))
 }
 
 /// Distances of the words of `new` to their predictions, and the bits that they take.
 fn residuals_of(base: &Baseline<'_>, new: &[u8], out: &mut [u32]) -> u32 {
-    let motion = base.motion();
     let mut bits = 0;
-    for (at, residual) in out.iter_mut().enumerate() {
-        let expected = predict(
-            word_at(base.value, at),
-            motion.map(|(b, n)| (word_at(b, at), n)),
-        );
-        let distance = ascending(word_at(new, at)).wrapping_sub(ascending(expected)) as i32;
+    let mut take = |residual: &mut u32, new: u32, expected: u32| {
+        let distance = ascending(new).wrapping_sub(ascending(expected)) as i32;
         *residual = zigzag32(distance);
         bits += match *residual {
             0 => 1,
             residual => 1 + 5 + 31 - residual.leading_zeros(),
         };
+    };
+    let values = out.iter_mut().zip(words(new)).zip(words(base.value));
+    match base.motion() {
+        None => values.for_each(|((residual, new), last)| take(residual, new, last)),
+        Some((before, steps)) => {
+            let steps = steps as f32;
+            for (((residual, new), last), before) in values.zip(words(before)) {
+                take(residual, new, predict(last, before, steps));
+            }
+        }
     }
     bits
 }
 
+/// Zero for what is too small to be a normal float: some processors are told to take it for that.
+#[inline]
+const fn flush(value: f32) -> f32 {
+    if value.to_bits() & 0x7f80_0000 == 0 {
+        0.0
+    } else {
+        value
+    }
+}
+
 /// The word that is to be expected. Both ends compute it, so it only adds, subtracts and
-/// multiplies, which IEEE 754 defines to the bit, and never lets the bits of a NaN through.
-fn predict(last: u32, motion: Option<(u32, u32)>) -> u32 {
-    let Some((before, steps)) = motion else {
+/// multiplies, which IEEE 754 defines to the bit, one after the other, keeps away from what is too
+/// small to be normal, and never lets the bits of a NaN through.
+#[inline]
+fn predict(last: u32, before: u32, steps: f32) -> u32 {
+    if last == before {
         return last;
-    };
-    let (from, to) = (f32::from_bits(before), f32::from_bits(last));
-    let ahead = to + (to - from) * steps as f32;
+    }
+    let (from, to) = (flush(f32::from_bits(before)), flush(f32::from_bits(last)));
+    let ahead = flush(to + flush(flush(to - from) * steps));
     if ahead.is_finite() {
         ahead.to_bits()
     } else {
@@ -224,16 +257,26 @@ pub fn read_bytes(
     };
     let old = base.value;
     if has_words(old.len()) && r.get_bool()? {
-        let motion = base.motion();
-        let mut words = [0; MAX_WORDS * 4];
-        let (words, _) = words.split_at_mut(old.len());
-        for (at, place) in words.chunks_exact_mut(4).enumerate() {
-            let expected = predict(word_at(old, at), motion.map(|(b, n)| (word_at(b, at), n)));
+        let mut new = [0; MAX_WORDS * 4];
+        let new = &mut new[..old.len()];
+        let mut put = |place: &mut [u8; 4], expected: u32| {
             let distance = unzigzag32(read_residual(r)?) as u32;
             let word = from_ascending(ascending(expected).wrapping_add(distance));
-            place.copy_from_slice(&word.to_le_bytes());
+            *place = word.to_le_bytes();
+            Ok::<(), WireError>(())
+        };
+        let (places, _) = new.as_chunks_mut::<4>();
+        let mut values = places.iter_mut().zip(words(old));
+        match base.motion() {
+            None => values.try_for_each(|(place, last)| put(place, last))?,
+            Some((before, steps)) => {
+                let steps = steps as f32;
+                for ((place, last), before) in values.zip(words(before)) {
+                    put(place, predict(last, before, steps))?;
+                }
+            }
         }
-        out.extend_from_slice(words);
+        out.extend_from_slice(new);
         return Ok(());
     }
     for old in old.chunks(GROUP) {
@@ -356,8 +399,22 @@ mod tests {
     #[test]
     fn what_is_no_number_is_not_predicted() {
         let (nan, one, max) = (f32::NAN.to_bits(), 1f32.to_bits(), f32::MAX.to_bits());
-        assert_eq!(predict(one, Some((nan, 1))), one);
-        assert_eq!(predict(nan, Some((one, 1))), nan);
-        assert_eq!(predict(max, Some(((-f32::MAX).to_bits(), 5))), max);
+        assert_eq!(predict(one, nan, 1.0), one);
+        assert_eq!(predict(nan, one, 1.0), nan);
+        assert_eq!(predict(max, (-f32::MAX).to_bits(), 5.0), max);
+    }
+
+    #[test]
+    fn what_is_too_small_to_be_normal_is_expected_to_be_nothing() {
+        let least = f32::MIN_POSITIVE;
+        assert_eq!(
+            predict((least * 1.5).to_bits(), least.to_bits(), 1.0),
+            (least * 1.5).to_bits()
+        );
+        assert_eq!(predict(7, 5, 1.0), 0);
+        assert_eq!(
+            predict((-least).to_bits(), (-least * 1.5).to_bits(), 1.0),
+            (-least).to_bits()
+        );
     }
 }

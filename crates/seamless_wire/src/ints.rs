@@ -98,7 +98,7 @@ fn put_distance(w: &mut BitWriter, distance: i32) {
     }
     let low = 63 - value.leading_zeros();
     let pairs = low / 2 + 1;
-    let prefix = (1u64 << pairs) - 1 | u64::from(low % 2) << (pairs + 1);
+    let prefix = ((1u64 << pairs) - 1) | (u64::from(low % 2) << (pairs + 1));
     let rest = value & ((1 << low) - 1);
     w.put(prefix | rest << (pairs + 2), pairs + 2 + low);
 }
@@ -123,7 +123,7 @@ fn get_distance(r: &mut BitReader<'_>) -> Result<i32, WireError> {
     Ok(unzigzag(value) as i32)
 }
 
-/// The number of bits in five, and the bits, of which the highest is known. A zero is a one of one
+/// The number of bits in six, and the bits, of which the highest is known. A zero is a one of one
 /// bit less.
 fn put_whole(w: &mut BitWriter, int: i32) {
     let value = zigzag(i64::from(int)) + 1;

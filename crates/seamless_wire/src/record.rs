@@ -128,8 +128,8 @@ pub enum Form {
         version: Version,
         /// The version it is told against; an earlier one.
         baseline: Version,
-        /// How many changes lie between the two, if values may be predicted from the version just
-        /// before the baseline, which the receiver acknowledged too; 0 if not. At most
+        /// How many changes after the baseline it is, if values may be predicted from the version
+        /// just before the baseline, which the receiver acknowledged too; 0 if not. At most
         /// [`MAX_BASELINES`].
         steps: u32,
         /// Bit `i`: the section's component `i` follows; the others equal the baseline's.
@@ -144,6 +144,14 @@ pub enum Form {
         /// The entity's lasting name.
         global: GlobalEntity,
     },
+}
+
+/// The mask of all components.
+const fn all_of(components: usize) -> u64 {
+    match components {
+        0..64 => (1 << components) - 1,
+        _ => u64::MAX,
+    }
 }
 
 /// State shared by the records of one section: what each is coded against.
@@ -172,16 +180,16 @@ impl RecordCursor {
     /// Order of the Exp-Golomb code of a baseline's age.
     const AGE: u32 = 3;
 
-    /// The beginning of a section in a datagram of this tick.
+    /// The beginning of a section of so many components, in a datagram of this tick.
     #[must_use]
-    pub fn new(tick: Tick) -> Self {
+    pub fn new(tick: Tick, components: usize) -> Self {
         Self {
             tick,
             next_index: 0,
             first: true,
             age: 1,
             steps: 1,
-            mask: u64::MAX,
+            mask: all_of(components),
             version: Version(tick.0),
             global: 0,
             tenure: Tenure::default(),
@@ -641,14 +649,14 @@ mod tests {
         #[test]
         fn heads_survive((components, heads) in (1usize..=64).prop_flat_map(|n| (Just(n), heads(n)))) {
             let mut w = BitWriter::new();
-            let mut cursor = RecordCursor::new(Tick(1000));
+            let mut cursor = RecordCursor::new(Tick(1000), components);
             for head in &heads {
                 cursor.write(&mut w, components, head);
             }
             RecordCursor::write_end(&mut w);
             let bytes = w.finish().to_vec();
             let mut r = BitReader::new(&bytes);
-            let mut cursor = RecordCursor::new(Tick(1000));
+            let mut cursor = RecordCursor::new(Tick(1000), components);
             for head in &heads {
                 prop_assert_eq!(cursor.read(&mut r, components).unwrap(), Some(*head));
             }
@@ -693,7 +701,7 @@ mod tests {
         #[test]
         fn junk_is_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..300), components in 0usize..=64) {
             let mut r = BitReader::new(&bytes);
-            let mut cursor = RecordCursor::new(Tick(1000));
+            let mut cursor = RecordCursor::new(Tick(1000), components);
             while let Ok(Some(head)) = cursor.read(&mut r, components) {
                 prop_assert!(head.index < WireId::MAX_INDEX);
             }
@@ -713,7 +721,7 @@ mod tests {
     #[test]
     fn a_record_like_its_neighbour_takes_four_bits() {
         let mut w = BitWriter::new();
-        let mut cursor = RecordCursor::new(Tick(70));
+        let mut cursor = RecordCursor::new(Tick(70), 3);
         let mut last = 0;
         for index in 40..44 {
             let form = Form::Delta {

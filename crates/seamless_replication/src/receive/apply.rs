@@ -35,23 +35,26 @@ pub(crate) fn take_rows(world: &mut World, peer: &mut Peer, rows: &mut Vec<Parse
     let mut kept = true;
     let mut slots = world.resource::<Slots>();
     for row in &mut *rows {
-        if !take_usual(slots, peer, row, limit.baseline_bytes) {
-            kept &= take_row(world, peer, std::mem::take(row));
-            slots = world.resource::<Slots>();
-        }
+        kept &= match take_usual(slots, peer, row, limit.baseline_bytes) {
+            Some(kept) => kept,
+            None => {
+                let kept = take_row(world, peer, std::mem::take(row));
+                slots = world.resource::<Slots>();
+                kept
+            }
+        };
     }
     rows.clear();
     kept
 }
 
 /// A newer state of a server's entity that is shown here, under the fence of the state before:
-/// nothing but its components changes, and they can wait for the others. False for anything else.
+/// nothing but its components changes, and they can wait for the others. Whether it was kept;
+/// `None` for anything else.
 #[inline]
-fn take_usual(slots: &Slots, peer: &mut Peer, row: &mut ParsedRow, bytes: usize) -> bool {
+fn take_usual(slots: &Slots, peer: &mut Peer, row: &mut ParsedRow, bytes: usize) -> Option<bool> {
     let table = &mut peer.receiver.table;
-    let Some(place) = row.place else {
-        return false;
-    };
+    let place = row.place?;
     let room = table.bytes() + row.row.byte_len() <= bytes;
     let slot = table.at_mut(place);
     let usual = room
@@ -65,14 +68,14 @@ fn take_usual(slots: &Slots, peer: &mut Peer, row: &mut ParsedRow, bytes: usize)
             .newest()
             .is_some_and(|newest| newest.row.fence == row.row.fence);
     if !usual {
-        return false;
+        return None;
     }
     slot.newest = Some(row.tick);
-    let kept = std::mem::take(&mut row.row);
-    table.keep_at(place, row.version, row.baseline, kept);
+    let values = std::mem::take(&mut row.row);
+    let kept = table.keep_at(place, row.version, row.baseline, values);
     table.show_later(place);
     peer.receiver.counters.records += 1;
-    true
+    Some(kept)
 }
 
 /// Takes one record. False if its datagram must not be acknowledged.
@@ -151,7 +154,9 @@ fn peers_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow) -> Outcome {
     } else {
         receiver.counters.stale += 1;
     }
-    receiver.table.keep(parsed);
+    if !receiver.table.keep(parsed) {
+        return Outcome::NotKept;
+    }
     if newest {
         apply_newest(world, peer, allocator, index)
     } else {
@@ -433,7 +438,9 @@ fn holder_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow, part: Part)
             table.begin_tenure(Allocator::Local, index);
         }
     }
-    table.keep(parsed);
+    if !table.keep(parsed) {
+        return Outcome::NotKept;
+    }
     table.set_global(Allocator::Local, index, Some(global));
     let Some(slot) = table.get_mut(Allocator::Local, index) else {
         return Outcome::NotKept;

@@ -158,7 +158,7 @@ fn read_rows(
         }
         .into());
     };
-    let mut cursor = RecordCursor::new(tick);
+    let mut cursor = RecordCursor::new(tick, head.components.len());
     let mut builder = RowBuilder::default();
     let mut unfolded: usize = out.iter().map(|row| row.row.byte_len()).sum();
     while let Some(record) = cursor.read(r, head.components.len())? {

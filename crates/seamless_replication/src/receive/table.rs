@@ -205,28 +205,33 @@ impl RemoteTable {
     }
 
     /// Keeps a record's row as a baseline. What is older than the record's own baseline goes, but
-    /// for the one before it: the sender has moved on.
+    /// for the one before it: the sender has moved on. False if the row is so late that it cannot
+    /// be kept.
     #[inline]
+    #[must_use]
     pub(crate) fn keep_at(
         &mut self,
         place: u32,
         version: Version,
         baseline: Option<Version>,
         row: Row,
-    ) {
+    ) -> bool {
         let slot = &mut self.slots[place as usize];
         let before = slot.ring.bytes();
         if let Some(baseline) = baseline {
             slot.ring.forget_before(baseline);
         }
-        slot.ring.keep(version, row);
+        let kept = slot.ring.keep(version, row);
         self.bytes = self.bytes + slot.ring.bytes() - before;
+        kept
     }
 
     /// As [`keep_at`](Self::keep_at), by name.
-    pub(crate) fn keep(&mut self, parsed: ParsedRow) {
-        if let Some(place) = self.place(parsed.allocator, parsed.index) {
-            self.keep_at(place, parsed.version, parsed.baseline, parsed.row);
+    #[must_use]
+    pub(crate) fn keep(&mut self, parsed: ParsedRow) -> bool {
+        match self.place(parsed.allocator, parsed.index) {
+            Some(place) => self.keep_at(place, parsed.version, parsed.baseline, parsed.row),
+            None => false,
         }
     }
 

@@ -26,6 +26,9 @@ pub(crate) struct Ring {
     first: u8,
     len: u8,
     last: Version,
+    /// The newest version that was forgotten, once one was. What comes late and is older must not
+    /// take its place: senders count on which version lies before another.
+    forgotten: Option<Version>,
     /// Bytes of all values.
     bytes: usize,
 }
@@ -112,21 +115,27 @@ impl Ring {
     }
 
     fn drop_oldest(&mut self) {
+        self.forgotten = Some(self.places[self.first as usize].version);
         self.bytes -= self.places[self.first as usize].row.byte_len();
         self.first = self.place(1) as u8;
         self.len -= 1;
     }
 
-    /// Keeps a received version. Returns false if it is here already or older than all that can
-    /// be named.
+    /// Keeps a received version. False if it is older than what was forgotten: then it must not be
+    /// acknowledged. True also if it is here already.
     pub(crate) fn keep(&mut self, version: Version, row: Row) -> bool {
+        if let Some(forgotten) = self.forgotten
+            && !version.is_newer_than(forgotten)
+        {
+            return false;
+        }
         let mut at = self.len as usize;
         while let Some(before) = at.checked_sub(1).and_then(|before| self.at(before)) {
             if version.is_newer_than(before.version) {
                 break;
             }
             if version == before.version {
-                return false;
+                return true;
             }
             at -= 1;
         }
@@ -165,6 +174,7 @@ impl Ring {
         self.places.clear();
         self.first = 0;
         self.len = 0;
+        self.forgotten = None;
         self.bytes = 0;
     }
 
@@ -227,7 +237,11 @@ mod tests {
             ring.keep(Version(version), Row::default());
         }
         assert_eq!(ring.len as usize, Ring::CAPACITY);
-        assert!(!ring.keep(Version(8), Row::default()));
+        assert!(
+            !ring.keep(Version(8), Row::default()),
+            "older than the forgotten"
+        );
+        assert!(ring.keep(Version(59), Row::default()), "here already");
         assert_eq!(ring.last(), Version(59));
     }
 

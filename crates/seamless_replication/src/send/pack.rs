@@ -187,7 +187,7 @@ impl Sender {
         big_rows: &mut Vec<BigRow>,
     ) {
         let components = context.rows.sets.components(bucket.told).len();
-        let mut cursor = RecordCursor::new(context.tick);
+        let mut cursor = RecordCursor::new(context.tick, components);
         let mut open = false;
         for row in &bucket.rows {
             let large = row.run().is_none().then(|| context.cache.mark(row.slot));
@@ -221,9 +221,9 @@ impl Sender {
                 let mark = datagram.w.mark();
                 if !open {
                     SectionKind::Rows.write(datagram.w);
-                    let components = context.rows.sets.components(bucket.told);
-                    RowsHead::write(datagram.w, bucket.allocator, components);
-                    cursor = RecordCursor::new(context.tick);
+                    let told = context.rows.sets.components(bucket.told);
+                    RowsHead::write(datagram.w, bucket.allocator, told);
+                    cursor = RecordCursor::new(context.tick, components);
                 }
                 let written = match run.told_against() {
                     Some(baseline) if !run.fenced => {
@@ -324,7 +324,7 @@ impl Sender {
         let components = context.rows.sets.components(bucket.told);
         let mut w = BitWriter::new();
         RowsHead::write(&mut w, bucket.allocator, components);
-        RecordCursor::new(context.tick).write(&mut w, components.len(), &head);
+        RecordCursor::new(context.tick, components.len()).write(&mut w, components.len(), &head);
         context.cache.copy(&run, &mut w);
         RecordCursor::write_end(&mut w);
         let section = w.finish();

@@ -74,7 +74,7 @@ fn write(w: &mut BitWriter) {
 
     SectionKind::Rows.write(w);
     RowsHead::write(w, Allocator::Local, &[0, 2]);
-    let mut cursor = RecordCursor::new(Tick(66_002));
+    let mut cursor = RecordCursor::new(Tick(66_002), 2);
     let [whole, changed @ ..] = records();
     cursor.write(w, 2, &whole);
     delta::write_bytes(w, None, &[100]);
@@ -106,7 +106,7 @@ fn read(r: &mut BitReader<'_>) -> Result<Everything, WireError> {
     let control = control::read_section(r, ControlSeq(7))?;
     assert_eq!(SectionKind::read(r)?, SectionKind::Rows);
     let head = RowsHead::read(r, 3)?;
-    let mut cursor = RecordCursor::new(header.tick);
+    let mut cursor = RecordCursor::new(header.tick, head.components.len());
     let mut rows = vec![];
     while let Some(record) = cursor.read(r, head.components.len())? {
         let mut values = vec![];

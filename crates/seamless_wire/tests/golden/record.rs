@@ -53,7 +53,7 @@ const fn delta(
 fn assert_records(tick: u32, components: usize, records: &[RecordHead], pinned: &str) {
     assert_bits(
         |w| {
-            let mut cursor = RecordCursor::new(Tick(tick));
+            let mut cursor = RecordCursor::new(Tick(tick), components);
             for record in records {
                 cursor.write(w, components, record);
             }
@@ -70,7 +70,7 @@ fn read_records(
     tick: u32,
     components: usize,
 ) -> Result<Vec<RecordHead>, WireError> {
-    let mut cursor = RecordCursor::new(Tick(tick));
+    let mut cursor = RecordCursor::new(Tick(tick), components);
     let mut records = vec![];
     while let Some(record) = cursor.read(r, components)? {
         records.push(record);
@@ -276,7 +276,7 @@ fn a_tenure_that_begins_after_now_is_refused() {
         ..lent()
     };
     let mut w = BitWriter::new();
-    RecordCursor::new(Tick(NOW)).write(&mut w, 0, &delta(0, (NOW, NOW - 1, 1), 0, Some(bad)));
+    RecordCursor::new(Tick(NOW), 0).write(&mut w, 0, &delta(0, (NOW, NOW - 1, 1), 0, Some(bad)));
     let bytes = w.finish().to_vec();
     assert!(matches!(
         read_records(&mut BitReader::new(&bytes), NOW, 0),
