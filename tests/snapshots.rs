@@ -12,8 +12,7 @@ use seamless_replication::{
     NetSlot, Registry, ReplicateAppExt, Replicated, Slots,
     snapshot::{stage, take_snapshot},
     wire::{
-        WireError,
-        snapshot::{Compressor, Plain, SnapshotAssembler, WorldSnapshot},
+        snapshot::{Compressor, Plain, SnapshotAssembler, SnapshotError, WorldSnapshot},
     },
 };
 use seamless_testkit::{AppId, Cluster, Rng, Weather};
@@ -186,13 +185,16 @@ impl Compressor for Runs {
         }
     }
 
-    fn decompress(&self, input: &[u8], max: usize, out: &mut Vec<u8>) -> Result<(), WireError> {
+    fn decompress(&self, input: &[u8], max: usize, out: &mut Vec<u8>) -> Result<(), SnapshotError> {
         for pair in input.chunks(2) {
             let &[count, byte] = pair else {
-                return Err(WireError::Payload("half a run".into()));
+                return Err(SnapshotError::Squeezed {
+                    compressor: 9,
+                    reason: "half a run".into(),
+                });
             };
             if out.len() + usize::from(count) > max {
-                return Err(WireError::Payload("too long".into()));
+                return Err(SnapshotError::Bomb { max });
             }
             out.extend(std::iter::repeat_n(byte, count.into()));
         }

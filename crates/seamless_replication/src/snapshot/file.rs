@@ -1,0 +1,358 @@
+//! Snapshots in files.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bevy::prelude::*;
+use seamless_wire::{
+    GlobalEntity, WireError,
+    schema::ComponentDescriptor,
+    snapshot::{
+        Compressor, FILE_PREFIX_BYTES, FileError, FileHead, FilePiece, MAX_SNAPSHOT, Plain,
+        SnapshotAssembler, WorldSnapshot, digest,
+    },
+};
+
+use super::{StageError, StagedSnapshot, atomic, stage, take_snapshot};
+use crate::{
+    Role,
+    clock::NetClock,
+    registry::{Registered, Registry},
+    slots::Slots,
+};
+
+/// How files are written and read.
+#[derive(Clone)]
+pub struct FileOptions {
+    /// What squeezes the file. By default Zstandard at level 3, or nothing without the feature
+    /// `zstd`. A reader also reads what was written with either of these.
+    pub compressor: Arc<dyn Compressor>,
+    /// Bytes that are squeezed at a time, at most [`MAX_PIECE`](seamless_wire::snapshot::MAX_PIECE).
+    /// 256 KiB by default: what is larger compresses hardly better.
+    pub piece_bytes: usize,
+    /// Most bytes that a reader takes, before compression. 64 MiB by default, and never more.
+    pub max_bytes: usize,
+}
+
+impl Default for FileOptions {
+    fn default() -> Self {
+        Self {
+            compressor: default_compressor(),
+            piece_bytes: 256 << 10,
+            max_bytes: MAX_SNAPSHOT,
+        }
+    }
+}
+
+#[cfg(feature = "zstd")]
+fn default_compressor() -> Arc<dyn Compressor> {
+    Arc::new(seamless_wire::snapshot::Zstd::default())
+}
+
+#[cfg(not(feature = "zstd"))]
+fn default_compressor() -> Arc<dyn Compressor> {
+    Arc::new(Plain)
+}
+
+/// What goes into a file.
+#[derive(Clone, Copy, Debug)]
+pub enum Scope<'a> {
+    /// All entities that this app hosts and that have a name, in the order of their names. Not what
+    /// clients host: that is theirs to bring back.
+    Hosted,
+    /// These, in this order. Those without a name are left out.
+    Entities(&'a [Entity]),
+}
+
+/// Why a world was not saved. What stood in the file before is still there.
+#[derive(Debug, thiserror::Error)]
+pub enum SaveError {
+    /// A component refuses to be encoded, or there is too much.
+    #[error("the world cannot be encoded: {0}")]
+    Encode(#[from] WireError),
+    /// The file cannot be written.
+    #[error("{} cannot be written: {source}", .path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// Why a file was not loaded. Nothing of it reached the world.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("{} cannot be read: {source}", .path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It is no save file, of another version, cut or damaged.
+    #[error("{}: {error}", .path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        error: FileError,
+    },
+    /// Components in it are not registered here, or are coded in another way.
+    #[error("the file has other components: {}", .0.join("; "))]
+    Schema(Vec<String>),
+    /// A value in it does not decode: its type has changed under the same name.
+    #[error(transparent)]
+    Value(#[from] StageError),
+}
+
+/// A world outside an app: what is written to a file or was read from one.
+///
+/// [`take`](Self::take) and [`StagedSnapshot::spawn`] need the world; everything between them can
+/// be done on another thread.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SavedWorld {
+    /// The rows.
+    pub snapshot: WorldSnapshot,
+    /// Ticks per second of the writer.
+    pub tick_rate: u16,
+    /// The first name that the writer had not given to anything yet.
+    pub free_name: Option<GlobalEntity>,
+    /// Components that the writer replicated.
+    pub components: Vec<ComponentDescriptor>,
+    /// Components that it only kept.
+    pub kept: Vec<ComponentDescriptor>,
+}
+
+impl SavedWorld {
+    /// Takes it from a world, as of the end of the newest tick. Costs a copy of every component.
+    ///
+    /// # Errors
+    /// [`WireError`] if a component refuses to be encoded.
+    pub fn take(world: &World, scope: Scope<'_>) -> Result<Self, WireError> {
+        let registry = world.resource::<Registry>();
+        let describe = |list: &[Registered]| list.iter().map(|c| c.descriptor.clone()).collect();
+        let hosted;
+        let entities = match scope {
+            Scope::Entities(entities) => entities,
+            Scope::Hosted => {
+                hosted = hosted_entities(world.resource::<Slots>());
+                &hosted
+            }
+        };
+        Ok(Self {
+            snapshot: take_snapshot(world, entities)?,
+            tick_rate: world.resource::<NetClock>().rate(),
+            free_name: world.resource::<Slots>().names.peek(),
+            components: describe(registry.components()),
+            kept: describe(registry.kept()),
+        })
+    }
+
+    /// Writes it to a file and waits until it is on the disk: into a new file beside it, which then
+    /// takes its place. So a crash leaves the former file or this one, whole. Gives the length.
+    ///
+    /// # Errors
+    /// [`SaveError`]; the former file is still there then.
+    pub fn write(&self, path: impl AsRef<Path>, options: &FileOptions) -> Result<u64, SaveError> {
+        let path = path.as_ref();
+        let chunks = self
+            .snapshot
+            .into_chunks(options.piece_bytes, &*options.compressor)?;
+        let first = chunks.first().expect("a snapshot has a head");
+        let pieces = chunks.iter().map(|chunk| FilePiece {
+            bytes: chunk.payload.len() as u32,
+            digest: digest(&chunk.payload),
+        });
+        let head = FileHead {
+            tick: self.snapshot.tick,
+            tick_rate: self.tick_rate,
+            free_name: self.free_name,
+            schema: self.snapshot.schema,
+            components: self.components.clone(),
+            kept: self.kept.clone(),
+            entities: self.snapshot.rows.len() as u32,
+            total: first.total,
+            digest: first.digest,
+            compressor: first.compressor,
+            dictionary: first.dictionary,
+            pieces: pieces.collect(),
+        };
+        let head = head.to_bytes()?;
+        let parts = std::iter::once(&head[..]).chain(chunks.iter().map(|c| &c.payload[..]));
+        atomic::write(path, parts).map_err(|source| SaveError::Io {
+            path: path.into(),
+            source,
+        })
+    }
+
+    /// Reads a file. Takes memory in proportion to what comes out of it, at most twice
+    /// [`FileOptions::max_bytes`], whatever its head claims.
+    ///
+    /// # Errors
+    /// [`LoadError`] but for its last two.
+    pub fn read(path: impl AsRef<Path>, options: &FileOptions) -> Result<Self, LoadError> {
+        let path = path.as_ref();
+        read(path, options).map_err(|error| match error {
+            ReadError::Io(source) => LoadError::Io {
+                path: path.into(),
+                source,
+            },
+            ReadError::File(error) => LoadError::File {
+                path: path.into(),
+                error,
+            },
+        })
+    }
+
+    /// Decodes it for an app that registered the same components, or more.
+    ///
+    /// # Errors
+    /// [`LoadError::Schema`] if one in it is not registered here or coded in another way,
+    /// [`LoadError::Value`] if a value does not decode.
+    pub fn stage(&self, registry: &Registry) -> Result<StagedSnapshot, LoadError> {
+        let differences = self.differences(registry);
+        if !differences.is_empty() {
+            return Err(LoadError::Schema(differences));
+        }
+        let mut staged = stage(registry, &self.snapshot)?;
+        staged.free_name = self.free_name;
+        Ok(staged)
+    }
+
+    /// What of the components in its rows is otherwise here, in words.
+    fn differences(&self, registry: &Registry) -> Vec<String> {
+        let mut used: Vec<u64> = self
+            .snapshot
+            .rows
+            .iter()
+            .flat_map(|row| row.components.iter().map(|(id, _)| *id))
+            .collect();
+        used.sort_unstable();
+        used.dedup();
+        let described = |id| {
+            let all = self.components.iter().chain(&self.kept);
+            all.into_iter().find(|there| there.id == id)
+        };
+        let compare = |id: u64| match (described(id), registry.by_hash(id)) {
+            (None, _) => Some(format!("{id:#018x} is in its rows and not described")),
+            (Some(there), None) => Some(format!("\"{}\" is not registered here", there.path)),
+            (Some(there), Some(here)) => (here.descriptor.codec != there.codec).then(|| {
+                let (path, here) = (&there.path, &here.descriptor.codec);
+                format!("\"{path}\" is \"{here}\" here and \"{}\" there", there.codec)
+            }),
+        };
+        used.into_iter().filter_map(compare).collect()
+    }
+}
+
+/// Saves a world: [`SavedWorld::take`] and [`SavedWorld::write`]. Gives the length of the file.
+///
+/// # Errors
+/// [`SaveError`]; the former file is still there then.
+pub fn save_snapshot(
+    world: &World,
+    scope: Scope<'_>,
+    path: impl AsRef<Path>,
+    options: &FileOptions,
+) -> Result<u64, SaveError> {
+    SavedWorld::take(world, scope)?.write(path, options)
+}
+
+/// Reads a file and decodes all of it: [`SavedWorld::read`] and [`SavedWorld::stage`]. What comes
+/// out is put into a world with [`StagedSnapshot::spawn`], which cannot fail.
+///
+/// # Errors
+/// [`LoadError`].
+pub fn load_snapshot(
+    registry: &Registry,
+    path: impl AsRef<Path>,
+    options: &FileOptions,
+) -> Result<StagedSnapshot, LoadError> {
+    SavedWorld::read(path, options)?.stage(registry)
+}
+
+/// In the order of their names, so that the same world gives the same file.
+fn hosted_entities(slots: &Slots) -> Vec<Entity> {
+    let hosted = slots.iter().filter(|(_, slot)| slot.role() == Role::Host);
+    let mut named: Vec<_> = hosted
+        .filter_map(|(_, slot)| Some((slot.global()?, slot.entity)))
+        .collect();
+    named.sort_unstable_by_key(|(name, _)| *name);
+    named.into_iter().map(|(_, entity)| entity).collect()
+}
+
+enum ReadError {
+    Io(io::Error),
+    File(FileError),
+}
+
+impl From<io::Error> for ReadError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl<E: Into<FileError>> From<E> for ReadError {
+    fn from(error: E) -> Self {
+        Self::File(error.into())
+    }
+}
+
+fn read(path: &Path, options: &FileOptions) -> Result<SavedWorld, ReadError> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let mut before = take_bytes(&mut file, FILE_PREFIX_BYTES)?;
+    let wanted = FileHead::length(&before)?;
+    before.extend(take_bytes(&mut file, wanted - before.len())?);
+    let head = FileHead::from_bytes(&before)?;
+    head.check_length(before.len(), length)?;
+    let compressor = compressor_for(&head, options);
+    let mut assembler = SnapshotAssembler::with_limit(options.max_bytes);
+    let mut whole = None;
+    for (index, piece) in head.pieces.iter().enumerate() {
+        let payload = take_bytes(&mut file, piece.bytes as usize)?;
+        whole = assembler.push(&head.chunk(index, payload)?, &*compressor)?;
+    }
+    let Some(snapshot) = whole else {
+        let missing = WireError::OutOfBounds {
+            what: "bytes of a snapshot without pieces",
+            value: head.total.into(),
+            max: 0,
+        };
+        return Err(FileError::Head(missing).into());
+    };
+    Ok(SavedWorld {
+        snapshot,
+        tick_rate: head.tick_rate,
+        free_name: head.free_name,
+        components: head.components,
+        kept: head.kept,
+    })
+}
+
+/// Up to so many bytes: fewer where the file ends.
+fn take_bytes(file: &mut File, count: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(count as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The reader's own, unless one of those that need nothing from it will do.
+fn compressor_for(head: &FileHead, options: &FileOptions) -> Arc<dyn Compressor> {
+    let wanted = (head.compressor, head.dictionary);
+    let common: [Arc<dyn Compressor>; 2] = [Arc::new(Plain), default_compressor()];
+    let found = common
+        .into_iter()
+        .find(|known| wanted == (known.id(), known.dictionary()));
+    let own = &options.compressor;
+    if wanted == (own.id(), own.dictionary()) {
+        return own.clone();
+    }
+    found.unwrap_or_else(|| own.clone())
+}
