@@ -11,9 +11,7 @@ use seamless_authority::{AuthorityCommandsExt, Delegated};
 use seamless_replication::{
     NetSlot, Registry, ReplicateAppExt, Replicated, Slots,
     snapshot::{stage, take_snapshot},
-    wire::{
-        snapshot::{Compressor, Plain, SnapshotAssembler, SnapshotError, WorldSnapshot},
-    },
+    wire::snapshot::{Compressor, Plain, SnapshotAssembler, SnapshotError, WorldSnapshot},
 };
 use seamless_testkit::{AppId, Cluster, Rng, Weather};
 use serde::{Deserialize, Serialize};

@@ -46,7 +46,10 @@
 //! ```
 
 mod atomic;
+mod error;
 mod file;
+mod options;
+mod read;
 
 use bevy::prelude::*;
 use seamless_wire::{
@@ -63,9 +66,9 @@ use crate::{
     slots::{NetSlot, Slots},
 };
 
-pub use file::{
-    FileOptions, LoadError, SaveError, SavedWorld, Scope, load_snapshot, save_snapshot,
-};
+pub use error::{LoadError, SaveError, StageError};
+pub use file::{SavedWorld, Scope, load_snapshot, save_snapshot};
+pub use options::FileOptions;
 
 /// Rows of these entities, with everything registered for replication or with
 /// [`keep`](crate::ReplicateAppExt::keep). Entities without a name are left out.
@@ -127,29 +130,6 @@ struct StagedEntity {
     name: GlobalEntity,
     tenure: Tenure,
     components: Vec<Box<dyn StagedComponent>>,
-}
-
-/// Why a snapshot cannot be decoded here.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StageError {
-    /// A component is not registered.
-    #[error("{entity} has component {component:#018x}, which is not registered here")]
-    Unknown {
-        /// Of which entity.
-        entity: GlobalEntity,
-        /// The hash of the component's path.
-        component: u64,
-    },
-    /// A value does not decode.
-    #[error("\"{path}\" of {entity} does not decode: {error}")]
-    Undecodable {
-        /// Of which entity.
-        entity: GlobalEntity,
-        /// The component's path.
-        path: String,
-        /// Why not.
-        error: WireError,
-    },
 }
 
 /// Decodes a snapshot.

@@ -34,7 +34,9 @@ fn gather<'a>(
     assembler: &mut SnapshotAssembler,
     chunks: impl IntoIterator<Item = &'a SnapshotChunk>,
 ) -> Result<Option<WorldSnapshot>, SnapshotError> {
-    let pushed = chunks.into_iter().map(|chunk| assembler.push(chunk, &Plain));
+    let pushed = chunks
+        .into_iter()
+        .map(|chunk| assembler.push(chunk, &Plain));
     pushed.last().expect("some chunk")
 }
 

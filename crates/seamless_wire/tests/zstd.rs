@@ -53,7 +53,11 @@ fn a_world_comes_back_at_every_level_and_piece_size() {
                 let chunks = world.into_chunks(size, &compressor).expect("small");
                 let mut assembler = SnapshotAssembler::default();
                 let pushed = chunks.iter().rev().map(|c| assembler.push(c, &compressor));
-                assert_eq!(pushed.last(), Some(Ok(Some(world.clone()))), "{level} {size}");
+                assert_eq!(
+                    pushed.last(),
+                    Some(Ok(Some(world.clone()))),
+                    "{level} {size}"
+                );
             }
         }
     }
@@ -122,7 +126,10 @@ fn a_frame_that_wants_a_large_window_is_refused_before_it_gets_one() {
     std::io::Write::write_all(&mut encoder, &page(1000)).expect("memory");
     encoder.finish().expect("memory");
     let got = unpacked(&Zstd::default(), &bytes, MAX_PIECE);
-    assert!(matches!(got, Err(SnapshotError::Squeezed { .. })), "{got:?}");
+    assert!(
+        matches!(got, Err(SnapshotError::Squeezed { .. })),
+        "{got:?}"
+    );
 }
 
 #[test]
@@ -138,7 +145,10 @@ fn a_frame_cut_anywhere_or_with_a_tail_is_refused() {
     packed.push(0);
     for longer in [packed, twice] {
         let got = unpacked(&compressor, &longer, 2 * bytes.len());
-        assert!(matches!(got, Err(SnapshotError::Squeezed { .. })), "{got:?}");
+        assert!(
+            matches!(got, Err(SnapshotError::Squeezed { .. })),
+            "{got:?}"
+        );
     }
 }
 

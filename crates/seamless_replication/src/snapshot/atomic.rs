@@ -10,10 +10,7 @@ use std::{
 
 /// Writes the parts, one after the other, into a new file in the same folder, waits until it is on
 /// the disk, and puts it in the place of `path`. Gives the length.
-pub(super) fn write<'a>(
-    path: &Path,
-    parts: impl Iterator<Item = &'a [u8]>,
-) -> io::Result<u64> {
+pub(super) fn write<'a>(path: &Path, parts: impl Iterator<Item = &'a [u8]>) -> io::Result<u64> {
     let beside = beside(path)?;
     let written = fill(&beside, parts).and_then(|length| {
         fs::rename(&beside, path)?;
@@ -60,8 +57,10 @@ fn beside(path: &Path) -> io::Result<PathBuf> {
 /// So that the new name is on the disk too. Only Unix can do this, and only there is it needed.
 fn sync_folder(path: &Path) -> io::Result<()> {
     if cfg!(unix) {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()?;
     }
     Ok(())
 }

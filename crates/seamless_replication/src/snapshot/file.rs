@@ -1,62 +1,25 @@
-//! Snapshots in files.
+//! Worlds in files.
 
-use std::{
-    fs::File,
-    io::{self, Read},
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::path::Path;
 
 use bevy::prelude::*;
 use seamless_wire::{
     GlobalEntity, WireError,
     schema::ComponentDescriptor,
-    snapshot::{
-        Compressor, FILE_PREFIX_BYTES, FileError, FileHead, FilePiece, MAX_SNAPSHOT, Plain,
-        SnapshotAssembler, WorldSnapshot, digest,
-    },
+    snapshot::{FileHead, FilePiece, WorldSnapshot, digest},
 };
 
-use super::{StageError, StagedSnapshot, atomic, stage, take_snapshot};
+use super::{
+    FileOptions, LoadError, SaveError, StagedSnapshot, atomic,
+    read::{ReadError, read},
+    stage, take_snapshot,
+};
 use crate::{
     Role,
     clock::NetClock,
     registry::{Registered, Registry},
     slots::Slots,
 };
-
-/// How files are written and read.
-#[derive(Clone)]
-pub struct FileOptions {
-    /// What squeezes the file. By default Zstandard at level 3, or nothing without the feature
-    /// `zstd`. A reader also reads what was written with either of these.
-    pub compressor: Arc<dyn Compressor>,
-    /// Bytes that are squeezed at a time, at most [`MAX_PIECE`](seamless_wire::snapshot::MAX_PIECE).
-    /// 256 KiB by default: what is larger compresses hardly better.
-    pub piece_bytes: usize,
-    /// Most bytes that a reader takes, before compression. 64 MiB by default, and never more.
-    pub max_bytes: usize,
-}
-
-impl Default for FileOptions {
-    fn default() -> Self {
-        Self {
-            compressor: default_compressor(),
-            piece_bytes: 256 << 10,
-            max_bytes: MAX_SNAPSHOT,
-        }
-    }
-}
-
-#[cfg(feature = "zstd")]
-fn default_compressor() -> Arc<dyn Compressor> {
-    Arc::new(seamless_wire::snapshot::Zstd::default())
-}
-
-#[cfg(not(feature = "zstd"))]
-fn default_compressor() -> Arc<dyn Compressor> {
-    Arc::new(Plain)
-}
 
 /// What goes into a file.
 #[derive(Clone, Copy, Debug)]
@@ -66,49 +29,6 @@ pub enum Scope<'a> {
     Hosted,
     /// These, in this order. Those without a name are left out.
     Entities(&'a [Entity]),
-}
-
-/// Why a world was not saved. What stood in the file before is still there.
-#[derive(Debug, thiserror::Error)]
-pub enum SaveError {
-    /// A component refuses to be encoded, or there is too much.
-    #[error("the world cannot be encoded: {0}")]
-    Encode(#[from] WireError),
-    /// The file cannot be written.
-    #[error("{} cannot be written: {source}", .path.display())]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-}
-
-/// Why a file was not loaded. Nothing of it reached the world.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// The file cannot be read.
-    #[error("{} cannot be read: {source}", .path.display())]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// It is no save file, of another version, cut or damaged.
-    #[error("{}: {error}", .path.display())]
-    File {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong.
-        error: FileError,
-    },
-    /// Components in it are not registered here, or are coded in another way.
-    #[error("the file has other components: {}", .0.join("; "))]
-    Schema(Vec<String>),
-    /// A value in it does not decode: its type has changed under the same name.
-    #[error(transparent)]
-    Value(#[from] StageError),
 }
 
 /// A world outside an app: what is written to a file or was read from one.
@@ -244,7 +164,10 @@ impl SavedWorld {
             (Some(there), None) => Some(format!("\"{}\" is not registered here", there.path)),
             (Some(there), Some(here)) => (here.descriptor.codec != there.codec).then(|| {
                 let (path, here) = (&there.path, &here.descriptor.codec);
-                format!("\"{path}\" is \"{here}\" here and \"{}\" there", there.codec)
+                format!(
+                    "\"{path}\" is \"{here}\" here and \"{}\" there",
+                    there.codec
+                )
             }),
         };
         used.into_iter().filter_map(compare).collect()
@@ -285,74 +208,4 @@ fn hosted_entities(slots: &Slots) -> Vec<Entity> {
         .collect();
     named.sort_unstable_by_key(|(name, _)| *name);
     named.into_iter().map(|(_, entity)| entity).collect()
-}
-
-enum ReadError {
-    Io(io::Error),
-    File(FileError),
-}
-
-impl From<io::Error> for ReadError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-impl<E: Into<FileError>> From<E> for ReadError {
-    fn from(error: E) -> Self {
-        Self::File(error.into())
-    }
-}
-
-fn read(path: &Path, options: &FileOptions) -> Result<SavedWorld, ReadError> {
-    let mut file = File::open(path)?;
-    let length = file.metadata()?.len();
-    let mut before = take_bytes(&mut file, FILE_PREFIX_BYTES)?;
-    let wanted = FileHead::length(&before)?;
-    before.extend(take_bytes(&mut file, wanted - before.len())?);
-    let head = FileHead::from_bytes(&before)?;
-    head.check_length(before.len(), length)?;
-    let compressor = compressor_for(&head, options);
-    let mut assembler = SnapshotAssembler::with_limit(options.max_bytes);
-    let mut whole = None;
-    for (index, piece) in head.pieces.iter().enumerate() {
-        let payload = take_bytes(&mut file, piece.bytes as usize)?;
-        whole = assembler.push(&head.chunk(index, payload)?, &*compressor)?;
-    }
-    let Some(snapshot) = whole else {
-        let missing = WireError::OutOfBounds {
-            what: "bytes of a snapshot without pieces",
-            value: head.total.into(),
-            max: 0,
-        };
-        return Err(FileError::Head(missing).into());
-    };
-    Ok(SavedWorld {
-        snapshot,
-        tick_rate: head.tick_rate,
-        free_name: head.free_name,
-        components: head.components,
-        kept: head.kept,
-    })
-}
-
-/// Up to so many bytes: fewer where the file ends.
-fn take_bytes(file: &mut File, count: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    file.take(count as u64).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// The reader's own, unless one of those that need nothing from it will do.
-fn compressor_for(head: &FileHead, options: &FileOptions) -> Arc<dyn Compressor> {
-    let wanted = (head.compressor, head.dictionary);
-    let common: [Arc<dyn Compressor>; 2] = [Arc::new(Plain), default_compressor()];
-    let found = common
-        .into_iter()
-        .find(|known| wanted == (known.id(), known.dictionary()));
-    let own = &options.compressor;
-    if wanted == (own.id(), own.dictionary()) {
-        return own.clone();
-    }
-    found.unwrap_or_else(|| own.clone())
 }

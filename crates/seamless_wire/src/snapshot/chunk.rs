@@ -43,7 +43,9 @@ impl WorldSnapshot {
     ) -> Result<Vec<SnapshotChunk>, WireError> {
         let bytes = self.to_bytes()?;
         let digest = digest(&bytes);
-        let size = size.max(bytes.len().div_ceil(MAX_CHUNKS)).clamp(1, MAX_PIECE);
+        let size = size
+            .max(bytes.len().div_ceil(MAX_CHUNKS))
+            .clamp(1, MAX_PIECE);
         let count = bytes.len().div_ceil(size) as u32;
         Ok(bytes
             .chunks(size)

@@ -175,8 +175,7 @@ impl FileHead {
         if digest(covered).to_le_bytes() != sum {
             return Err(FileError::HeadDamaged);
         }
-        let head: Self =
-            codec::decode(&covered[FILE_PREFIX_BYTES..]).map_err(FileError::Head)?;
+        let head: Self = codec::decode(&covered[FILE_PREFIX_BYTES..]).map_err(FileError::Head)?;
         let longest = head.pieces.iter().map(|piece| piece.bytes as usize).max();
         for (what, value, max) in [
             ("snapshot", head.total as usize, MAX_SNAPSHOT),
