@@ -55,7 +55,13 @@ impl Folder {
     fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.0).expect("the folder is there");
         entries
-            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into())
+            .map(|entry| {
+                entry
+                    .expect("an entry")
+                    .file_name()
+                    .to_string_lossy()
+                    .into()
+            })
             .collect()
     }
 }
@@ -140,7 +146,10 @@ fn a_world_with_a_hierarchy_comes_back_from_a_file_as_it_was() {
     let staged = load_snapshot(world.resource::<Registry>(), &path, &options).expect("it is whole");
     let loaded = staged.spawn(world, |_, tenure| tenure);
     assert_eq!(loaded.len(), 61);
-    assert_eq!(differences(&seen(&mut new, fresh), &seen(&mut old, server)), None);
+    assert_eq!(
+        differences(&seen(&mut new, fresh), &seen(&mut old, server)),
+        None
+    );
     for entity in loaded.clone() {
         let name = name(&mut new, fresh, entity);
         let original = find(&mut old, server, name).expect("same names");
@@ -289,19 +298,28 @@ fn a_file_cut_anywhere_or_with_a_tail_is_refused_by_name() {
     saved(&path, &plain());
     let bytes = fs::read(&path).expect("it was written");
     let step = (bytes.len() / 200).max(1);
-    for len in (0..bytes.len()).step_by(step).chain([11, 12, bytes.len() - 1]) {
+    for len in (0..bytes.len())
+        .step_by(step)
+        .chain([11, 12, bytes.len() - 1])
+    {
         fs::write(&path, &bytes[..len]).expect("a file");
         match SavedWorld::read(&path, &plain()) {
             Err(LoadError::File {
                 error: FileError::Truncated { wanted, have },
                 ..
-            }) => assert!(have == len as u64 && wanted > have, "{len}: {wanted} {have}"),
+            }) => assert!(
+                have == len as u64 && wanted > have,
+                "{len}: {wanted} {have}"
+            ),
             other => panic!("{len}: {other:?}"),
         }
     }
     fs::write(&path, [&bytes[..], &[0; 3]].concat()).expect("a file");
     let error = SavedWorld::read(&path, &plain()).expect_err("it is longer");
-    assert!(error.to_string().ends_with("3 bytes after its end"), "{error}");
+    assert!(
+        error.to_string().ends_with("3 bytes after its end"),
+        "{error}"
+    );
     let nowhere = SavedWorld::read(folder.file("nowhere"), &plain());
     assert!(matches!(nowhere, Err(LoadError::Io { .. })), "{nowhere:?}");
 }
@@ -355,14 +373,20 @@ fn a_component_that_is_missing_here_or_coded_otherwise_is_named() {
         app.replicate::<Stunned>();
     });
     assert_eq!(lacks.len(), 1, "{lacks:?}");
-    assert!(lacks[0].contains("ChildOf\" is not registered here"), "{lacks:?}");
+    assert!(
+        lacks[0].contains("ChildOf\" is not registered here"),
+        "{lacks:?}"
+    );
     let unkept = refused(|app| {
         register(app);
         app.replicate_with_entities::<ChildOf>();
         app.keep::<Other>();
     });
     assert_eq!(unkept.len(), 1, "{unkept:?}");
-    assert!(unkept[0].contains("Countdown\" is not registered here"), "{unkept:?}");
+    assert!(
+        unkept[0].contains("Countdown\" is not registered here"),
+        "{unkept:?}"
+    );
 
     let mut saved = SavedWorld::read(&path, &options).expect("it is whole");
     for component in &mut saved.components {
@@ -391,7 +415,10 @@ fn a_build_that_registers_more_loads_what_an_older_one_saved() {
     let world = new.world(fresh);
     let staged = load_snapshot(world.resource::<Registry>(), &path, &options).expect("it will do");
     staged.spawn(world, |_, tenure| tenure);
-    assert_eq!(differences(&seen(&mut new, fresh), &seen(&mut old, server)), None);
+    assert_eq!(
+        differences(&seen(&mut new, fresh), &seen(&mut old, server)),
+        None
+    );
 }
 
 #[test]
@@ -404,19 +431,32 @@ fn a_value_whose_type_has_changed_is_named_with_its_entity() {
     let id = saved.snapshot.rows[3].components[0].0;
     saved.snapshot.rows[3].components[0].1 = vec![0xff; 3];
     saved.write(&path, &options).expect("it is written");
-    let error = load_snapshot(&registry(setup), &path, &options).err().expect("no such value");
-    let path_of = |id| saved.components.iter().chain(&saved.kept).find(|c| c.id == id);
+    let error = load_snapshot(&registry(setup), &path, &options)
+        .err()
+        .expect("no such value");
+    let path_of = |id| {
+        saved
+            .components
+            .iter()
+            .chain(&saved.kept)
+            .find(|c| c.id == id)
+    };
     let path = &path_of(id).expect("described").path;
     let entity = saved.snapshot.rows[3].entity;
     let text = error.to_string();
-    assert!(text.contains(path) && text.contains(&entity.to_string()), "{text}");
+    assert!(
+        text.contains(path) && text.contains(&entity.to_string()),
+        "{text}"
+    );
 }
 
 #[test]
 fn a_file_squeezed_with_a_dictionary_needs_it() {
     let folder = Folder::new("dictionary");
     let path = folder.file("world");
-    let primed = Zstd::new(9).with_dictionary(&b"page".repeat(40)).expect("one");
+    let primed = Zstd::new(9)
+        .with_dictionary(&b"page".repeat(40))
+        .expect("one");
     let options = FileOptions {
         compressor: Arc::new(primed),
         ..FileOptions::default()

@@ -69,6 +69,7 @@ use crate::{
 pub use error::{LoadError, SaveError, StageError};
 pub use file::{SavedWorld, Scope, load_snapshot, save_snapshot};
 pub use options::FileOptions;
+pub(crate) use options::{default_compressor, known};
 
 /// Rows of these entities, with everything registered for replication or with
 /// [`keep`](crate::ReplicateAppExt::keep). Entities without a name are left out.

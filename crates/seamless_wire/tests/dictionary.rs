@@ -33,14 +33,38 @@ impl Rng {
 }
 
 const ITEMS: [&str; 24] = [
-    "iron_ingot", "copper_ingot", "oak_plank", "birch_plank", "rope", "torch", "bread", "apple",
-    "healing_potion", "mana_potion", "short_sword", "long_sword", "buckler", "leather_boots",
-    "chain_mail", "arrow", "hunting_bow", "flint", "coal", "glass_bottle", "map_of_the_north",
-    "silver_key", "lantern", "wool",
+    "iron_ingot",
+    "copper_ingot",
+    "oak_plank",
+    "birch_plank",
+    "rope",
+    "torch",
+    "bread",
+    "apple",
+    "healing_potion",
+    "mana_potion",
+    "short_sword",
+    "long_sword",
+    "buckler",
+    "leather_boots",
+    "chain_mail",
+    "arrow",
+    "hunting_bow",
+    "flint",
+    "coal",
+    "glass_bottle",
+    "map_of_the_north",
+    "silver_key",
+    "lantern",
+    "wool",
 ];
 const QUESTS: [&str; 6] = [
-    "the_missing_miller", "wolves_at_the_ford", "a_debt_in_silver", "the_lighthouse_keeper",
-    "bread_for_the_garrison", "the_old_road",
+    "the_missing_miller",
+    "wolves_at_the_ford",
+    "a_debt_in_silver",
+    "the_lighthouse_keeper",
+    "bread_for_the_garrison",
+    "the_old_road",
 ];
 const NAMES: [&str; 12] = [
     "Ada", "Bjorn", "Chioma", "Dmitri", "Elena", "Farid", "Greta", "Hiro", "Imani", "Jonas",
@@ -69,7 +93,11 @@ impl Row {
 
     fn health(self, rng: &mut Rng) -> Self {
         let full = 50 + 25 * rng.below(5) as u32;
-        let now = if rng.below(3) > 0 { full } else { rng.below(full.into()) as u32 };
+        let now = if rng.below(3) > 0 {
+            full
+        } else {
+            rng.below(full.into()) as u32
+        };
         self.with("game::health::Health", (now, full))
     }
 
@@ -82,7 +110,11 @@ impl Row {
 }
 
 fn place(rng: &mut Rng) -> [f32; 3] {
-    [rng.real(-500.0, 500.0), rng.real(0.0, 12.0), rng.real(-500.0, 500.0)]
+    [
+        rng.real(-500.0, 500.0),
+        rng.real(0.0, 12.0),
+        rng.real(-500.0, 500.0),
+    ]
 }
 
 fn yaw(rng: &mut Rng) -> [f32; 4] {
@@ -94,7 +126,10 @@ fn walker(rng: &mut Rng, number: u64) -> Row {
     let goal = place(rng);
     Row::default()
         .transform(place(rng), yaw(rng))
-        .with("game::walk::Walker", (rng.real(0.8, 2.2), goal, rng.below(4) as u8))
+        .with(
+            "game::walk::Walker",
+            (rng.real(0.8, 2.2), goal, rng.below(4) as u8),
+        )
         .name(format!("Villager {number}"))
         .health(rng)
 }
@@ -119,7 +154,13 @@ fn chest(rng: &mut Rng) -> Row {
 
 fn player(rng: &mut Rng) -> Row {
     let quests: Vec<(&str, u8, Option<u32>)> = (0..rng.below(4))
-        .map(|n| (QUESTS[(n + rng.below(3)) as usize], rng.below(7) as u8, None))
+        .map(|n| {
+            (
+                QUESTS[(n + rng.below(3)) as usize],
+                rng.below(7) as u8,
+                None,
+            )
+        })
         .collect();
     let name = NAMES[rng.below(12) as usize];
     Row::default()
@@ -127,7 +168,10 @@ fn player(rng: &mut Rng) -> Row {
         .name(format!("{name}{}", rng.below(1000)))
         .health(rng)
         .inventory(rng, 20)
-        .with("game::walk::Velocity", [rng.real(-5.0, 5.0), 0.0, rng.real(-5.0, 5.0)])
+        .with(
+            "game::walk::Velocity",
+            [rng.real(-5.0, 5.0), 0.0, rng.real(-5.0, 5.0)],
+        )
         .with("game::quests::Quests", quests)
         .with("game::team::Team", rng.below(3) as u8)
         .with("game::input::Applied", rng.below(100_000) as u32)
@@ -135,13 +179,20 @@ fn player(rng: &mut Rng) -> Row {
 
 fn row(rng: &mut Rng, counter: u64, held: bool, Row(mut components): Row) -> SnapshotRow {
     components.sort_by_key(|(id, _)| *id);
-    let epoch = Epoch { term: Term(200 + rng.below(40)), seq: rng.below(6) as u32 };
+    let epoch = Epoch {
+        term: Term(200 + rng.below(40)),
+        seq: rng.below(6) as u32,
+    };
     SnapshotRow {
         entity: GlobalEntity::new(77, counter).expect("legal"),
         tenure: Tenure {
             epoch,
             since: epoch,
-            holder: if held { Holder::Peer(PeerId(rng.next())) } else { Holder::Nobody },
+            holder: if held {
+                Holder::Peer(PeerId(rng.next()))
+            } else {
+                Holder::Nobody
+            },
             delegated: held,
         },
         components,
@@ -149,7 +200,11 @@ fn row(rng: &mut Rng, counter: u64, held: bool, Row(mut components): Row) -> Sna
 }
 
 fn snapshot(tick: u64, rows: Vec<SnapshotRow>) -> WorldSnapshot {
-    WorldSnapshot { tick: Tick(tick as u32), schema: 0x1d3e_55aa_9c01_7788, rows }
+    WorldSnapshot {
+        tick: Tick(tick as u32),
+        schema: 0x1d3e_55aa_9c01_7788,
+        rows,
+    }
 }
 
 /// 2,000 entities of four shapes.
@@ -164,7 +219,9 @@ fn world(rng: &mut Rng) -> Vec<u8> {
         row(rng, n, n % 20 == 0, components)
     });
     let rows = rows.collect();
-    snapshot(70_000 + rng.below(1000), rows).to_bytes().expect("it encodes")
+    snapshot(70_000 + rng.below(1000), rows)
+        .to_bytes()
+        .expect("it encodes")
 }
 
 /// What a player takes over a border: itself, and up to four things.
@@ -173,24 +230,38 @@ fn handover(rng: &mut Rng) -> Vec<u8> {
     let player = player(rng);
     let mut rows = vec![row(rng, first, true, player)];
     for n in 0..rng.below(5) {
-        let carried = if rng.below(2) == 0 { chest(rng) } else { tumbler(rng) };
+        let carried = if rng.below(2) == 0 {
+            chest(rng)
+        } else {
+            tumbler(rng)
+        };
         rows.push(row(rng, first + n + 1, true, carried));
     }
-    snapshot(70_000 + rng.below(1000), rows).to_bytes().expect("it encodes")
+    snapshot(70_000 + rng.below(1000), rows)
+        .to_bytes()
+        .expect("it encodes")
 }
 
 /// A checkpoint of one entity, as the directory stores them.
 fn checkpoint(rng: &mut Rng) -> Vec<u8> {
     let first = 1 + rng.below(100_000);
-    let components = if rng.below(2) == 0 { player(rng) } else { chest(rng) };
+    let components = if rng.below(2) == 0 {
+        player(rng)
+    } else {
+        chest(rng)
+    };
     let row = row(rng, first, true, components);
-    snapshot(70_000 + rng.below(1000), vec![row]).to_bytes().expect("it encodes")
+    snapshot(70_000 + rng.below(1000), vec![row])
+        .to_bytes()
+        .expect("it encodes")
 }
 
 fn sizes(list: &[Vec<u8>], compressor: Option<&Zstd>) -> (usize, Duration) {
     let started = Instant::now();
     let bytes = list.iter().map(|bytes| {
-        let Some(compressor) = compressor else { return bytes.len() };
+        let Some(compressor) = compressor else {
+            return bytes.len();
+        };
         let pieces = bytes.chunks(256 << 10).map(|piece| {
             let mut out = Vec::new();
             compressor.compress(piece, &mut out);
@@ -216,7 +287,12 @@ fn what_a_dictionary_gains() {
         let samples: Vec<Vec<u8>> = match kind {
             // The same rows, or the trainer has too few samples.
             "whole world" => (0..5)
-                .flat_map(|_| world(&mut train).chunks(8 << 10).map(<[u8]>::to_vec).collect::<Vec<_>>())
+                .flat_map(|_| {
+                    world(&mut train)
+                        .chunks(8 << 10)
+                        .map(<[u8]>::to_vec)
+                        .collect::<Vec<_>>()
+                })
                 .collect(),
             _ => (0..count).map(|_| make(&mut train)).collect(),
         };

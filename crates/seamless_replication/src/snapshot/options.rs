@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use seamless_wire::snapshot::{Compressor, FileHead, MAX_SNAPSHOT, Plain};
+use seamless_wire::snapshot::{Compressor, FileHead, MAX_SNAPSHOT, Plain, SnapshotError};
 
 /// How files are written and read.
 #[derive(Clone)]
@@ -28,23 +28,44 @@ impl Default for FileOptions {
 }
 
 #[cfg(feature = "zstd")]
-fn default_compressor() -> Arc<dyn Compressor> {
+pub(crate) fn default_compressor() -> Arc<dyn Compressor> {
     Arc::new(seamless_wire::snapshot::Zstd::default())
 }
 
 #[cfg(not(feature = "zstd"))]
-fn default_compressor() -> Arc<dyn Compressor> {
+pub(crate) fn default_compressor() -> Arc<dyn Compressor> {
     Arc::new(Plain)
 }
 
 impl FileOptions {
-    /// The reader's own compressor, unless one of those that need nothing from it will do.
+    /// The reader's own compressor, unless one of those that need nothing from it will do. One with
+    /// another number or dictionary than the head says, if there is none: it refuses by name.
     pub(super) fn compressor_for(&self, head: &FileHead) -> Arc<dyn Compressor> {
-        let wanted = (head.compressor, head.dictionary);
-        let common: [Arc<dyn Compressor>; 2] = [Arc::new(Plain), default_compressor()];
-        std::iter::once(self.compressor.clone())
-            .chain(common)
-            .find(|known| wanted == (known.id(), known.dictionary()))
-            .unwrap_or_else(|| self.compressor.clone())
+        known(head.compressor, head.dictionary, Some(&self.compressor))
+            .unwrap_or_else(|_| self.compressor.clone())
+    }
+}
+
+/// The compressor with this number and dictionary: `own`, or one of those that need nothing.
+///
+/// # Errors
+/// [`SnapshotError`] that says what is missing.
+pub(crate) fn known(
+    id: u8,
+    dictionary: u64,
+    own: Option<&Arc<dyn Compressor>>,
+) -> Result<Arc<dyn Compressor>, SnapshotError> {
+    let common: [Arc<dyn Compressor>; 2] = [Arc::new(Plain), default_compressor()];
+    let all = || own.into_iter().chain(&common);
+    if let Some(found) = all().find(|c| (c.id(), c.dictionary()) == (id, dictionary)) {
+        return Ok(found.clone());
+    }
+    let (ours, theirs) = (all().next().map_or(0, |c| c.id()), id);
+    match all().find(|c| c.id() == id) {
+        Some(found) => Err(SnapshotError::Dictionary {
+            ours: found.dictionary(),
+            theirs: dictionary,
+        }),
+        None => Err(SnapshotError::Compressor { ours, theirs }),
     }
 }
