@@ -155,13 +155,12 @@ fn play(
     if tick == 60 {
         commands.spawn((Replicated, Place(-1.0, 0.0, 0.0), Label("a banner".into())));
     }
-    if tick % 40 == 10 {
-        for (entity, view) in &lent {
-            match view {
-                AuthorityView::Available => commands.entity(entity).request_authority(),
-                _ => commands.entity(entity).release_authority(),
-            };
-        }
+    for (entity, view) in &lent {
+        match (tick % 80, view) {
+            (10, AuthorityView::Available) => commands.entity(entity).request_authority(),
+            (50, AuthorityView::Granted) => commands.entity(entity).release_authority(),
+            _ => continue,
+        };
     }
     for mut place in &mut held {
         place.2 -= 1.0;

@@ -23,9 +23,13 @@
 
 mod file;
 mod playback;
+mod player;
 mod record;
+mod recorder;
 mod writer;
 
 pub use file::{PlaybackError, RecordingFile};
-pub use playback::{Diverged, Pace, Playback, PlaybackPlugin, PlaybackState};
-pub use record::{RecordPlugin, RecordWhat, Recording, RecordingState, RecordingStats};
+pub use playback::{Diverged, Pace, Playback, PlaybackState};
+pub use player::PlaybackPlugin;
+pub use record::{RecordPlugin, RecordWhat};
+pub use recorder::{Recording, RecordingState, RecordingStats};

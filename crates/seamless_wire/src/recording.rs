@@ -15,16 +15,16 @@
 //! * [`put_block`], [`RecordingReader`]: bytes to blocks, and back to records.
 
 mod block;
+mod event;
 mod head;
 mod reader;
 mod record;
 
 pub use block::{BLOCK_HEAD_BYTES, MAX_BLOCK, put_block};
+pub use event::{RecordedEvent, RecordedLink, RecordedPeer};
 pub use head::{MAX_RECORDING_HEAD, RECORDING_PREFIX_BYTES, RECORDING_VERSION, RecordingHead};
 pub use reader::RecordingReader;
-pub use record::{
-    MAX_RECORD, Record, RecordBuilder, RecordedEvent, RecordedFrame, RecordedLink, RecordedPeer,
-};
+pub use record::{MAX_RECORD, Record, RecordBuilder, RecordedFrame};
 
 use crate::{WireError, snapshot::SnapshotError};
 

@@ -1,33 +1,25 @@
 //! An app that is recorded.
 
-use std::{fs::File, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs::File, io, path::PathBuf, sync::Arc};
 
-use bevy::{app::AppExit, ecs::message::MessageCursor, prelude::*};
+use bevy::{app::AppExit, prelude::*};
 use seamless_transport::{
-    CloseReason, LinkClosed, LinkId, LinkOpened, LinkSide, Links, PeerAddress, TapConfig, TapWay,
-    Tapped, TransportSystems,
+    LinkClosed, LinkOpened, LinkSide, Links, PeerAddress, TapConfig, TapWay, Tapped,
+    TransportSystems,
 };
 use seamless_wire::{
     WIRE_VERSION,
-    recording::{
-        MAX_RECORD, Record, RecordBuilder, RecordedEvent, RecordedLink, RecordedPeer, RecordingHead,
-    },
+    recording::{RecordedEvent, RecordedLink, RecordedPeer, RecordingHead},
     snapshot::Compressor,
 };
 
-use super::writer::{BlockWriter, Sink};
+use super::recorder::{Recording, RecordingState, name};
 use crate::{
     ReplicationSystems,
     clock::{NetClock, tick_is_fresh},
     registry::Registry,
     snapshot::default_compressor,
 };
-
-/// How often what was recorded is handed to the thread that writes it.
-const FLUSH_EVERY: Duration = Duration::from_secs(1);
-
-/// So many bytes of it are handed over at once, whatever the time.
-const FLUSH_BYTES: usize = 256 << 10;
 
 /// What of the links is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -134,179 +126,6 @@ impl Plugin for RecordPlugin {
     }
 }
 
-/// How a recording stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RecordingState {
-    /// It goes on.
-    Running,
-    /// The file has reached its greatest length.
-    Full,
-    /// It cannot be written any more; the log says why.
-    Failed,
-    /// [`Recording::finish`] was called.
-    Finished,
-}
-
-/// What was recorded so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RecordingStats {
-    /// How it stands.
-    pub state: RecordingState,
-    /// Frames that were recorded. The newest may not be written yet.
-    pub frames: u64,
-    /// Frames that were dropped because the disk was too slow, or too much happened in them.
-    pub lost_frames: u64,
-    /// Length of the file so far, in bytes.
-    pub bytes: u64,
-}
-
-/// A recording that is being made. Dropping it writes what is left.
-#[derive(Resource)]
-pub struct Recording {
-    writer: BlockWriter,
-    frame: RecordBuilder,
-    /// Whether something of this frame could not be noted.
-    torn: bool,
-    batch: Vec<u8>,
-    batch_frames: u32,
-    batch_time: Duration,
-    /// Frames that are missing before the batch.
-    gap: u32,
-    frames: u64,
-    lost_frames: u64,
-    finished: bool,
-    opened: MessageCursor<LinkOpened>,
-    closed: MessageCursor<LinkClosed>,
-}
-
-impl Recording {
-    fn to(
-        sink: Box<dyn Sink>,
-        head: &[u8],
-        max_bytes: u64,
-        compressor: Arc<dyn Compressor>,
-    ) -> io::Result<Self> {
-        Ok(Self {
-            writer: BlockWriter::start(sink, head, max_bytes, compressor)?,
-            frame: RecordBuilder::default(),
-            torn: false,
-            batch: Vec::new(),
-            batch_frames: 0,
-            batch_time: Duration::ZERO,
-            gap: 0,
-            frames: 0,
-            lost_frames: 0,
-            finished: false,
-            opened: MessageCursor::default(),
-            closed: MessageCursor::default(),
-        })
-    }
-
-    /// What was recorded so far.
-    #[must_use]
-    pub fn stats(&self) -> RecordingStats {
-        RecordingStats {
-            state: self.state(),
-            frames: self.frames,
-            lost_frames: self.lost_frames,
-            bytes: self.writer.bytes(),
-        }
-    }
-
-    fn state(&self) -> RecordingState {
-        if self.writer.is_failed() {
-            RecordingState::Failed
-        } else if self.writer.is_full() {
-            RecordingState::Full
-        } else if self.finished {
-            RecordingState::Finished
-        } else {
-            RecordingState::Running
-        }
-    }
-
-    /// Ends it, and waits until all of it is on the disk.
-    ///
-    /// # Errors
-    /// [`io::Error`] if something could not be written.
-    pub fn finish(&mut self) -> io::Result<RecordingStats> {
-        if !self.finished {
-            self.finished = true;
-            let batch = self.take_batch();
-            self.writer.give_last(batch);
-        }
-        self.writer.finish()?;
-        Ok(self.stats())
-    }
-
-    fn note(&mut self, event: &RecordedEvent<'_>) {
-        if self.frame.len() > MAX_RECORD / 2 || self.frame.event(event).is_err() {
-            self.torn = true;
-        }
-    }
-
-    fn end_frame(&mut self, delta: Duration, tick: seamless_wire::Tick) {
-        let nanos = u64::try_from(delta.as_nanos()).unwrap_or(u64::MAX);
-        let torn = std::mem::take(&mut self.torn);
-        if torn {
-            self.hand_over();
-            self.gap += 1;
-            self.lost_frames += 1;
-            self.frame = RecordBuilder::default();
-        } else {
-            self.frame.finish(nanos, tick, &mut self.batch);
-            self.batch_frames += 1;
-            self.frames += 1;
-        }
-        self.batch_time += delta;
-        if self.batch_time >= FLUSH_EVERY || self.batch.len() >= FLUSH_BYTES {
-            self.hand_over();
-        }
-    }
-
-    fn hand_over(&mut self) {
-        self.batch_time = Duration::ZERO;
-        if self.batch.is_empty() || self.finished {
-            return;
-        }
-        let batch = self.take_batch();
-        let frames = std::mem::take(&mut self.batch_frames);
-        if self.writer.give(batch) {
-            self.gap = 0;
-        } else {
-            self.gap = self.gap.saturating_add(frames);
-            self.frames -= u64::from(frames);
-            self.lost_frames += u64::from(frames);
-        }
-    }
-
-    /// The batch, with what is missing before it.
-    fn take_batch(&mut self) -> Vec<u8> {
-        if self.gap == 0 {
-            return std::mem::take(&mut self.batch);
-        }
-        let mut batch = Vec::new();
-        Record::Gap { frames: self.gap }.write(&mut batch);
-        batch.append(&mut self.batch);
-        batch
-    }
-
-    fn note_closed(&mut self, closed: &Messages<LinkClosed>) {
-        let mut cursor = std::mem::take(&mut self.closed);
-        for LinkClosed { link, reason } in cursor.read(closed) {
-            self.note(&RecordedEvent::Closed(name(*link), number(*reason)));
-        }
-        self.closed = cursor;
-    }
-}
-
-impl Drop for Recording {
-    fn drop(&mut self) {
-        // Whoever wants to know calls it; the thread has logged it.
-        let _ = self.finish();
-    }
-}
-
 /// What opened and closed with the frame's receiving.
 fn record_links(
     mut recording: ResMut<Recording>,
@@ -379,16 +198,4 @@ const fn event<'a>(link: RecordedLink, tapped: &Tapped<'a>) -> RecordedEvent<'a>
             RecordedEvent::SentReliable(link, channel as u8, tapped.bytes)
         }
     }
-}
-
-const fn name(link: LinkId) -> RecordedLink {
-    RecordedLink {
-        index: link.index,
-        generation: link.generation,
-    }
-}
-
-fn number(reason: CloseReason) -> u8 {
-    let at = CloseReason::ALL.iter().position(|other| *other == reason);
-    at.expect("the list has all reasons") as u8
 }
