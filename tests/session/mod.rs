@@ -90,11 +90,11 @@ fn live(
 ) {
     let tick = clock.tick().0;
     for (at, (entity, mut place, stunned)) in places.iter_mut().enumerate() {
-        if (tick as usize + at) % 3 == 0 {
+        if (tick as usize + at).is_multiple_of(3) {
             place.1 += 0.25;
             place.2 = tick as f32;
         }
-        if (tick as usize + at * 7) % 50 == 0 {
+        if (tick as usize + at * 7).is_multiple_of(50) {
             if stunned {
                 commands.entity(entity).remove::<Stunned>();
             } else {
@@ -102,7 +102,7 @@ fn live(
             }
         }
     }
-    if tick % 20 == 0 {
+    if tick.is_multiple_of(20) {
         // Some of them too large for a datagram.
         let label = Label("lorem ".repeat(tick as usize * 3));
         commands.spawn((Replicated, label, Health(tick)));
@@ -134,7 +134,7 @@ fn walk(
 }
 
 fn shout(clock: Res<NetClock>, mut shouts: MessageWriter<ToPeers<Shout>>) {
-    if clock.tick().0 % 25 == 0 {
+    if clock.tick().0.is_multiple_of(25) {
         shouts.write(ToPeers {
             to: messages::Target::All,
             message: Shout(clock.tick().0),
