@@ -19,7 +19,7 @@
 //! App::new().add_plugins(PlaybackPlugin::new("session.seamless"));
 //! ```
 //!
-//! Recordings contain everything the peer said. Their bytes are described in `docs/wire-format.md`.
+//! Recordings contain everything that peers said, and the tickets they came with, which are used up. Their bytes are described in `docs/wire-format.md`.
 
 mod file;
 mod playback;

@@ -320,7 +320,9 @@ impl Link {
         self.times.heard = now;
         let len = datagram.len();
         self.stats.received.carried(Class::State, len, len);
-        if self.inbox.push(datagram, self.bounds.datagrams_in) {
+        if len > MAX_DATAGRAM || datagram.first().is_none_or(|first| *first < STATE_MARK) {
+            self.refuse(Refused::UnknownPayload, now);
+        } else if self.inbox.push(datagram, self.bounds.datagrams_in) {
             self.refuse(Refused::Unread, now);
         }
     }

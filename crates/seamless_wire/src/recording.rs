@@ -24,7 +24,7 @@ pub use block::{BLOCK_HEAD_BYTES, MAX_BLOCK, put_block};
 pub use event::{RecordedEvent, RecordedLink, RecordedPeer};
 pub use head::{MAX_RECORDING_HEAD, RECORDING_PREFIX_BYTES, RECORDING_VERSION, RecordingHead};
 pub use reader::RecordingReader;
-pub use record::{MAX_RECORD, Record, RecordBuilder, RecordedFrame};
+pub use record::{MAX_DELTA, MAX_RECORD, Record, RecordBuilder, RecordedFrame};
 
 use crate::{WireError, snapshot::SnapshotError};
 

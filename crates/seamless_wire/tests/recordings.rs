@@ -190,6 +190,7 @@ fn records_that_make_no_sense_are_refused() {
         ("a frame without a time", with(0, &[0; 11])),
         ("a gap with a tail", with(1, &[0; 5])),
         ("an end without a reason", with(2, &[])),
+        ("a frame that took an age", with(0, &[0xff; 12])),
         ("no such event", event(&[7, 0, 0, 0, 0])),
         ("an event without a link", event(&[1, 0, 0])),
         ("a datagram past the end", event(&[2, 0, 0, 0, 0, 9, 0, 1])),

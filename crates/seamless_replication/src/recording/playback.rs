@@ -10,6 +10,9 @@ use seamless_wire::{
 
 use super::{PlaybackError, RecordingFile};
 
+/// Longest wait before a frame. What stood still longer does so for this long only.
+const MAX_WAIT: Duration = Duration::from_secs(1);
+
 /// How fast a recording is played.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Pace {
@@ -43,9 +46,8 @@ pub struct Playback {
     pub(super) frames: u64,
     pub(super) tick: Tick,
     pub(super) diverged: Option<Diverged>,
-    /// Since when, and how much of the recording's time has passed.
-    began: Option<Instant>,
-    played: Duration,
+    /// When the next frame may begin.
+    due: Option<Instant>,
     /// How time went before.
     pub(super) strategy: Option<TimeUpdateStrategy>,
 }
@@ -77,8 +79,7 @@ impl Playback {
             frames: 0,
             tick: Tick(0),
             diverged: None,
-            began: None,
-            played: Duration::ZERO,
+            due: None,
             strategy: None,
         }
     }
@@ -136,11 +137,12 @@ impl Playback {
 
     /// Waits until the frame may begin.
     pub(super) fn keep_pace(&mut self, delta: Duration) {
-        let began = *self.began.get_or_insert_with(Instant::now);
-        self.played += delta;
-        if self.pace == Pace::RealTime {
-            let early = self.played.saturating_sub(began.elapsed());
-            std::thread::sleep(early);
+        if self.pace == Pace::Frames {
+            return;
         }
+        let now = Instant::now();
+        let due = self.due.unwrap_or(now) + delta.min(MAX_WAIT);
+        self.due = Some(due);
+        std::thread::sleep(due.saturating_duration_since(now));
     }
 }

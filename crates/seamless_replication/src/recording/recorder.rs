@@ -6,7 +6,7 @@ use bevy::{ecs::message::MessageCursor, prelude::*};
 use seamless_transport::{CloseReason, LinkClosed, LinkId, LinkOpened};
 use seamless_wire::{
     Tick,
-    recording::{MAX_RECORD, Record, RecordBuilder, RecordedEvent, RecordedLink},
+    recording::{MAX_DELTA, MAX_RECORD, Record, RecordBuilder, RecordedEvent, RecordedLink},
     snapshot::Compressor,
 };
 
@@ -124,13 +124,16 @@ impl Recording {
     }
 
     pub(super) fn note(&mut self, event: &RecordedEvent<'_>) {
+        if self.state() != RecordingState::Running {
+            return;
+        }
         if self.frame.len() > MAX_RECORD / 2 || self.frame.event(event).is_err() {
             self.torn = true;
         }
     }
 
     pub(super) fn end_frame(&mut self, delta: Duration, tick: Tick) {
-        let nanos = u64::try_from(delta.as_nanos()).unwrap_or(u64::MAX);
+        let nanos = u64::try_from(delta.as_nanos()).map_or(MAX_DELTA, |n| n.min(MAX_DELTA));
         let torn = std::mem::take(&mut self.torn);
         if torn {
             self.hand_over();

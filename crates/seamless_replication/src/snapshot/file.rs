@@ -21,6 +21,9 @@ use crate::{
     slots::Slots,
 };
 
+/// Fewest bytes of a piece, so that the list of them fits the head.
+const MIN_PIECE: usize = 4 << 10;
+
 /// What goes into a file.
 #[derive(Clone, Copy, Debug)]
 pub enum Scope<'a> {
@@ -83,7 +86,7 @@ impl SavedWorld {
         let path = path.as_ref();
         let chunks = self
             .snapshot
-            .into_chunks(options.piece_bytes, &*options.compressor)?;
+            .into_chunks(options.piece_bytes.max(MIN_PIECE), &*options.compressor)?;
         let first = chunks.first().expect("a snapshot has a head");
         let pieces = chunks.iter().map(|chunk| FilePiece {
             bytes: chunk.payload.len() as u32,

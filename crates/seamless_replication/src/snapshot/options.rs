@@ -10,7 +10,7 @@ pub struct FileOptions {
     /// What squeezes the file. By default Zstandard at level 3, or nothing without the feature
     /// `zstd`. A reader also reads what was written with either of these.
     pub compressor: Arc<dyn Compressor>,
-    /// Bytes that are squeezed at a time, at most [`MAX_PIECE`](seamless_wire::snapshot::MAX_PIECE).
+    /// Bytes that are squeezed at a time, 4 KiB to 1 MiB.
     /// 256 KiB by default: what is larger compresses hardly better.
     pub piece_bytes: usize,
     /// Most bytes that a reader takes, before compression. 64 MiB by default, and never more.

@@ -15,13 +15,16 @@ use crate::{Tick, WireError};
 /// Most bytes of a record's content. What all links can take and give in one frame is far below it.
 pub const MAX_RECORD: usize = 64 << 20;
 
+/// Longest frame, in nanoseconds: 30 days. A laptop may sleep; a clock that is told more may overflow.
+pub const MAX_DELTA: u64 = 30 * 24 * 3600 * 1_000_000_000;
+
 /// Bytes before the content of a record.
 const RECORD_HEAD: usize = 5;
 
 /// One frame of the app.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordedFrame {
-    /// Real time since the frame before, in nanoseconds.
+    /// Real time since the frame before, in nanoseconds, at most [`MAX_DELTA`].
     pub delta: u64,
     /// The tick after it.
     pub tick: Tick,
@@ -122,6 +125,13 @@ impl Record {
         let record = match kind {
             0 => {
                 let delta = u64::from_le_bytes(*array(&mut content)?);
+                if delta > MAX_DELTA {
+                    return Err(WireError::OutOfBounds {
+                        what: "time of a frame",
+                        value: delta,
+                        max: MAX_DELTA,
+                    });
+                }
                 let tick = Tick(u32::from_le_bytes(*array(&mut content)?));
                 let frame = RecordedFrame {
                     delta,
