@@ -41,8 +41,9 @@ pub enum RecordWhat {
 /// Taps note what the layers above take from links and give to them. At the end of each frame that
 /// goes into a batch, with the frame's time and tick. Once a second, or when there are 256 KiB of it,
 /// the batch goes to a thread that squeezes and writes it. The game never waits for the disk: if eight
-/// batches wait already, a batch is dropped, [`RecordingStats::lost_frames`] counts what was in it,
-/// and the recording has a gap there. So at most nine batches are held, of 256 KiB and a frame each.
+/// batches wait already, a batch is dropped, [`lost_frames`](super::RecordingStats::lost_frames) counts what was
+/// in it, and the recording has a gap there. So at most nine batches are held, of 256 KiB and a frame
+/// each.
 ///
 /// A process that is killed loses the last second. One that ends drops the [`Recording`], which
 /// writes all of it.
