@@ -26,7 +26,8 @@
 //! * [`Peers`]: the other ends of links; [`Admission`]: who is let in.
 //! * [`interest`]: who sees what.
 //! * [`messages`], [`inputs`]: typed messages, and players' inputs.
-//! * [`snapshot`]: rows outside a connection.
+//! * [`snapshot`]: rows outside a connection, in memory and in files.
+//! * [`recording`]: what links did, in a file, and played back.
 //! * [`ReplicationStats`]: what it costs.
 //! * [`NetClock`]: which tick it is.
 
@@ -41,6 +42,7 @@ mod names;
 mod peer;
 mod plugin;
 mod receive;
+pub mod recording;
 mod references;
 mod registry;
 mod rows;
