@@ -61,7 +61,7 @@ pub use peer::{
 pub use plugin::{ReplicationConfig, ReplicationPlugin, ReplicationSystems};
 pub use registry::{
     Ints, IntsReader, Lossless, MAX_COMPONENT_BYTES, Quantize, Registry, ReplicateAppExt,
-    Replicator, Rule, TransformPrecision,
+    ReplicatedBundle, Replicator, Rule, TransformPrecision,
 };
 pub use seamless_transport as transport;
 pub use seamless_wire as wire;

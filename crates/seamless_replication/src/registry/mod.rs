@@ -5,15 +5,22 @@
 //! travels. So the order of registration does not matter, and two peers with the same types agree
 //! without talking.
 
+mod bundle;
 mod component;
+mod condition;
 mod quantized;
 mod replicator;
 
 use std::sync::Arc;
 
 use bevy::{
-    ecs::component::{ComponentId, StorageType},
-    platform::collections::HashMap,
+    ecs::{
+        archetype::Archetype,
+        component::{ComponentId, StorageType},
+        lifecycle::{Add, Remove},
+        query::ArchetypeFilter,
+    },
+    platform::collections::{HashMap, HashSet},
     prelude::*,
     reflect::TypePath,
 };
@@ -23,7 +30,9 @@ use seamless_wire::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
+pub use bundle::ReplicatedBundle;
 pub(crate) use component::{Registered, StagedComponent, Typed};
+use condition::Condition;
 pub use quantized::{Ints, IntsReader, Quantize, TransformPrecision};
 pub use replicator::{Lossless, MAX_COMPONENT_BYTES, Replicator};
 
@@ -68,6 +77,14 @@ pub trait ReplicateAppExt {
     where
         C: Component + TypePath;
 
+    /// Replicates each component of a tuple, lossless, on entities that have all of them: an
+    /// entity that has only some is told without any, and the peers lose all of them when one
+    /// goes. Short for [`replicate`](Self::replicate) with [`Rule::when`] on each.
+    ///
+    /// # Panics
+    /// As [`replicate`](Self::replicate). So a component is in one bundle at most.
+    fn replicate_bundle<B: ReplicatedBundle>(&mut self) -> &mut Self;
+
     /// Keeps a server-only component with its entity through handover, checkpoint and restore:
     /// timers, random states, anything that players must not see but that must not be lost.
     ///
@@ -105,6 +122,11 @@ impl ReplicateAppExt for App {
         C: Component + TypePath,
     {
         register(self, replicator, None)
+    }
+
+    fn replicate_bundle<B: ReplicatedBundle>(&mut self) -> &mut Self {
+        B::register(self);
+        self
     }
 
     fn keep<C>(&mut self) -> &mut Self
@@ -145,6 +167,8 @@ fn entry<C: Component + TypePath>(
         component_id: app.world_mut().register_component::<C>(),
         storage: C::STORAGE_TYPE,
         priority: 1.0,
+        once: false,
+        conditions: Vec::new(),
         erased: Box::new(Typed::new(replicator, copy)),
     }
 }
@@ -174,6 +198,58 @@ impl<'a> Rule<'a> {
         self.edit(|c| c.priority = weight.max(0.0))
     }
 
+    /// The peers are told the first value that the host collects of an entity, and no later one:
+    /// a name, a seed, a kind. Who joins later is told the first value too. One that was removed
+    /// is told anew when it comes back in a later tick.
+    ///
+    /// Implies [`host_only`](Self::host_only). Another host begins with the value that it has. A
+    /// write costs as much as that of any other component, and no bytes.
+    ///
+    /// # Panics
+    /// If it is stored in a sparse set.
+    #[must_use]
+    pub fn once(self) -> Self {
+        self.edit(|c| {
+            assert_ne!(
+                c.storage,
+                StorageType::SparseSet,
+                "\"{}\" is in a sparse set and cannot be told once",
+                c.descriptor.path
+            );
+            c.once = true;
+            c.descriptor.host_only = true;
+        })
+    }
+
+    /// Only on entities that match `F`: `With<T>`, `Without<T>`, `Or<..>` and tuples of them. The
+    /// peers lose the component when the entity stops to match. With several of them, all must
+    /// hold.
+    ///
+    /// It is the host's business: no part of the schema, and peers need not know what `F` names. A
+    /// holder tells all that it may write, also where its copy does not match; add
+    /// [`host_only`](Self::host_only) where that is not wanted. Snapshots and handovers keep the
+    /// component whether it matches or not.
+    ///
+    /// Cost: one look per archetype, and a row from scratch when an entity gets or loses a
+    /// component that `F` names. If one of those is stored in a sparse set, entities with this
+    /// component are looked at one by one.
+    #[must_use]
+    pub fn when<F>(self) -> Self
+    where
+        F: ArchetypeFilter + 'static,
+        F::State: 'static,
+    {
+        let condition = Condition::new::<F>(self.app.world_mut());
+        for &id in &condition.reads {
+            if builder(self.app).watched.insert(id) {
+                let world = self.app.world_mut();
+                world.spawn(Observer::new(crate::collect::touch::<Add>).with_component(id));
+                world.spawn(Observer::new(crate::collect::touch::<Remove>).with_component(id));
+            }
+        }
+        self.edit(|c| c.conditions.push(condition))
+    }
+
     /// Back to the app.
     pub fn app(self) -> &'a mut App {
         self.app
@@ -194,6 +270,8 @@ pub(crate) struct RegistryBuilder {
     kept: HashMap<u64, Registered>,
     messages: HashMap<u64, MessageDescriptor>,
     input: Option<MessageDescriptor>,
+    /// Components that conditions name.
+    watched: HashSet<ComponentId>,
     sealed: bool,
 }
 
@@ -267,7 +345,7 @@ impl RegistryBuilder {
             digest: schema.digest(),
             any_sparse: components
                 .iter()
-                .any(|c| c.storage == StorageType::SparseSet),
+                .any(|c| c.storage == StorageType::SparseSet || c.has_sparse_condition()),
             schema,
             components,
             kept,
@@ -322,6 +400,22 @@ impl Registry {
 
     pub(crate) fn index_of(&self, component: ComponentId) -> Option<u16> {
         self.0.by_component.get(&component).copied()
+    }
+
+    /// Components of an archetype that are replicated on its entities, ascending by their index
+    /// in the schema. `all`: whatever their conditions say.
+    pub(crate) fn replicated_in(
+        &self,
+        archetype: &Archetype,
+        all: bool,
+    ) -> Vec<(u16, ComponentId)> {
+        let mut components: Vec<(u16, ComponentId)> = archetype
+            .iter_components()
+            .filter_map(|id| self.index_of(id).map(|index| (index, id)))
+            .filter(|(index, _)| all || self.component(*index).is_replicated_in(archetype))
+            .collect();
+        components.sort_unstable();
+        components
     }
 
     pub(crate) fn any_sparse(&self) -> bool {
