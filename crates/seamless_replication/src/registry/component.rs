@@ -15,6 +15,7 @@ use seamless_wire::{
 use super::{
     condition::Condition,
     replicator::{MAX_COMPONENT_BYTES, Replicator},
+    resource,
 };
 use crate::references;
 
@@ -262,5 +263,11 @@ fn put<C: Component>(world: &mut World, entity: Entity, mut component: C, refere
             return;
         }
     }
-    entity.insert(component);
+    let entity = entity.id();
+    if let Some(id) = world.component_id::<C>() {
+        resource::make_room(world, entity, id);
+    }
+    if let Ok(mut entity) = world.get_entity_mut(entity) {
+        entity.insert(component);
+    }
 }

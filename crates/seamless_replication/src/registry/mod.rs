@@ -10,6 +10,8 @@ mod component;
 mod condition;
 mod quantized;
 mod replicator;
+pub(crate) mod resource;
+mod rule;
 
 use std::sync::Arc;
 
@@ -17,8 +19,6 @@ use bevy::{
     ecs::{
         archetype::Archetype,
         component::{ComponentId, StorageType},
-        lifecycle::{Add, Remove},
-        query::ArchetypeFilter,
     },
     platform::collections::{HashMap, HashSet},
     prelude::*,
@@ -30,11 +30,13 @@ use seamless_wire::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
+use crate::plugin::ReplicationSystems;
 pub use bundle::ReplicatedBundle;
+
 pub(crate) use component::{Registered, StagedComponent, Typed};
-use condition::Condition;
 pub use quantized::{Ints, IntsReader, Quantize, TransformPrecision};
 pub use replicator::{Lossless, MAX_COMPONENT_BYTES, Replicator};
+pub use rule::Rule;
 
 /// Adds registration to [`App`].
 pub trait ReplicateAppExt {
@@ -85,6 +87,25 @@ pub trait ReplicateAppExt {
     /// As [`replicate`](Self::replicate). So a component is in one bundle at most.
     fn replicate_bundle<B: ReplicatedBundle>(&mut self) -> &mut Self;
 
+    /// Replicates a resource, lossless: what the server has, its clients have, each of them. It
+    /// is on no place and in no scope, so everybody sees it.
+    ///
+    /// On a client it is a resource like any other: `Res<R>` works, a change that arrives is a
+    /// change, and one that the server removes is removed. A value that the client had is replaced
+    /// by the server's first, with its entity; one that the server does not have, stays. After
+    /// the link is gone the last value stays.
+    ///
+    /// A server or node publishes it in the first tick in which it has it. Clients of several
+    /// nodes have the value that arrived last, so nodes should agree on it.
+    ///
+    /// Cost: that of a component of one entity.
+    ///
+    /// # Panics
+    /// As [`replicate`](Self::replicate).
+    fn replicate_resource<R>(&mut self) -> Rule<'_>
+    where
+        R: Resource + TypePath + Serialize + DeserializeOwned;
+
     /// Keeps a server-only component with its entity through handover, checkpoint and restore:
     /// timers, random states, anything that players must not see but that must not be lost.
     ///
@@ -129,6 +150,17 @@ impl ReplicateAppExt for App {
         self
     }
 
+    fn replicate_resource<R>(&mut self) -> Rule<'_>
+    where
+        R: Resource + TypePath + Serialize + DeserializeOwned,
+    {
+        self.add_systems(
+            FixedPostUpdate,
+            resource::publish::<R>.in_set(ReplicationSystems::Messages),
+        );
+        self.replicate::<R>()
+    }
+
     fn keep<C>(&mut self) -> &mut Self
     where
         C: Component + TypePath + Serialize + DeserializeOwned,
@@ -148,7 +180,7 @@ fn register<'a, C: Component + TypePath>(
     let id = entry.descriptor.id;
     builder(app).add(entry);
     app.world_mut().add_observer(crate::collect::on_remove::<C>);
-    Rule { app, id }
+    Rule::new(app, id)
 }
 
 fn entry<C: Component + TypePath>(
@@ -176,91 +208,6 @@ fn entry<C: Component + TypePath>(
 pub(crate) fn builder(app: &mut App) -> Mut<'_, RegistryBuilder> {
     app.init_resource::<RegistryBuilder>();
     app.world_mut().resource_mut::<RegistryBuilder>()
-}
-
-/// Options of the component that was registered last. Chains on to the next registration.
-pub struct Rule<'a> {
-    app: &'a mut App,
-    id: u64,
-}
-
-impl<'a> Rule<'a> {
-    /// Only the host writes it, also while a client holds the entity: a crate's durability, a
-    /// door's lock.
-    #[must_use]
-    pub fn host_only(self) -> Self {
-        self.edit(|c| c.descriptor.host_only = true)
-    }
-
-    /// How much a change of it matters when there is not room for everything. 1 by default.
-    #[must_use]
-    pub fn priority(self, weight: f32) -> Self {
-        self.edit(|c| c.priority = weight.max(0.0))
-    }
-
-    /// The peers are told the first value that the host collects of an entity, and no later one:
-    /// a name, a seed, a kind. Who joins later is told the first value too. One that was removed
-    /// is told anew when it comes back in a later tick.
-    ///
-    /// Implies [`host_only`](Self::host_only). Another host begins with the value that it has. A
-    /// write costs as much as that of any other component, and no bytes.
-    ///
-    /// # Panics
-    /// If it is stored in a sparse set.
-    #[must_use]
-    pub fn once(self) -> Self {
-        self.edit(|c| {
-            assert_ne!(
-                c.storage,
-                StorageType::SparseSet,
-                "\"{}\" is in a sparse set and cannot be told once",
-                c.descriptor.path
-            );
-            c.once = true;
-            c.descriptor.host_only = true;
-        })
-    }
-
-    /// Only on entities that match `F`: `With<T>`, `Without<T>`, `Or<..>` and tuples of them. The
-    /// peers lose the component when the entity stops to match. With several of them, all must
-    /// hold.
-    ///
-    /// It is the host's business: no part of the schema, and peers need not know what `F` names. A
-    /// holder tells all that it may write, also where its copy does not match; add
-    /// [`host_only`](Self::host_only) where that is not wanted. Snapshots and handovers keep the
-    /// component whether it matches or not.
-    ///
-    /// Cost: one look per archetype, and a row from scratch when an entity gets or loses a
-    /// component that `F` names. If one of those is stored in a sparse set, entities with this
-    /// component are looked at one by one.
-    #[must_use]
-    pub fn when<F>(self) -> Self
-    where
-        F: ArchetypeFilter + 'static,
-        F::State: 'static,
-    {
-        let condition = Condition::new::<F>(self.app.world_mut());
-        for &id in &condition.reads {
-            if builder(self.app).watched.insert(id) {
-                let world = self.app.world_mut();
-                world.spawn(Observer::new(crate::collect::touch::<Add>).with_component(id));
-                world.spawn(Observer::new(crate::collect::touch::<Remove>).with_component(id));
-            }
-        }
-        self.edit(|c| c.conditions.push(condition))
-    }
-
-    /// Back to the app.
-    pub fn app(self) -> &'a mut App {
-        self.app
-    }
-
-    fn edit(self, change: impl FnOnce(&mut Registered)) -> Self {
-        if let Some(entry) = builder(self.app).components.get_mut(&self.id) {
-            change(entry);
-        }
-        self
-    }
 }
 
 /// Collects registrations until the app starts.
