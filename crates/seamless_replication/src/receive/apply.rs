@@ -13,6 +13,7 @@ use crate::{
     authority::{Authority, Hosted, Remote},
     peer::Peer,
     plugin::ReplicationConfig,
+    prespawn,
     references::References,
     registry::Registry,
     rows::{Row, Rows},
@@ -369,10 +370,17 @@ fn spawn(
         .table
         .get(name.allocator, name.index)
         .and_then(|slot| slot.newest);
-    let entity = world
+    let reserved = world
         .resource_mut::<References>()
         .claim(global)
-        .filter(|entity| world.get_entity(*entity).is_ok())
+        .filter(|entity| world.get_entity(*entity).is_ok());
+    let prespawned = prespawn::claim(world, peer, name);
+    if let (Some(_), Some(double)) = (reserved, prespawned) {
+        // Components refer to the reserved one already.
+        world.despawn(double);
+    }
+    let entity = reserved
+        .or(prespawned)
         .unwrap_or_else(|| world.spawn_empty().id());
     let mut slot = Slot::remote(entity, global, link);
     slot.tenure = tenure;
