@@ -98,7 +98,7 @@ fn events_of_a_server_are_triggered_on_the_clients_they_are_for() {
     for (to, value) in orders {
         let message = Ring(value);
         send(&mut cluster, server, |c| {
-            c.server_trigger(ToPeers { to, message })
+            c.server_trigger(ToPeers { to, message });
         });
     }
     cluster.run(A_WHILE);

@@ -4,7 +4,10 @@ mod common;
 
 use bevy::prelude::*;
 use common::{pair, ready};
-use seamless_replication::ReplicateAppExt;
+use seamless_replication::{
+    NetSlot, Registry, ReplicateAppExt,
+    snapshot::{stage, take_snapshot},
+};
 use seamless_testkit::{AppId, Cluster, Weather};
 use serde::{Deserialize, Serialize};
 
@@ -137,4 +140,27 @@ fn a_resource_stays_when_its_server_is_gone_and_follows_it_again_later() {
         score(cluster, client) == Some(Score(3))
     });
     assert_eq!(carriers(&mut cluster, client), 1);
+}
+
+#[test]
+fn a_resource_that_is_loaded_takes_the_place_of_the_one_that_is_there() {
+    let (mut old, [server, _]) = pair(7, bad_weather(), setup);
+    set(&mut old, server, 7);
+    let world = old.world(server);
+    let mut query = world.query_filtered::<Entity, (With<Score>, With<NetSlot>)>();
+    let entities: Vec<Entity> = query.iter(world).collect();
+    let snapshot = take_snapshot(world, &entities).expect("it encodes");
+
+    let (mut new, [server, client]) = pair(8, bad_weather(), setup_with_value);
+    new.run(A_WHILE);
+    let world = new.world(server);
+    let staged = stage(world.resource::<Registry>(), &snapshot).expect("it decodes");
+    staged.spawn(world, |_, tenure| tenure);
+    new.run(A_WHILE);
+    for app in [server, client] {
+        assert_eq!(score(&mut new, app), Some(Score(7)));
+        assert_eq!(carriers(&mut new, app), 1);
+    }
+    set(&mut new, server, 8);
+    assert_eq!(score(&mut new, client), Some(Score(8)));
 }

@@ -14,18 +14,18 @@ use super::{FromPeer, Target, ToPeers};
 /// reliable. What is too large is [`MessageNotSent`](super::MessageNotSent).
 pub trait NetEventCommandsExt {
     /// On a server: triggers the event on these clients.
-    fn server_trigger<E: Clone + Send + Sync + 'static>(&mut self, event: ToPeers<E>);
+    fn server_trigger<E: Send + Sync + 'static>(&mut self, event: ToPeers<E>);
 
     /// On a client: triggers the event on its server.
-    fn client_trigger<E: Clone + Send + Sync + 'static>(&mut self, event: E);
+    fn client_trigger<E: Send + Sync + 'static>(&mut self, event: E);
 }
 
 impl NetEventCommandsExt for Commands<'_, '_> {
-    fn server_trigger<E: Clone + Send + Sync + 'static>(&mut self, event: ToPeers<E>) {
+    fn server_trigger<E: Send + Sync + 'static>(&mut self, event: ToPeers<E>) {
         self.write_message(event);
     }
 
-    fn client_trigger<E: Clone + Send + Sync + 'static>(&mut self, event: E) {
+    fn client_trigger<E: Send + Sync + 'static>(&mut self, event: E) {
         self.write_message(ToPeers {
             to: Target::Server,
             message: event,

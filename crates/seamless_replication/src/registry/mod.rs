@@ -95,8 +95,8 @@ pub trait ReplicateAppExt {
     /// by the server's first, with its entity; one that the server does not have, stays. After
     /// the link is gone the last value stays.
     ///
-    /// A server or node publishes it in the first tick in which it has it. Clients of several
-    /// nodes have the value that arrived last, so nodes should agree on it.
+    /// A server or node publishes it in the first tick in which it has it, and as long as it has
+    /// it. Clients of several nodes have the value that arrived last, so nodes should agree on it.
     ///
     /// Cost: that of a component of one entity.
     ///

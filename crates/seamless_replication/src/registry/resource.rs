@@ -36,7 +36,6 @@ pub(super) fn make_room(world: &mut World, entity: Entity, component: ComponentI
     }
     // Takes the resource itself off, too.
     world.entity_mut(other).remove::<IsResource>();
-    world.flush();
     if world.get::<Remote>(other).is_none() {
         world.despawn(other);
     }
