@@ -5,7 +5,7 @@ mod common;
 use bevy::prelude::*;
 use common::{pair, ready};
 use seamless_replication::{
-    NetSlot, Registry, ReplicateAppExt,
+    NetSlot, Registry, ReplicateAppExt, Replicated,
     snapshot::{stage, take_snapshot},
 };
 use seamless_testkit::{AppId, Cluster, Weather};
@@ -140,6 +140,25 @@ fn a_resource_stays_when_its_server_is_gone_and_follows_it_again_later() {
         score(cluster, client) == Some(Score(3))
     });
     assert_eq!(carriers(&mut cluster, client), 1);
+}
+
+#[test]
+fn a_client_that_publishes_a_resource_does_not_replace_that_of_the_server() {
+    for of_server in [false, true] {
+        let (mut cluster, [server, client]) = pair(9, bad_weather(), setup);
+        cluster.world(client).insert_resource(Score(99));
+        let world = cluster.world(client);
+        let mut query = world.query_filtered::<Entity, With<Score>>();
+        let entity = query.single(world).expect("there is one");
+        world.entity_mut(entity).insert(Replicated);
+        cluster.run(A_WHILE);
+        assert_eq!(score(&mut cluster, server), None);
+        if of_server {
+            set(&mut cluster, server, 7);
+            assert_eq!(score(&mut cluster, server), Some(Score(7)));
+            assert_eq!(score(&mut cluster, client), Some(Score(7)));
+        }
+    }
 }
 
 #[test]

@@ -114,6 +114,15 @@ pub(crate) fn take_row(world: &mut World, peer: &mut Peer, mut parsed: ParsedRow
 
 /// A record under one of the peer's own names: an entity that it hosts, or hosted when it wrote.
 fn peers_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow) -> Outcome {
+    if peer.side == LinkSide::ToClient {
+        let sets = &world.resource::<Rows>().sets;
+        let components = sets.components(parsed.row.set);
+        if world.resource::<Registry>().any_resource(components) {
+            // It would take the place of our own.
+            peer.receiver.counters.fenced += 1;
+            return Outcome::NotKept;
+        }
+    }
     if !has_room(world, peer, &parsed) {
         return Outcome::NotKept;
     }

@@ -76,6 +76,8 @@ pub(crate) struct Registered {
     pub(crate) storage: StorageType,
     /// Weight in the priority of entities that changed it.
     pub(crate) priority: f32,
+    /// Whether it is a resource, which clients do not tell of.
+    pub(crate) is_resource: bool,
     /// Whether only the first value of an entity is told.
     pub(crate) once: bool,
     /// What entities must match for it to be replicated on them.

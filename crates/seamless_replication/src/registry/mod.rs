@@ -158,7 +158,7 @@ impl ReplicateAppExt for App {
             FixedPostUpdate,
             resource::publish::<R>.in_set(ReplicationSystems::Messages),
         );
-        self.replicate::<R>()
+        self.replicate::<R>().resource()
     }
 
     fn keep<C>(&mut self) -> &mut Self
@@ -199,6 +199,7 @@ fn entry<C: Component + TypePath>(
         component_id: app.world_mut().register_component::<C>(),
         storage: C::STORAGE_TYPE,
         priority: 1.0,
+        is_resource: false,
         once: false,
         conditions: Vec::new(),
         erased: Box::new(Typed::new(replicator, copy)),
@@ -347,6 +348,13 @@ impl Registry {
 
     pub(crate) fn index_of(&self, component: ComponentId) -> Option<u16> {
         self.0.by_component.get(&component).copied()
+    }
+
+    /// Whether one of these components is a resource.
+    pub(crate) fn any_resource(&self, components: &[u16]) -> bool {
+        components
+            .iter()
+            .any(|&index| self.component(index).is_resource)
     }
 
     /// Components of an archetype that are replicated on its entities, ascending by their index

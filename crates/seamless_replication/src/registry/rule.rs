@@ -22,6 +22,13 @@ impl<'a> Rule<'a> {
         Self { app, id }
     }
 
+    pub(super) fn resource(self) -> Self {
+        self.edit(|c| {
+            c.is_resource = true;
+            c.descriptor.host_only = true;
+        })
+    }
+
     /// Only the host writes it, also while a client holds the entity: a crate's durability, a
     /// door's lock.
     #[must_use]
