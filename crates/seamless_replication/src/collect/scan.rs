@@ -16,7 +16,7 @@ use nonmax::NonMaxU32;
 use seamless_wire::{PeerId, WireError};
 use smallvec::SmallVec;
 
-use super::{archetypes::ReplicatedTable, keeps_rows};
+use super::{archetypes::ReplicatedTable, holds, keeps_rows};
 use crate::{
     interest::{PositionAccessor, Positions},
     registry::Registry,
@@ -82,6 +82,10 @@ impl Pass<'_> {
                 if !kept.of(self.slots, index, |slot| keeps_rows(slot, self.me)) {
                     continue;
                 }
+                if info.is_filtered && self.slots.get(index).is_some_and(|s| holds(s, self.me)) {
+                    failed += self.forced(index, rows, builder);
+                    continue;
+                }
                 // What has a row has the right fence in it: a change of it makes the row anew.
                 let fence = match rows.newest(index) {
                     Some((_, row)) => row.fence.clone(),
@@ -136,12 +140,8 @@ impl Pass<'_> {
         let Ok(entity) = self.world.get_entity(slot.entity) else {
             return 0;
         };
-        let mut components: Vec<(u16, ComponentId)> = entity
-            .archetype()
-            .iter_components()
-            .filter_map(|id| self.registry.index_of(id).map(|index| (index, id)))
-            .collect();
-        components.sort_unstable();
+        let all = holds(slot, self.me);
+        let components = self.registry.replicated_in(entity.archetype(), all);
         let indices: Vec<u16> = components.iter().map(|(index, _)| *index).collect();
         let Some(set) = rows.sets.intern(&indices) else {
             return 0;
@@ -178,7 +178,8 @@ impl Pass<'_> {
                 };
                 at.map(|at| row.value(at))
             });
-            match (changed, old, ptr) {
+            let told = || old.is_some() && self.registry.component(component).once;
+            match (changed && !told(), old, ptr) {
                 (false, Some(old), _) => builder.copy_value(old),
                 (_, _, Some(ptr)) => {
                     let start = builder.buffer().len();

@@ -13,6 +13,7 @@ use crate::{
     peer::{Peer, Peers},
     plugin::ReplicationConfig,
     references::References,
+    registry,
     slots::{NetSlot, Role, Slots},
 };
 
@@ -104,7 +105,11 @@ fn orphan(world: &mut World, index: u32) {
 
 /// Despawns a remote entity, or empties it if it may come back and something refers to it.
 /// Children that are told of on their own stay.
+/// A resource stays, as what it is.
 fn despawn(world: &mut World, entity: Entity, reason: LeaveReason) {
+    if registry::resource::take_off_network(world, entity) {
+        return;
+    }
     let children: Vec<Entity> = world
         .get::<Children>(entity)
         .map(|children| children.iter().collect())
