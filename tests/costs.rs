@@ -10,7 +10,7 @@ use std::sync::{
 use bevy::prelude::*;
 use common::counted;
 use seamless_replication::{
-    Replicated, ReplicateAppExt, Replicator,
+    ReplicateAppExt, Replicated, Replicator,
     wire::{WireError, codec},
 };
 use seamless_testkit::{AppId, Cluster, Weather};

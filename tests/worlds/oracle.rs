@@ -80,7 +80,7 @@ pub fn sight(cluster: &mut Cluster, app: AppId, is_server: bool) -> Sight {
             |(_, slot, place, label, health, stunned, transform, target, parent)| {
                 let own = Own {
                     place: place.map(|place| [place.0, place.1, place.2].map(f32::to_bits)),
-                    label: label.map(|label| label.0.clone()),
+                    label: label.map(|label| short(&label.0)),
                     health: health.map(|health| health.0),
                     stunned: stunned.map(|stunned| stunned.0),
                     transform: transform.map(|transform| told(transform, is_server)),
@@ -110,6 +110,14 @@ pub fn ghosts(cluster: &mut Cluster, app: AppId) -> usize {
         )>,
     )>();
     query.iter(world).count()
+}
+
+/// Long labels are one letter; then their beginning and their length say all.
+fn short(label: &str) -> String {
+    match label.get(..40) {
+        Some(start) => format!("{start} ({})", label.len()),
+        None => label.into(),
+    }
 }
 
 fn region(place: &Place) -> InterestRegionId {
