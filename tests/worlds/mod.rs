@@ -112,22 +112,25 @@ fn any_op(rng: &mut Rng, spawned: &mut usize, clients: usize) -> Op {
         return Op::Spawn(*spawned - 1, values);
     }
     let n = some(rng, *spawned);
-    match rng.below(20) {
+    match rng.below(24) {
         0 | 1 => Op::Despawn(n),
         2..=6 => Op::Insert(n, any_value(rng)),
         7 | 8 => Op::Remove(n, any_kind(rng)),
         9 => Op::Touch(n),
         10..=12 => Op::Move(n, any_motion(rng)),
-        13 => {
+        13 | 20 | 21 => {
             let parent = some(rng, *spawned);
-            Op::Parent(n, (parent < n).then_some(parent))
+            Op::Parent(
+                n,
+                (parent < n).then_some(parent).filter(|_| rng.chance(0.9)),
+            )
         }
         14 | 15 => Op::Target(n, some(rng, *spawned)),
         16 => {
             let scopes = (0..rng.below(3)).map(|_| rng.below(3) as u32).collect();
             Op::Scopes(n, scopes)
         }
-        17 => {
+        17 | 22 | 23 => {
             let shown = [None, Some(false), Some(false), Some(true)][rng.below(4)];
             Op::Except(rng.below(clients), n, shown)
         }
