@@ -1,0 +1,73 @@
+//! What random worlds found, each cut down to the few steps that it takes.
+
+mod common;
+mod worlds;
+
+use bevy::prelude::*;
+use common::{Label, Place, Stunned, find, name, ready, register, wait_for};
+use seamless_replication::{Peers, Replicated, interest::View, transport::Channel};
+use seamless_testkit::{AppId, Cluster, Fate, Way, Weather};
+use worlds::{oracle::SIGHT, run::setup};
+
+fn look_at(cluster: &mut Cluster, server: AppId, x: f32) {
+    let mut peers = cluster.world(server).resource_mut::<Peers>();
+    for peer in peers.iter_mut() {
+        let view = View::At(Vec3::new(x, 0.0, 8.0), SIGHT);
+        peer.interest_mut().set_view(view);
+    }
+}
+
+#[test]
+fn what_has_a_sparse_component_goes_out_of_sight_as_anything_else() {
+    let mut cluster = Cluster::new(1, setup);
+    cluster.set_weather(Weather::clear());
+    let server = cluster.server();
+    let client = cluster.client(server);
+    ready(&mut cluster, client);
+    look_at(&mut cluster, server, 8.0);
+    let bundle = (Replicated, Stunned(1), Place(8.0, 0.0, 8.0));
+    let walker = cluster.world(server).spawn(bundle).id();
+    let walker_name = name(&mut cluster, server, walker);
+    wait_for(&mut cluster, client, walker_name);
+    common::authority::move_to(&mut cluster, server, walker, 500.0);
+    cluster.run(30);
+    assert_eq!(find(&mut cluster, client, walker_name), None);
+}
+
+#[test]
+fn what_has_a_sparse_component_comes_into_sight_as_anything_else() {
+    let mut cluster = Cluster::new(1, setup);
+    cluster.set_weather(Weather::clear());
+    let server = cluster.server();
+    let client = cluster.client(server);
+    ready(&mut cluster, client);
+    look_at(&mut cluster, server, 8.0);
+    let bundle = (Replicated, Stunned(1), Place(500.0, 0.0, 8.0));
+    let walker = cluster.world(server).spawn(bundle).id();
+    cluster.run(30);
+    common::authority::move_to(&mut cluster, server, walker, 8.0);
+    let walker_name = name(&mut cluster, server, walker);
+    wait_for(&mut cluster, client, walker_name);
+}
+
+#[test]
+fn a_large_row_that_overtakes_the_welcome_is_shown_after_it() {
+    let mut cluster = Cluster::new(1, register);
+    cluster.set_weather(Weather::clear());
+    let server = cluster.server();
+    let page = Label("a".repeat(1536));
+    let page = cluster.world(server).spawn((Replicated, page)).id();
+    let (client, wire) = cluster.client_over_wire(server);
+    wire.decide(|parcel| {
+        let welcome = parcel.way == Way::ToClient && parcel.channel == Some(Channel::Control);
+        if welcome { Fate::Hold } else { Fate::Pass }
+    });
+    cluster.run(20);
+    wire.pass();
+    for parcel in wire.kept() {
+        wire.put(parcel);
+    }
+    let page_name = name(&mut cluster, server, page);
+    // Half a minute later it is sent again; nobody should wait for that.
+    wait_for(&mut cluster, client, page_name);
+}
