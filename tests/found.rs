@@ -4,7 +4,10 @@ mod common;
 mod worlds;
 
 use bevy::prelude::*;
-use common::{Label, Place, Stunned, find, name, ready, register, wait_for};
+use common::{
+    Label, Place, Stunned, counted, find, get, name, pair, ready, register, spawn_on, state_sent,
+    wait_for,
+};
 use seamless_replication::{Peers, Replicated, interest::View, transport::Channel};
 use seamless_testkit::{AppId, Cluster, Fate, Way, Weather};
 use worlds::{oracle::SIGHT, run::setup};
@@ -70,4 +73,50 @@ fn a_large_row_that_overtakes_the_welcome_is_shown_after_it() {
     let page_name = name(&mut cluster, server, page);
     // Half a minute later it is sent again; nobody should wait for that.
     wait_for(&mut cluster, client, page_name);
+}
+
+#[test]
+fn an_equal_write_beside_a_sparse_component_is_no_change() {
+    let (mut cluster, apps) = pair(1, Weather::clear(), register);
+    // Both stand in the same table, and only one is stunned.
+    spawn_on(&mut cluster, apps, Place::default());
+    let [stunned, _] = spawn_on(&mut cluster, apps, (Place::default(), Stunned(1)));
+    cluster.run(40);
+    let before = counted(&mut cluster, apps[0]).records;
+    for _ in 0..10 {
+        let mut entity = cluster.world(apps[0]).entity_mut(stunned);
+        entity.get_mut::<Place>().expect("it has one").set_changed();
+        cluster.step();
+    }
+    cluster.run(10);
+    assert_eq!(counted(&mut cluster, apps[0]).records, before);
+}
+
+#[test]
+fn a_sparse_component_costs_nothing_while_another_one_changes() {
+    let sent = |bundle: (Place, Option<Stunned>)| {
+        let (mut cluster, apps) = pair(1, Weather::near(), register);
+        // Both stand in the same table, and only one may be stunned.
+        spawn_on(&mut cluster, apps, Place::default());
+        let [walker, there] = spawn_on(&mut cluster, apps, bundle.0);
+        if let Some(stunned) = bundle.1 {
+            cluster.world(apps[0]).entity_mut(walker).insert(stunned);
+        }
+        cluster.run(40);
+        let before = state_sent(&mut cluster, apps[0]).bytes;
+        for x in 1..600u16 {
+            common::authority::move_to(&mut cluster, apps[0], walker, f32::from(x));
+            cluster.step();
+        }
+        cluster.run(40);
+        let place = get::<Place>(&mut cluster, apps[1], there);
+        assert_eq!(place.map(|place| place.0), Some(599.0));
+        state_sent(&mut cluster, apps[0]).bytes - before
+    };
+    let plain = sent((Place::default(), None));
+    let stunned = sent((Place::default(), Some(Stunned(1))));
+    assert!(
+        stunned <= plain + plain / 50,
+        "{stunned} bytes stunned, {plain} bytes otherwise"
+    );
 }
