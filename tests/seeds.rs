@@ -23,7 +23,7 @@ fn number(name: &str) -> Option<u64> {
 fn all_seeds_converge(loss: f32) {
     let seeds = match number("SEAMLESS_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("SEAMLESS_SEEDS").unwrap_or(20),
+        None => 0..number("SEAMLESS_SEEDS").unwrap_or(10),
     };
     let count = seeds.end - seeds.start;
     let mut failed = Vec::new();

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses some of it")]
 
+pub mod happen;
 pub mod oracle;
 pub mod run;
 pub mod shrink;

@@ -3,20 +3,21 @@
 use std::{
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
 };
 
 use bevy::prelude::*;
 use seamless_replication::{
-    NetSlot, Peers, ReplicateAppExt, Replicated, TransformPrecision,
-    interest::{InterestAppExt, PeerInterest, ToolScopeId, ToolScopes, View},
+    Peers, ReplicateAppExt, TransformPrecision,
+    interest::{InterestAppExt, PeerInterest, View},
 };
 use seamless_testkit::{AppId, Cluster, Weather};
 
 use super::{
-    Kind, Look, Op, Plan, Value,
-    oracle::{GRID, History, SIGHT, differences, ghosts, sight, wanted},
+    Look, Plan,
+    oracle::{GRID, History, differences, ghosts, sight, wanted},
 };
-use crate::common::{Health, Label, Place, Stunned, Target, register};
+use crate::common::{Place, register};
 
 /// Everything that random worlds consist of.
 pub fn setup(app: &mut App) {
@@ -32,10 +33,10 @@ pub struct Run {
     pub cluster: Cluster,
     pub server: AppId,
     pub clients: Vec<AppId>,
-    entities: HashMap<usize, Entity>,
-    motion: HashMap<usize, Vec3>,
+    pub(super) entities: HashMap<usize, Entity>,
+    pub(super) motion: HashMap<usize, Vec3>,
     /// By client.
-    exceptions: Vec<HashMap<Entity, bool>>,
+    pub(super) exceptions: Vec<HashMap<Entity, bool>>,
     history: History,
 }
 
@@ -66,13 +67,13 @@ impl Run {
         self.exceptions[client].clear();
     }
 
-    fn alive(&mut self, n: usize) -> Option<Entity> {
+    pub(super) fn alive(&mut self, n: usize) -> Option<Entity> {
         let entity = *self.entities.get(&n)?;
         let world = self.cluster.world(self.server);
         world.get_entity(entity).is_ok().then_some(entity)
     }
 
-    fn interest(&mut self, client: usize, f: impl FnOnce(&mut PeerInterest)) -> bool {
+    pub(super) fn interest(&mut self, client: usize, f: impl FnOnce(&mut PeerInterest)) -> bool {
         let Some(&client) = self.clients.get(client) else {
             return false;
         };
@@ -84,96 +85,6 @@ impl Run {
             .by_id_mut(me)
             .map(|peer| f(peer.interest_mut()))
             .is_some()
-    }
-
-    pub fn happen(&mut self, op: &Op) {
-        match op {
-            Op::Spawn(n, values) => {
-                let world = self.cluster.world(self.server);
-                let mut entity = world.spawn(Replicated);
-                for value in values {
-                    insert(&mut entity, value);
-                }
-                self.entities.insert(*n, entity.id());
-            }
-            Op::Except(client, n, shown) => {
-                if let Some(entity) = self.alive(*n) {
-                    self.except(*client, entity, *shown);
-                }
-            }
-            Op::Subscribe(client, scope, enter) => {
-                self.interest(*client, |interest| {
-                    if *enter {
-                        interest.subscribe(ToolScopeId(*scope));
-                    } else {
-                        interest.unsubscribe(ToolScopeId(*scope));
-                    }
-                });
-            }
-            Op::Look(client, look) => self.look(*client, *look),
-            Op::Move(n, by) => {
-                self.motion.insert(*n, Vec3::from_array(*by));
-            }
-            Op::Despawn(n)
-            | Op::Insert(n, _)
-            | Op::Remove(n, _)
-            | Op::Touch(n)
-            | Op::Parent(n, _)
-            | Op::Target(n, _)
-            | Op::Scopes(n, _) => {
-                if let Some(entity) = self.alive(*n) {
-                    self.change(entity, op);
-                }
-            }
-        }
-    }
-
-    fn change(&mut self, entity: Entity, op: &Op) {
-        let other = match op {
-            Op::Parent(_, Some(parent)) => self.alive(*parent),
-            // Dead ones too.
-            Op::Target(_, target) => self.entities.get(target).copied(),
-            _ => None,
-        };
-        let mut entity = self.cluster.world(self.server).entity_mut(entity);
-        match (op, other) {
-            (Op::Despawn(_), _) => entity.despawn(),
-            (Op::Insert(_, value), _) => insert(&mut entity, value),
-            (Op::Remove(_, kind), _) => remove(&mut entity, *kind),
-            (Op::Touch(_), _) => touch(&mut entity),
-            (Op::Parent(_, Some(_)), Some(parent)) => drop(entity.insert(ChildOf(parent))),
-            (Op::Parent(_, None), _) => drop(entity.remove::<ChildOf>()),
-            (Op::Target(..), Some(target)) => drop(entity.insert(Target(target))),
-            (Op::Scopes(_, scopes), _) => {
-                let scopes = scopes.iter().map(|scope| ToolScopeId(*scope)).collect();
-                entity.insert(ToolScopes(scopes));
-            }
-            _ => {}
-        }
-    }
-
-    fn except(&mut self, client: usize, entity: Entity, shown: Option<bool>) {
-        let world = self.cluster.world(self.server);
-        let slot = *world.get::<NetSlot>(entity).expect("it is replicated");
-        if self.interest(client, |interest| interest.except(&slot, shown)) {
-            match shown {
-                Some(shown) => self.exceptions[client].insert(entity, shown),
-                None => self.exceptions[client].remove(&entity),
-            };
-        }
-    }
-
-    fn look(&mut self, client: usize, look: Look) {
-        let view = match look {
-            Look::Everything => View::Everything,
-            Look::Nothing => View::Nothing,
-            Look::At(x, z) => View::At(Vec3::new(x, 0.0, z), SIGHT),
-            Look::Around(n) => match self.alive(n) {
-                Some(entity) => View::Around(entity, SIGHT),
-                None => return,
-            },
-        };
-        self.interest(client, |interest| interest.set_view(view));
     }
 
     /// Everything moves on by a tick, and clients show nothing that never was.
@@ -251,49 +162,22 @@ impl Run {
     }
 }
 
-fn insert(entity: &mut EntityWorldMut<'_>, value: &Value) {
-    match value {
-        Value::Place([x, y, z]) => entity.insert(Place(*x, *y, *z)),
-        Value::Label(letter, len) => entity.insert(Label(letter.to_string().repeat(*len))),
-        Value::Health(health) => entity.insert(Health(*health)),
-        Value::Stunned(by) => entity.insert(Stunned(*by)),
-        Value::Transform(at, [yaw, pitch]) => entity.insert(
-            Transform::from_translation(Vec3::from_array(*at))
-                .with_rotation(Quat::from_rotation_y(*yaw) * Quat::from_rotation_x(*pitch)),
-        ),
-    };
-}
-
-fn remove(entity: &mut EntityWorldMut<'_>, kind: Kind) {
-    match kind {
-        Kind::Label => entity.remove::<Label>(),
-        Kind::Health => entity.remove::<Health>(),
-        Kind::Stunned => entity.remove::<Stunned>(),
-        Kind::Transform => entity.remove::<Transform>(),
-        Kind::Target => entity.remove::<Target>(),
-    };
-}
-
-fn touch(entity: &mut EntityWorldMut<'_>) {
-    fn one<C: Component<Mutability = bevy::ecs::component::Mutable>>(
-        entity: &mut EntityWorldMut<'_>,
-    ) {
-        if let Some(mut component) = entity.get_mut::<C>() {
-            component.set_changed();
-        }
+/// What a world has for a network. Every fourth one is far away, and its datagrams late by more
+/// than a second at times: baselines grow old.
+fn weather(plan: &Plan) -> Weather {
+    let mut weather = Weather::lossy(plan.loss);
+    if plan.seed % 4 == 3 {
+        weather.0.delay = Duration::from_millis(250);
+        weather.0.jitter = Duration::from_millis(100);
+        weather.0.reorder_by = Duration::from_millis(1500);
     }
-    one::<Place>(entity);
-    one::<Label>(entity);
-    one::<Health>(entity);
-    one::<Stunned>(entity);
-    one::<Transform>(entity);
-    one::<Target>(entity);
+    weather
 }
 
 /// Runs a plan. A panic is one of the things that can go wrong.
 pub fn run(plan: &Plan, patience: u32) -> Result<(), String> {
     catch_unwind(AssertUnwindSafe(|| {
-        let mut run = Run::new(plan.seed, Weather::lossy(plan.loss));
+        let mut run = Run::new(plan.seed, weather(plan));
         let mut ops = plan.ops.iter().peekable();
         for tick in 0..plan.ticks {
             for _ in plan.joins.iter().filter(|join| **join == tick) {
