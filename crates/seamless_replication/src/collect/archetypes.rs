@@ -36,6 +36,8 @@ pub(crate) struct ReplicatedArchetypes {
     known: usize,
     tables: Vec<ReplicatedTable>,
     mixed: Vec<ArchetypeId>,
+    /// Tables in which some entities are of such an archetype.
+    shared: Vec<TableId>,
     slot_id: Option<ComponentId>,
 }
 
@@ -48,6 +50,11 @@ impl ReplicatedArchetypes {
     /// one: walked entity by entity.
     pub(crate) fn mixed(&self) -> &[ArchetypeId] {
         &self.mixed
+    }
+
+    /// Whether some entities in a table are of a mixed archetype.
+    pub(crate) fn is_shared(&self, table: TableId) -> bool {
+        self.shared.contains(&table)
     }
 
     /// Looks at archetypes that are new since the last call.
@@ -84,6 +91,7 @@ impl ReplicatedArchetypes {
                 });
             if sparse {
                 self.mixed.push(archetype.id());
+                self.shared.push(archetype.table_id());
                 continue;
             }
             let table = archetype.table_id();

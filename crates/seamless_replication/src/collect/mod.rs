@@ -136,7 +136,14 @@ fn run(
         failed += pass.forced(slot, rows, &mut collector.builder);
     }
     for table in collector.archetypes.tables() {
-        failed += pass.table(table, rows, &mut collector.builder, &mut collector.kept);
+        let shared = collector.archetypes.is_shared(table.table);
+        failed += pass.table(
+            table,
+            rows,
+            &mut collector.builder,
+            &mut collector.kept,
+            shared,
+        );
     }
     for &archetype in collector.archetypes.mixed() {
         failed += pass.mixed(archetype, rows, &mut collector.builder);
@@ -144,6 +151,9 @@ fn run(
     if let Some(accessor) = positions.take_accessor() {
         for table in collector.archetypes.tables() {
             pass.positions(table, &accessor, positions);
+        }
+        for &archetype in collector.archetypes.mixed() {
+            pass.mixed_positions(archetype, &accessor, positions);
         }
         for &slot in &forced {
             pass.position_of(slot, &accessor, positions);

@@ -114,7 +114,7 @@ fn despawn(world: &mut World, entity: Entity, reason: LeaveReason) {
         .get::<Children>(entity)
         .map(|children| children.iter().collect())
         .unwrap_or_default();
-    for child in children {
+    for &child in &children {
         if world.get::<NetSlot>(child).is_some() {
             world.entity_mut(child).remove::<ChildOf>();
         }
@@ -124,6 +124,12 @@ fn despawn(world: &mut World, entity: Entity, reason: LeaveReason) {
         && name.is_some_and(|name| world.resource_mut::<References>().retain(name, entity));
     if comes_back {
         world.entity_mut(entity).clear();
+        // They are its children still, as far as their rows say.
+        for child in children {
+            if let Ok(mut child) = world.get_entity_mut(child) {
+                child.insert(ChildOf(entity));
+            }
+        }
     } else {
         world.despawn(entity);
     }
