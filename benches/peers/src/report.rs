@@ -26,6 +26,9 @@ pub(crate) struct Figures {
     /// Median of the processor time of the server's tick.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) server_cpu_us: Option<f64>,
+    /// Median of changing the world, which is not part of the server's tick.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) write_us: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) server_tick_p99_us: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -78,6 +81,7 @@ impl Figures {
             &mut self.server_rss_mb,
             &mut self.process_rss_mb,
             &mut self.server_cpu_us,
+            &mut self.write_us,
             &mut self.server_tick_p99_us,
             &mut self.datagrams_per_client_tick,
             &mut self.entities_per_client,

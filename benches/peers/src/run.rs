@@ -28,6 +28,8 @@ struct Tick {
     server: Duration,
     /// Processor time of the server's tick: what it would have taken had nobody else been running.
     server_cpu: Duration,
+    /// What changing the world took.
+    write: Duration,
     clients: Vec<Duration>,
 }
 
@@ -109,7 +111,9 @@ impl<'a> Run<'a> {
             })
             .collect();
         let changed = self.motion.advance(changes).to_vec();
+        let writing = Instant::now();
         self.subject.write(&changed, self.motion.bodies());
+        let write = writing.elapsed();
         if let Some(staleness) = &mut self.staleness {
             staleness.remember(self.motion.bodies());
         }
@@ -123,6 +127,7 @@ impl<'a> Run<'a> {
         Tick {
             server,
             server_cpu,
+            write,
             clients,
         }
     }
@@ -218,6 +223,7 @@ impl<'a> Run<'a> {
         figures.server_tick_us = median(server.iter().copied());
         figures.server_tick_p99_us = server.get(server.len() * 99 / 100).copied();
         figures.server_cpu_us = median(ticks.iter().map(|tick| micros(tick.server_cpu)));
+        figures.write_us = median(ticks.iter().map(|tick| micros(tick.write)));
         figures.own_us = median(own.into_iter());
         figures.client_tick_us = median(
             ticks

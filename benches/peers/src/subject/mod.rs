@@ -2,6 +2,7 @@
 
 mod floor;
 mod lightyear;
+mod naia;
 mod replicon;
 mod seamless;
 
@@ -12,11 +13,12 @@ use bevy::{prelude::*, time::TimeUpdateStrategy};
 use crate::{body::Body, motion::TICK_RATE, network::Traffic, scenario::Scenario};
 
 /// All subjects, in the order in which they are shown. The empty app is none of them.
-pub(crate) const NAMES: [&str; 4] = [
+pub(crate) const NAMES: [&str; 5] = [
     "bevy_seamless",
     "bevy_seamless_quantized",
     "bevy_replicon",
     "lightyear",
+    "naia",
 ];
 
 /// The app with nothing in it.
@@ -95,6 +97,7 @@ pub(crate) fn make(
         "bevy_seamless_quantized" => Ok(Box::new(seamless::Seamless::new(scenario, bodies, true))),
         "bevy_replicon" => Ok(Box::new(replicon::Replicon::new(scenario, bodies))),
         "lightyear" => Ok(Box::new(lightyear::Lightyear::new(scenario, bodies))),
+        "naia" => Ok(Box::new(naia::Naia::new(scenario, bodies))),
         _ => Err(format!(
             "there is no subject \"{name}\"; there are {}",
             NAMES.join(", ")
