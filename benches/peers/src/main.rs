@@ -119,6 +119,13 @@ fn work(options: &Options) -> Result<bool, String> {
     let floor = all[0].server_tick_us;
     for scenario in &scenarios {
         for subject in &subjects {
+            if let Some(reason) = subject::unfit(subject, scenario) {
+                all.push(Figures {
+                    skipped: Some(reason),
+                    ..Figures::new(&scenario.name, subject)
+                });
+                continue;
+            }
             let _ = writeln!(io::stderr(), "{} {subject}", scenario.name);
             let mut figures = in_a_child(options, &scenario.name, subject)?;
             if figures.own_us.is_none() {

@@ -47,6 +47,9 @@ pub(crate) struct Figures {
     pub(crate) join_bytes_until_quiet_per_client: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) staleness_ticks_p99: Option<f64>,
+    /// Why it was not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) skipped: Option<String>,
     /// Why there are no figures, or why they are worth nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
@@ -158,6 +161,13 @@ pub(crate) fn table(all: &[Figures]) -> String {
         line(&cells);
     }
     for figures in all {
+        if let Some(reason) = &figures.skipped {
+            let _ = writeln!(
+                out,
+                "left out: {} {}: {reason}",
+                figures.scenario, figures.subject
+            );
+        }
         if let Some(error) = &figures.error {
             let _ = writeln!(
                 out,

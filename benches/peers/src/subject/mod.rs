@@ -105,6 +105,14 @@ pub(crate) fn make(
     }
 }
 
+/// Why a subject cannot be measured in a scenario, if so.
+pub(crate) fn unfit(name: &str, scenario: &Scenario) -> Option<String> {
+    match name {
+        "naia" => naia::unfit(scenario),
+        _ => None,
+    }
+}
+
 /// An app as all subjects have it: bare, on virtual time, one fixed tick an update.
 fn bare_app() -> App {
     let mut app = App::new();

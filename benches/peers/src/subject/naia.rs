@@ -20,6 +20,30 @@ use crate::{
 /// The only room, where there is no interest.
 const ROOM: u64 = 0;
 
+/// Packets that one packet of naia acknowledges, and bytes of a packet.
+const ACKNOWLEDGED: usize = 33;
+const PACKET_BYTES: usize = 430;
+
+/// Bytes of a change, about.
+const CHANGE_BYTES: usize = 33;
+
+/// Entities that a client can know: naia numbers them in 16 bits.
+const MAX_ENTITIES: usize = 1 << 16;
+
+/// What naia is not made for.
+pub(crate) fn unfit(scenario: &Scenario) -> Option<String> {
+    if scenario.entities >= MAX_ENTITIES {
+        return Some("it numbers a client's entities in 16 bits".into());
+    }
+    let packets = scenario.changes() * CHANGE_BYTES / PACKET_BYTES;
+    (scenario.kind != Kind::Interest && packets > ACKNOWLEDGED).then(|| {
+        format!(
+            "these are {packets} of its packets to each client in a tick, and its acknowledgements \
+             cover {ACKNOWLEDGED}: it takes the others for lost and spends seconds on a tick"
+        )
+    })
+}
+
 /// A server with clients.
 pub(crate) struct Naia {
     server: Server,
