@@ -6,6 +6,8 @@
 //! * **Handover**: players, with what they carry, cross from one server process to the next without
 //!   a loading screen, a duplicate or a lost input, and survive a server that is killed
 //!   ([`handover`], feature `mesh`).
+//! * **Keeping it**: worlds in files ([`replication::snapshot`]), sessions recorded and played back
+//!   ([`replication::recording`]).
 //! * **Seeing it**: an egui panel ([`overlay`](seamless_overlay), feature `overlay`).
 //!
 //! # Quickstart
@@ -22,6 +24,7 @@
 //! |---|---|---|
 //! | `mesh` | yes | nodes, borders, handover, the node service |
 //! | `sqlite` | yes | the directory in an SQLite file: many nodes on one machine, nothing to start |
+//! | `zstd` | yes | snapshots, save files and recordings are compressed with Zstandard |
 //! | `overlay` | no | the egui panel and its `bevy_egui` plugin |
 //! | `window` | no | a window, for the examples that show something |
 //!
@@ -125,8 +128,8 @@ pub mod prelude {
         },
     };
     pub use seamless_replication::{
-        Authority, Frozen, Hosted, NetClock, NetSlot, PeerJoined, PeerLeft, Peers, Remote,
-        ReplicateAppExt, Replicated, ReplicationStats, Slots,
+        Authority, Frozen, Hosted, NetClock, NetSlot, PeerJoined, PeerLeft, Peers, Quantize,
+        Remote, ReplicateAppExt, Replicated, ReplicationStats, Slots, TransformPrecision,
         inputs::{InputAppExt, LocalInputs, PlayerInputs},
         interest::{InterestAppExt, ToolScopeId, ToolScopes, View},
         messages::{Delivery, Direction, FromPeer, MessageAppExt, Target, ToPeers},

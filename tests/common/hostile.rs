@@ -179,6 +179,7 @@ impl Forger {
         tenure: Tenure,
         (component, value): (u16, &[u8]),
     ) -> Vec<u8> {
+        let tick = Tick(self.tick + 1);
         let version = Version(self.tick);
         self.datagram(|w| {
             SectionKind::Rows.write(w);
@@ -192,7 +193,7 @@ impl Forger {
                 },
                 tenure: Some(tenure),
             };
-            RecordCursor::default().write(w, 1, &head);
+            RecordCursor::new(tick, 1).write(w, 1, &head);
             delta::write_bytes(w, None, value);
             RecordCursor::write_end(w);
         })

@@ -26,7 +26,8 @@
 //! * [`Peers`]: the other ends of links; [`Admission`]: who is let in.
 //! * [`interest`]: who sees what.
 //! * [`messages`], [`inputs`]: typed messages, and players' inputs.
-//! * [`snapshot`]: rows outside a connection.
+//! * [`snapshot`]: rows outside a connection, in memory and in files.
+//! * [`recording`]: what links did, in a file, and played back.
 //! * [`ReplicationStats`]: what it costs.
 //! * [`NetClock`]: which tick it is.
 
@@ -41,6 +42,7 @@ mod names;
 mod peer;
 mod plugin;
 mod receive;
+pub mod recording;
 mod references;
 mod registry;
 mod rows;
@@ -57,7 +59,10 @@ pub use peer::{
     PeerState, Peers,
 };
 pub use plugin::{ReplicationConfig, ReplicationPlugin, ReplicationSystems};
-pub use registry::{Lossless, MAX_COMPONENT_BYTES, Registry, ReplicateAppExt, Replicator, Rule};
+pub use registry::{
+    Ints, IntsReader, Lossless, MAX_COMPONENT_BYTES, Quantize, Registry, ReplicateAppExt,
+    Replicator, Rule, TransformPrecision,
+};
 pub use seamless_transport as transport;
 pub use seamless_wire as wire;
 pub use slots::{NetSlot, Replicated, Role, Slots};

@@ -84,7 +84,7 @@ pub fn adopt(
     // The row that both sides have, as the first of our own stream.
     let mut rows = world.resource_mut::<Rows>();
     if let Some(mut row) = shown {
-        row.tenure = tenure;
+        row.set_tenure(&tenure);
         rows.push(index, &row);
     }
     let version = rows
@@ -160,7 +160,7 @@ pub fn follow(world: &mut World, link: LinkId, response: &Control) -> Option<Ent
             slot.newest = seamless_wire::Tick(0);
         }
         let row = row.map(|mut row| {
-            row.tenure = tenure;
+            row.set_tenure(&tenure);
             (Version(version), row)
         });
         baseline = row.is_some();
@@ -195,7 +195,6 @@ pub fn confirmed(world: &mut World, link: LinkId, global: GlobalEntity, baseline
         return;
     };
     slot.migrating = None;
-    let generation = slot.generation;
     slots.rerouted.push(index);
     let mut peers = world.resource_mut::<Peers>();
     let Some(peer) = peers.get_mut(link) else {
@@ -203,7 +202,7 @@ pub fn confirmed(world: &mut World, link: LinkId, global: GlobalEntity, baseline
     };
     peer.receiver.table.confirm(index);
     if baseline {
-        peer.sender.appear(index, generation);
+        peer.sender.appear(index);
         peer.sender.install_baseline(index, migrating.version);
     }
 }

@@ -59,6 +59,37 @@ impl Names {
         }
     }
 
+    /// The name that is minted next.
+    pub(crate) fn peek(&self) -> Option<GlobalEntity> {
+        let legal = |&(next, count): &(u64, u32)| {
+            // Of two neighbours at most one is reserved.
+            let mut candidates = (next..=next.saturating_add(1)).take(count as usize);
+            candidates.find_map(GlobalEntity::from_bits)
+        };
+        self.ranges.iter().find_map(legal)
+    }
+
+    /// Somebody has this name already: it and those before it in its range are not minted.
+    pub(crate) fn pass(&mut self, name: GlobalEntity) {
+        self.skip_below(name.to_bits().saturating_add(1));
+    }
+
+    /// Names before this one in its range were given: minting goes on here.
+    pub(crate) fn begin_at(&mut self, name: GlobalEntity) {
+        self.skip_below(name.to_bits());
+    }
+
+    fn skip_below(&mut self, bits: u64) {
+        for (next, count) in &mut self.ranges {
+            if let Some(ahead) = bits.checked_sub(*next)
+                && ahead <= u64::from(*count)
+            {
+                *next = bits;
+                *count -= ahead as u32;
+            }
+        }
+    }
+
     /// Whether a name is still to be minted here: nobody can have been lent it.
     pub(crate) fn holds(&self, name: GlobalEntity) -> bool {
         self.ranges.iter().any(|&(next, count)| {
@@ -94,6 +125,21 @@ mod tests {
         assert_eq!(lent.len(), 3);
         let next = server.mint().expect("fresh");
         assert!(!lent.contains(&own) && !lent.contains(&next) && own != next);
+    }
+
+    #[test]
+    fn names_that_somebody_has_are_not_minted() {
+        let at = |counter| GlobalEntity::new(9, counter).expect("legal");
+        let mut names = Names::in_block(9).expect("legal");
+        assert_eq!(names.peek(), Some(at(1)));
+        names.pass(at(7));
+        names.pass(at(3));
+        names.pass(GlobalEntity::new(10, 5).expect("legal"));
+        assert_eq!((names.peek(), names.mint()), (Some(at(8)), Some(at(8))));
+        names.begin_at(at(20));
+        assert_eq!(names.mint(), Some(at(20)));
+        names.begin_at(at(20));
+        assert_eq!(names.mint(), Some(at(21)));
     }
 
     #[test]

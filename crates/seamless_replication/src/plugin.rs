@@ -15,7 +15,7 @@ use crate::{
     migrate,
     names::Names,
     peer::{Admission, ControlReceived, HandoverOffered, PeerJoined, PeerLeft, PeerRefused, Peers},
-    receive::{self, apply},
+    receive,
     references::{self, References},
     registry::RegistryBuilder,
     rows::Rows,
@@ -199,7 +199,7 @@ impl Plugin for ReplicationPlugin {
             (
                 (
                     send::driver::depart,
-                    apply::give_up_orphans,
+                    receive::leave::give_up_orphans,
                     migrate::expire_redirects,
                     collect::collect,
                 )

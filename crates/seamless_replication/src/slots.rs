@@ -160,13 +160,59 @@ pub(crate) struct Migrating {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Departed {
     pub(crate) slot: u32,
+    pub(crate) generation: u32,
     pub(crate) reason: LeaveReason,
+}
+
+/// A state of what is known of a slot. It changes whenever that may have changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SlotStamp {
+    slot: u32,
+    stamp: u32,
+}
+
+/// What was found of slots, for as long as they are as they were then: a few bytes for each beside
+/// the table itself, which is too large to be looked into for every entity in every tick.
+#[derive(Default)]
+pub(crate) struct Findings(Vec<(u32, bool)>);
+
+impl Findings {
+    /// What `find` says of a slot, or said when it was last changed.
+    #[inline]
+    pub(crate) fn of(&mut self, slots: &Slots, slot: u32, find: impl Fn(&Slot) -> bool) -> bool {
+        let at = slot as usize;
+        let Some(&stamp) = slots.stamps.get(at) else {
+            return false;
+        };
+        match self.0.get(at) {
+            Some(&(then, found)) if then == stamp => found,
+            _ => self.find(slots, slot, stamp, find),
+        }
+    }
+
+    #[inline(never)]
+    fn find(&mut self, slots: &Slots, slot: u32, stamp: u32, find: impl Fn(&Slot) -> bool) -> bool {
+        let at = slot as usize;
+        if self.0.len() <= at {
+            self.0.resize(at + 1, (stamp.wrapping_sub(1), false));
+        }
+        let found = slots.get(slot).is_some_and(find);
+        self.0[at] = (stamp, found);
+        found
+    }
+
+    /// All must be found anew.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
 }
 
 /// The table of slots.
 #[derive(Resource, Default)]
 pub struct Slots {
     table: Vec<Slot>,
+    /// Counts the changes of each slot.
+    stamps: Vec<u32>,
     live: fixedbitset::FixedBitSet,
     free: std::collections::VecDeque<u32>,
     by_name: HashMap<GlobalEntity, u32>,
@@ -196,9 +242,28 @@ impl Slots {
     }
 
     pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut Slot> {
-        self.live
-            .contains(index as usize)
-            .then(|| &mut self.table[index as usize])
+        if !self.live.contains(index as usize) {
+            return None;
+        }
+        self.stamp(index);
+        Some(&mut self.table[index as usize])
+    }
+
+    fn stamp(&mut self, index: u32) {
+        let stamp = &mut self.stamps[index as usize];
+        *stamp = stamp.wrapping_add(1);
+    }
+
+    /// The slot as it is now.
+    pub(crate) fn stamp_of(&self, slot: u32) -> Option<SlotStamp> {
+        let stamp = *self.stamps.get(slot as usize)?;
+        Some(SlotStamp { slot, stamp })
+    }
+
+    /// Whether nothing was changed of a slot since.
+    #[inline]
+    pub(crate) fn is_as_it_was(&self, then: SlotStamp) -> bool {
+        self.stamps.get(then.slot as usize) == Some(&then.stamp)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Slot)> {
@@ -359,8 +424,10 @@ impl Slots {
                 ..Slot::new(Entity::PLACEHOLDER, Role::Host)
             });
             self.live.grow(self.table.len());
+            self.stamps.push(0);
             self.table.len() as u32 - 1
         });
+        self.stamp(index);
         let entry = &mut self.table[index as usize];
         let generation = entry.generation.wrapping_add(1);
         *entry = expected.unwrap_or_else(|| Slot::new(entity, Role::Host));
@@ -388,7 +455,7 @@ impl Slots {
         let Some(slot) = self.get(index).filter(|slot| slot.entity == entity) else {
             return;
         };
-        let role = slot.role;
+        let (role, generation) = (slot.role, slot.generation);
         if let Some(global) = slot.global
             && self.by_name.get(&global) == Some(&index)
         {
@@ -397,8 +464,10 @@ impl Slots {
         *self.count(role) -= 1;
         self.orphans.remove(&index);
         self.unnamed.remove(&index);
+        self.stamp(index);
         self.departed.push(Departed {
             slot: index,
+            generation,
             reason,
         });
         self.live.set(index as usize, false);
@@ -413,6 +482,7 @@ impl Slots {
                 break;
             };
             self.unnamed.remove(&index);
+            self.stamp(index);
             self.table[index as usize].global = Some(global);
             self.by_name.insert(global, index);
             self.touched.push(index);

@@ -3,10 +3,57 @@
 //! Used for handover, checkpoints and save files. Taking a snapshot reads the world; putting one
 //! back is in two steps: [`stage`] decodes everything (on any thread, may fail), and
 //! [`StagedSnapshot::spawn`] puts it into the world (on the main thread, cannot fail).
+//!
+//! # Save files
+//!
+//! [`save_snapshot`] writes what an app hosts to a file, [`load_snapshot`] reads it. Names, fences
+//! and references between entities come back as they were, components that are only
+//! [kept](crate::ReplicateAppExt::keep) too.
+//!
+//! ```
+//! use bevy::prelude::*;
+//! use seamless_replication::{Registry, ReplicateAppExt, Replicated, ReplicationPlugin, snapshot::*};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Component, TypePath, Serialize, Deserialize, PartialEq, Debug)]
+//! struct Gold(u32);
+//!
+//! fn app() -> App {
+//!     let mut app = App::new();
+//!     let names = ReplicationPlugin { block: Some(2), ..default() };
+//!     app.add_plugins((MinimalPlugins, seamless_transport::TransportPlugin::default(), names));
+//!     app.replicate::<Gold>();
+//!     app.finish();
+//!     app
+//! }
+//!
+//! let folder = std::env::temp_dir().join(format!("seamless-doc-{}", std::process::id()));
+//! std::fs::create_dir_all(&folder)?;
+//! let path = folder.join("world.seamless");
+//! let options = FileOptions::default();
+//!
+//! let mut old = app();
+//! old.world_mut().spawn((Replicated, Gold(7)));
+//! save_snapshot(old.world(), Scope::Hosted, &path, &options)?;
+//!
+//! let mut new = app();
+//! let staged = load_snapshot(new.world().resource::<Registry>(), &path, &options)?;
+//! // Whoever held something is not connected to this server yet.
+//! let loaded = staged.spawn(new.world_mut(), |_, tenure| unheld(tenure));
+//! assert_eq!(new.world().get::<Gold>(loaded[0]), Some(&Gold(7)));
+//! # std::fs::remove_dir_all(folder)?;
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
+
+mod atomic;
+mod error;
+mod file;
+mod options;
+mod read;
 
 use bevy::prelude::*;
 use seamless_wire::{
-    GlobalEntity, Tenure, Tick, WireError,
+    GlobalEntity, Holder, Tenure, Tick, WireError,
     snapshot::{SnapshotRow, WorldSnapshot},
 };
 
@@ -18,6 +65,11 @@ use crate::{
     registry::{Registry, StagedComponent},
     slots::{NetSlot, Slots},
 };
+
+pub use error::{LoadError, SaveError, StageError};
+pub use file::{SavedWorld, Scope, load_snapshot, save_snapshot};
+pub use options::FileOptions;
+pub(crate) use options::{default_compressor, known};
 
 /// Rows of these entities, with everything registered for replication or with
 /// [`keep`](crate::ReplicateAppExt::keep). Entities without a name are left out.
@@ -70,6 +122,8 @@ pub fn take_snapshot(world: &World, entities: &[Entity]) -> Result<WorldSnapshot
 pub struct StagedSnapshot {
     /// The tick at whose end it was taken.
     pub tick: Tick,
+    /// The first name that the writer of a file had not given to anything.
+    free_name: Option<GlobalEntity>,
     entities: Vec<StagedEntity>,
 }
 
@@ -82,18 +136,24 @@ struct StagedEntity {
 /// Decodes a snapshot.
 ///
 /// # Errors
-/// [`WireError`] if a component is not registered here or does not decode: nothing is dropped in
+/// [`StageError`] if a component is not registered here or does not decode: nothing is dropped in
 /// silence.
-pub fn stage(registry: &Registry, snapshot: &WorldSnapshot) -> Result<StagedSnapshot, WireError> {
+pub fn stage(registry: &Registry, snapshot: &WorldSnapshot) -> Result<StagedSnapshot, StageError> {
     let mut entities = Vec::with_capacity(snapshot.rows.len());
     for row in &snapshot.rows {
         let mut components = Vec::with_capacity(row.components.len());
         for (id, value) in &row.components {
-            let registered = registry.by_hash(*id).ok_or(WireError::Invalid {
-                what: "component of a snapshot",
-                value: *id,
+            let entity = row.entity;
+            let registered = registry.by_hash(*id).ok_or(StageError::Unknown {
+                entity,
+                component: *id,
             })?;
-            components.push(registered.erased.stage(value)?);
+            let staged = registered.erased.stage(value);
+            components.push(staged.map_err(|error| StageError::Undecodable {
+                entity,
+                path: registered.descriptor.path.clone(),
+                error,
+            })?);
         }
         entities.push(StagedEntity {
             name: row.entity,
@@ -103,8 +163,19 @@ pub fn stage(registry: &Registry, snapshot: &WorldSnapshot) -> Result<StagedSnap
     }
     Ok(StagedSnapshot {
         tick: snapshot.tick,
+        free_name: None,
         entities,
     })
+}
+
+/// A fence without a peer that holds the entity, for [`StagedSnapshot::spawn`]: a loaded world's
+/// clients are not connected, and nobody else would end their tenure.
+#[must_use]
+pub fn unheld(mut tenure: Tenure) -> Tenure {
+    if matches!(tenure.holder, Holder::Peer(_)) {
+        tenure.transfer(Holder::Nobody);
+    }
+    tenure
 }
 
 impl StagedSnapshot {
@@ -114,7 +185,8 @@ impl StagedSnapshot {
     }
 
     /// Hosts the entities here. `fence` gives each its fence from the one it had. Entities with the
-    /// same name that are here already are replaced in place: same Bevy entity.
+    /// same name that are here already are replaced in place: same Bevy entity. Names of a snapshot
+    /// are not given to anything else afterwards, and of one from a file none that its writer gave.
     ///
     /// Returns them in the order of the snapshot.
     pub fn spawn(
@@ -122,6 +194,14 @@ impl StagedSnapshot {
         world: &mut World,
         mut fence: impl FnMut(GlobalEntity, Tenure) -> Tenure,
     ) -> Vec<Entity> {
+        let mut slots = world.resource_mut::<Slots>();
+        let names = self.entities.iter().map(|staged| staged.name);
+        for name in names {
+            slots.names.pass(name);
+        }
+        if let Some(free) = self.free_name {
+            slots.names.begin_at(free);
+        }
         // All entities first, so that references between them resolve at once.
         let mut spawned = Vec::with_capacity(self.entities.len());
         for staged in &self.entities {

@@ -10,6 +10,8 @@ pub(crate) enum CarrierKind {
     UdpServer,
     MemoryServer,
     Client,
+    /// A recording plays it.
+    Playback(LinkSide),
 }
 
 impl CarrierKind {
@@ -17,6 +19,7 @@ impl CarrierKind {
         match self {
             Self::UdpServer | Self::MemoryServer => LinkSide::ToClient,
             Self::Client => LinkSide::ToServer,
+            Self::Playback(side) => side,
         }
     }
 }

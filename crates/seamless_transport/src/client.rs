@@ -6,7 +6,7 @@ use bevy::prelude::*;
 use renet::RenetClient;
 
 use crate::{
-    ClientConfig, CloseReason, ConditionerConfig, ConnectError, Link, LinkId, Links,
+    ClientConfig, CloseReason, ConditionerConfig, ConnectError, Link, LinkId, Links, PeerAddress,
     TransportConfig,
     carrier::CarrierKind,
     channel::connection_config,
@@ -29,6 +29,10 @@ pub struct ClientEndpoints {
     primary: Option<LinkId>,
     /// Whose renet client is in the resource now.
     installed: Option<LinkId>,
+    /// A recording plays: no link gets a socket.
+    playback: bool,
+    /// Links that wait for their part in it or play it.
+    played: Vec<LinkId>,
 }
 
 struct ClientEndpoint {
@@ -50,6 +54,9 @@ impl ClientEndpoints {
         limits: &TransportConfig,
         config: ClientConfig,
     ) -> Result<LinkId, ConnectError> {
+        if self.playback {
+            return self.wait_for_recording(links, limits);
+        }
         let (line, address, netcode_id) = connect::open(config.server, config.bind)?;
         let peer = Peer {
             carrier: CarrierKind::Client,
@@ -78,11 +85,44 @@ impl ClientEndpoints {
         Ok(id)
     }
 
+    /// From now on links are asked of a recording, or of servers again. So it is, by itself, from the
+    /// first [`TransportSystems::Receive`](crate::TransportSystems::Receive) on while there is a
+    /// [`LinksPlayback`](crate::LinksPlayback); say it where links are asked for before that.
+    pub const fn play_back(&mut self, playback: bool) {
+        self.playback = playback;
+    }
+
+    fn wait_for_recording(
+        &mut self,
+        links: &mut Links,
+        limits: &TransportConfig,
+    ) -> Result<LinkId, ConnectError> {
+        let peer = Peer {
+            carrier: CarrierKind::Playback(LinkSide::ToServer),
+            address: PeerAddress::Memory(0),
+            netcode_id: 0,
+            user_data: None,
+        };
+        let id = links
+            .insert(|id| Link::new(id, peer, limits, Duration::ZERO))
+            .ok_or(ConnectError::TooManyLinks)?;
+        self.played.retain(|link| links.get(*link).is_some());
+        self.played.push(id);
+        if self.primary.is_none_or(|primary| !self.is_ours(primary)) {
+            self.primary = Some(id);
+        }
+        Ok(id)
+    }
+
+    fn is_ours(&self, link: LinkId) -> bool {
+        self.find(link).is_some() || self.played.contains(&link)
+    }
+
     /// Makes a link the primary one, from the next
     /// [`TransportSystems::Receive`](crate::TransportSystems::Receive) on. `false` if it is not a
     /// client's link or over.
     pub fn promote(&mut self, link: LinkId) -> bool {
-        let known = self.find(link).is_some();
+        let known = self.is_ours(link);
         if known {
             self.primary = Some(link);
         }

@@ -85,6 +85,7 @@
 //! * [`connect`](ClientConfig), [`client`](ClientEndpoints): the links that this app asked for.
 //! * [`memory`](MemoryHub): links inside one process.
 //! * [`conditioner`](Conditioner): delay, loss and worse, from a seed.
+//! * [`tap`](TapConfig), [`playback`](LinksPlayback): what passed links, and links that play it.
 //! * [`notice`](LinkOpened): what the app is told.
 //! * [`plugin`](TransportPlugin): where all this runs.
 //!
@@ -112,11 +113,13 @@ mod memory;
 mod mint;
 mod notice;
 mod pacing;
+mod playback;
 mod plugin;
 mod queues;
 mod reliable;
 mod state;
 mod stats;
+mod tap;
 mod token;
 mod udp;
 
@@ -132,12 +135,14 @@ pub use links::Links;
 pub use memory::{ListenError, MemoryConfig, MemoryHub, MemoryServer};
 pub use mint::{MAX_UNUSED_TOKENS, MintError, TokenMint, TokenRequest};
 pub use notice::{LinkClosed, LinkOpened};
+pub use playback::{LinksPlayback, PlayedEvent, PlayedPeer};
 pub use plugin::{FlushPlacement, Transport, TransportPlugin, TransportSystems, flush_links};
 pub use state::{CloseReason, LinkError, LinkSide, LinkState, PeerAddress};
 pub use stats::{
     Backlog, LinkStats, Refused, RefusedCounts, Tally, Traffic, UDP_IPV4_HEADER_BYTES,
     UDP_IPV6_HEADER_BYTES,
 };
+pub use tap::{TapConfig, TapWay, Tapped};
 pub use token::{MAX_TIMEOUT_SECONDS, MAX_TOKEN_ADDRESSES, MAX_TOKEN_SECONDS, Token, TokenError};
 pub use udp::{
     Authentication, BindError, EndpointStats, MAX_CLIENTS, ServerConfig, ServerEndpoint,

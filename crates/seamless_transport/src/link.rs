@@ -15,6 +15,7 @@ use crate::{
     queues::{Inbox, Outbox},
     reliable::Reliable,
     stats::Class,
+    tap::{self, Tap, TapConfig, TapWay, Tapped},
 };
 
 /// Ticks that a closed link can still be read: the one in which it closed and the next.
@@ -45,6 +46,8 @@ pub struct Link {
     reliable: Reliable,
     /// Boxed: most links have none.
     weather: Option<Box<Weather>>,
+    /// Boxed: most links have none.
+    tap: Option<Box<Tap>>,
     pub(crate) limiter: LinkLimiter,
     faults: FaultMeter,
     bounds: Bounds,
@@ -105,6 +108,7 @@ impl Link {
             inbox: Inbox::default(),
             reliable: Reliable::default(),
             weather: None,
+            tap: None,
             limiter: LinkLimiter::new(config.link_rate),
             faults: FaultMeter::new(config.faults),
             bounds: Bounds {
@@ -231,18 +235,21 @@ impl Link {
             return Err(LinkError::QueueFull);
         }
         self.outbox.push(datagram);
+        if let Some(tap) = &mut self.tap {
+            tap.note(TapWay::Sent, None, datagram);
+        }
         Ok(())
     }
 
     /// The oldest received state datagram. It shares a block of 64 KiB with its neighbours: keep
     /// what was decoded, not the bytes.
     pub fn recv_datagram(&mut self) -> Option<Bytes> {
-        self.inbox.pop()
+        tap::received(&mut self.tap, None, self.inbox.pop())
     }
 
     /// All received state datagrams, oldest first.
     pub fn drain_datagrams(&mut self) -> impl Iterator<Item = Bytes> + '_ {
-        std::iter::from_fn(|| self.inbox.pop())
+        std::iter::from_fn(|| self.recv_datagram())
     }
 
     /// Queues a message that arrives once and in the order of its channel, as long as the link
@@ -253,12 +260,23 @@ impl Link {
     /// empty or longer than [`Channel::max_message`]; nothing was queued.
     pub fn send_reliable(&mut self, channel: Channel, message: Bytes) -> Result<(), LinkError> {
         self.check_open()?;
-        self.reliable.send(channel, message)
+        let Some(tap) = &mut self.tap else {
+            return self.reliable.send(channel, message);
+        };
+        self.reliable.send(channel, message.clone())?;
+        tap.note(TapWay::Sent, Some(channel), &message);
+        Ok(())
     }
 
     /// The next reliable message. Read them: a link whose messages stay unread stops taking more.
     pub fn recv_reliable(&mut self, channel: Channel) -> Option<Bytes> {
-        self.reliable.recv(channel)
+        tap::received(&mut self.tap, Some(channel), self.reliable.recv(channel))
+    }
+
+    /// Gives everything that its tap noted since it was asked last, in order, and how much was
+    /// forgotten because nobody asked. Nothing without [`Links::set_tap`](crate::Links::set_tap).
+    pub fn take_tapped(&mut self, each: impl FnMut(Tapped<'_>)) -> u64 {
+        self.tap.as_mut().map_or(0, |tap| tap.take(each))
     }
 
     /// Ends the link. What is queued leaves with the next flush; the goodbye follows as soon as
@@ -291,6 +309,41 @@ impl Link {
             Some(weather) => weather.change(&config),
             None => self.weather = Some(Box::new(Weather::new(&config))),
         }
+    }
+
+    pub(crate) fn set_tap(&mut self, config: TapConfig) {
+        self.tap = (!config.is_off()).then(|| Box::new(Tap::new(config)));
+    }
+
+    /// A recording gives a state datagram.
+    pub(crate) fn play_datagram(&mut self, datagram: &[u8], now: Duration) {
+        self.times.heard = now;
+        let len = datagram.len();
+        self.stats.received.carried(Class::State, len, len);
+        if len > MAX_DATAGRAM || datagram.first().is_none_or(|first| *first < STATE_MARK) {
+            self.refuse(Refused::UnknownPayload, now);
+        } else if self.inbox.push(datagram, self.bounds.datagrams_in) {
+            self.refuse(Refused::Unread, now);
+        }
+    }
+
+    /// A recording gives a reliable message.
+    pub(crate) fn play_reliable(&mut self, channel: Channel, message: Bytes, now: Duration) {
+        self.times.heard = now;
+        let len = message.len();
+        self.stats.received.carried(Class::Reliable, len, len);
+        self.reliable.play(channel, message);
+    }
+
+    /// Counts and drops what waits to be sent.
+    pub(crate) fn discard_outgoing(&mut self) {
+        let stats = &mut self.stats.sent;
+        for datagram in self.outbox.iter() {
+            stats.carried(Class::State, datagram.len(), datagram.len());
+        }
+        self.outbox.clear();
+        self.reliable
+            .discard(|len| stats.carried(Class::Reliable, len, len));
     }
 
     const fn check_open(&self) -> Result<(), LinkError> {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bevy::prelude::*;
 
-use crate::{CloseReason, Link, LinkId};
+use crate::{CloseReason, Link, LinkId, tap::TapConfig};
 
 /// All links of an app, whatever carries them: a dense table in the order of ids.
 #[derive(Resource, Debug, Default)]
@@ -12,6 +12,7 @@ pub struct Links {
     slots: Vec<Slot>,
     /// Free slots, the longest unused first, so that generations rise slowly.
     free: VecDeque<u16>,
+    tap: TapConfig,
 }
 
 #[derive(Debug, Default)]
@@ -62,6 +63,21 @@ impl Links {
         self.iter().next().is_none()
     }
 
+    /// Notes what passes links from now on, or nothing any more. Whoever asks for it takes what was
+    /// noted with [`Link::take_tapped`], once a frame; what was not taken yet is gone.
+    pub fn set_tap(&mut self, config: TapConfig) {
+        self.tap = config;
+        for link in self.iter_mut() {
+            link.set_tap(config);
+        }
+    }
+
+    /// What of them is noted.
+    #[must_use]
+    pub const fn tap(&self) -> TapConfig {
+        self.tap
+    }
+
     /// Closes all links, see [`Link::close`].
     pub fn close_all(&mut self, reason: CloseReason) {
         self.iter_mut().for_each(|link| link.close(reason));
@@ -82,7 +98,9 @@ impl Links {
             index,
             generation: slot.generation,
         };
-        slot.link = Some(Box::new(make(id)));
+        let mut link = Box::new(make(id));
+        link.set_tap(self.tap);
+        slot.link = Some(link);
         Some(id)
     }
 

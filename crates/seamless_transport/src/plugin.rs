@@ -7,7 +7,7 @@ use bevy_renet::{RenetClient, RenetServer, RenetServerEvent};
 
 use crate::{
     ClientEndpoints, CloseReason, Link, LinkClosed, LinkOpened, LinkSide, LinkState, Links,
-    MemoryServer, ServerEndpoint, TransportConfig, carrier::CarrierKind,
+    LinksPlayback, MemoryServer, ServerEndpoint, TransportConfig, carrier::CarrierKind,
     channel::connection_config, frame::Frame, notice::Notices,
 };
 
@@ -83,6 +83,7 @@ pub struct Transport<'w> {
     server: Option<ResMut<'w, ServerEndpoint>>,
     memory: Option<ResMut<'w, MemoryServer>>,
     clients: ResMut<'w, ClientEndpoints>,
+    playback: Option<ResMut<'w, LinksPlayback>>,
     renet_server: Option<ResMut<'w, RenetServer>>,
     renet_client: Option<ResMut<'w, RenetClient>>,
     notices: Notices<'w>,
@@ -99,10 +100,13 @@ fn prepare_engines(mut transport: Transport, mut commands: Commands) {
     if let Some(client) = t.clients.install_primary(t.renet_client.as_deref_mut()) {
         commands.insert_resource(client);
     }
+    t.clients.play_back(t.playback.is_some());
     let (udp, memory) = (t.server.is_some(), t.memory.is_some());
+    let playback = t.playback.is_some();
     let orphans = t.links.iter_mut().filter(|link| match link.carrier {
         CarrierKind::UdpServer => !udp,
         CarrierKind::MemoryServer => !memory,
+        CarrierKind::Playback(_) => !playback,
         CarrierKind::Client => false,
     });
     for link in orphans.filter(|link| !matches!(link.state(), LinkState::Closed(_))) {
@@ -132,6 +136,9 @@ fn receive_links(mut transport: Transport, mut commands: Commands) {
         }
     }
     t.clients.receive(t.renet_client.as_deref_mut(), &mut frame);
+    if let Some(playback) = &mut t.playback {
+        playback.receive(&mut frame);
+    }
     trigger_events(t.renet_server.as_deref_mut(), &mut commands);
 }
 
@@ -187,11 +194,19 @@ impl Transport<'_> {
                         memory.flush(link, renet, notices, now);
                     }
                 }
+                CarrierKind::Playback(_) => {
+                    if let Some(playback) = &self.playback {
+                        playback.flush(link, notices);
+                    }
+                }
                 CarrierKind::Client => {
                     let installed = self.renet_client.as_deref_mut();
                     self.clients.flush(link, installed, notices, (now, delta));
                 }
             }
+        }
+        if let Some(playback) = &mut self.playback {
+            playback.flushed();
         }
     }
 }

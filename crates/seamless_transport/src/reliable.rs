@@ -90,6 +90,20 @@ impl Reliable {
         self.inn[channel as usize].pop()
     }
 
+    /// A message that a recording gives: as if the engine had.
+    pub(crate) fn play(&mut self, channel: Channel, message: Bytes) {
+        self.inn[channel as usize].push(message);
+    }
+
+    /// Drops what waits to be sent, each of so many bytes.
+    pub(crate) fn discard(&mut self, mut each: impl FnMut(usize)) {
+        for queue in &mut self.out {
+            while let Some(message) = queue.pop() {
+                each(message.len());
+            }
+        }
+    }
+
     /// Bytes waiting in front of renet, unacknowledged messages, bytes not read.
     pub(crate) fn backlog(&self) -> (usize, usize, usize) {
         let bytes = |queues: &[Queue; 2]| queues.iter().map(|queue| queue.bytes).sum();

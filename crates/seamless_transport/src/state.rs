@@ -54,6 +54,23 @@ pub enum CloseReason {
     Engine,
 }
 
+impl CloseReason {
+    /// All of them. The place in this list is a reason's number in a recording.
+    pub const ALL: [Self; 11] = [
+        Self::Requested,
+        Self::Refused,
+        Self::Shutdown,
+        Self::ByPeer,
+        Self::TimedOut,
+        Self::Unreachable,
+        Self::Denied,
+        Self::TokenExpired,
+        Self::Misbehaved,
+        Self::Abandoned,
+        Self::Engine,
+    ];
+}
+
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -12,7 +12,7 @@ pub struct BitWriter {
     bytes: Vec<u8>,
     /// Bits not yet in `bytes`, least significant first.
     pending: u64,
-    /// How many of them; always below 8 between calls.
+    /// How many of them; always below 64 between calls.
     pending_len: u32,
 }
 
@@ -32,29 +32,42 @@ impl BitWriter {
 
     /// Bits written so far.
     #[must_use]
-    pub fn bit_len(&self) -> usize {
+    pub const fn bit_len(&self) -> usize {
         self.bytes.len() * 8 + self.pending_len as usize
     }
 
     /// Bytes needed for what was written so far.
     #[must_use]
-    pub fn byte_len(&self) -> usize {
-        self.bytes.len() + usize::from(self.pending_len > 0)
+    pub const fn byte_len(&self) -> usize {
+        self.bytes.len() + self.pending_len.div_ceil(8) as usize
     }
 
-    /// Writes the low `count` bits of `value`. `count` is at most 56.
+    /// Writes the low `count` bits of `value`. `count` is at most 63.
     #[inline]
     pub fn put(&mut self, value: u64, count: u32) {
         debug_assert!(
-            count <= 56 && value >> count == 0,
+            count <= 63 && value >> count == 0,
             "{value} in {count} bits"
         );
         self.pending |= value << self.pending_len;
-        self.pending_len += count;
-        while self.pending_len >= 8 {
-            self.bytes.push(self.pending as u8);
-            self.pending >>= 8;
-            self.pending_len -= 8;
+        let len = self.pending_len + count;
+        if len < 64 {
+            self.pending_len = len;
+            return;
+        }
+        self.bytes.extend_from_slice(&self.pending.to_le_bytes());
+        // `count` is below 64, so `pending_len` was at least 1, and the shift is in range.
+        self.pending = value >> (64 - self.pending_len);
+        self.pending_len = len - 64;
+    }
+
+    /// Writes 64 bits at once.
+    #[inline]
+    fn put_word(&mut self, word: u64) {
+        let whole = self.pending | (word << self.pending_len);
+        self.bytes.extend_from_slice(&whole.to_le_bytes());
+        if self.pending_len > 0 {
+            self.pending = word >> (64 - self.pending_len);
         }
     }
 
@@ -67,8 +80,7 @@ impl BitWriter {
     /// Writes 64 bits.
     #[inline]
     pub fn put_u64(&mut self, value: u64) {
-        self.put(value & 0xffff_ffff, 32);
-        self.put(value >> 32, 32);
+        self.put_word(value);
     }
 
     /// Writes `value` as an Exp-Golomb number of order `k`: `2 * floor(log2(v / 2^k + 1)) + 1 + k`
@@ -81,6 +93,13 @@ impl BitWriter {
         let high = (value >> k).saturating_add(1);
         let width = 63 - high.leading_zeros();
         // `width` zeros, a one, then `width` low bits of `high`, then k low bits of the value.
+        if 2 * width + 1 + k <= 56 {
+            let low = high & ((1 << width) - 1);
+            let rest = (low << (width + 1)) | (1 << width);
+            let tail = value & ((1 << k) - 1);
+            self.put(rest | (tail << (2 * width + 1)), 2 * width + 1 + k);
+            return;
+        }
         for _ in 0..width / 32 {
             self.put(0, 32);
         }
@@ -104,42 +123,84 @@ impl BitWriter {
 
     /// Writes whole bytes at the present bit offset.
     pub fn put_bytes(&mut self, bytes: &[u8]) {
-        if self.pending_len == 0 {
-            self.bytes.extend_from_slice(bytes);
-            return;
+        let mut words = bytes.chunks_exact(8);
+        for word in words.by_ref() {
+            self.put_word(u64::from_le_bytes(
+                word.try_into().expect("a chunk of eight"),
+            ));
         }
-        for &byte in bytes {
+        for &byte in words.remainder() {
             self.put(u64::from(byte), 8);
         }
     }
 
     /// Copies the first `bits` bits of `bytes`, which another writer made.
+    ///
+    /// One step for each 64 bits.
+    #[inline]
     pub fn put_run(&mut self, bytes: &[u8], bits: usize) {
         debug_assert!(
             bits <= bytes.len() * 8,
             "{bits} bits of {} bytes",
             bytes.len()
         );
-        let whole = bits / 8;
-        let mut chunks = bytes[..whole].chunks_exact(4);
-        for chunk in chunks.by_ref() {
-            let word = u32::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3]]);
-            self.put(u64::from(word), 32);
+        let words = bits / 64;
+        let (whole, tail) = bytes.split_at(words * 8);
+        for word in whole.chunks_exact(8) {
+            self.put_word(u64::from_le_bytes(
+                word.try_into().expect("a chunk of eight"),
+            ));
         }
-        self.put_bytes(chunks.remainder());
-        let rest = (bits % 8) as u32;
+        let mut rest = (bits % 64) as u32;
+        if rest == 0 {
+            return;
+        }
+        let mut word = [0; 8];
+        let present = tail.len().min(8);
+        word[..present].copy_from_slice(&tail[..present]);
+        let mut word = u64::from_le_bytes(word);
+        if rest > 32 {
+            self.put(word & 0xffff_ffff, 32);
+            word >>= 32;
+            rest -= 32;
+        }
+        self.put(word & ((1 << rest) - 1), rest);
+    }
+
+    /// Copies the first `bits` bits of `words`. What follows them in their last word is zero.
+    ///
+    /// One step for each word.
+    #[inline]
+    pub fn put_words(&mut self, words: &[u64], bits: usize) {
+        let whole = bits / 64;
+        for &word in &words[..whole] {
+            self.put_word(word);
+        }
+        let rest = (bits % 64) as u32;
         if rest > 0 {
-            self.put(u64::from(bytes[whole]) & ((1 << rest) - 1), rest);
+            self.put(words[whole], rest);
         }
+    }
+
+    /// Ends the run and appends it to `words`, the last of them filled with zeros.
+    pub fn finish_words(&mut self, words: &mut Vec<u64>) {
+        let bytes = self.bytes.chunks_exact(8);
+        words.extend(
+            bytes.map(|word| u64::from_le_bytes(word.try_into().expect("a chunk of eight"))),
+        );
+        if self.pending_len > 0 {
+            words.push(self.pending);
+        }
+        self.clear();
     }
 
     /// Ends the run: fills the last byte with zeros and gives the bytes.
     pub fn finish(&mut self) -> &[u8] {
-        if self.pending_len > 0 {
-            self.bytes.push(self.pending as u8);
-            self.pending = 0;
-            self.pending_len = 0;
-        }
+        let count = self.pending_len.div_ceil(8) as usize;
+        self.bytes
+            .extend_from_slice(&self.pending.to_le_bytes()[..count]);
+        self.pending = 0;
+        self.pending_len = 0;
         &self.bytes
     }
 
@@ -208,18 +269,22 @@ impl<'a> BitReader<'a> {
                 left: self.left() as u32,
             });
         }
-        let first = self.at / 8;
-        let shift = (self.at % 8) as u32;
-        let word = if let Some(eight) = self.bytes.get(first..first + 8) {
-            u64::from_le_bytes(eight.try_into().expect("a slice of eight"))
-        } else {
-            let mut tail = [0; 8];
-            let rest = &self.bytes[first..];
-            tail[..rest.len()].copy_from_slice(rest);
-            u64::from_le_bytes(tail)
-        };
+        let word = self.peek();
         self.at += count as usize;
-        Ok((word >> shift) & ((1 << count) - 1))
+        Ok(word & ((1 << count) - 1))
+    }
+
+    /// Takes `count` bits that were looked at.
+    #[inline]
+    pub(crate) fn skip(&mut self, count: u32) -> Result<(), WireError> {
+        if (count as usize) > self.left() {
+            return Err(WireError::Truncated {
+                wanted: count,
+                left: self.left() as u32,
+            });
+        }
+        self.at += count as usize;
+        Ok(())
     }
 
     /// Reads one bit.
@@ -239,12 +304,16 @@ impl<'a> BitReader<'a> {
         Ok(self.get(32)? | (self.get(32)? << 32))
     }
 
-    /// Reads an Exp-Golomb number of order `k`.
-    ///
-    /// # Errors
-    /// [`WireError::Truncated`], or [`WireError::Invalid`] if the number needs more than 64 bits.
+    /// Reads zeros up to the next one, and the one; gives how many zeros.
     #[inline]
-    pub fn get_golomb(&mut self, k: u32) -> Result<u64, WireError> {
+    fn get_zeros(&mut self) -> Result<u32, WireError> {
+        let word = self.peek() & ((1 << 57) - 1);
+        if word != 0 {
+            let zeros = word.trailing_zeros();
+            // `peek` is filled up with zeros, so the one is really there.
+            self.at += zeros as usize + 1;
+            return Ok(zeros);
+        }
         let mut width = 0;
         while !self.get_bool()? {
             width += 1;
@@ -255,7 +324,32 @@ impl<'a> BitReader<'a> {
                 });
             }
         }
-        let width = width as u32;
+        Ok(width as u32)
+    }
+
+    /// At least the next 57 bits, filled up with zeros past the end. [`skip`](Self::skip) takes
+    /// those that mattered.
+    #[inline]
+    pub(crate) fn peek(&self) -> u64 {
+        let first = self.at / 8;
+        let word = if let Some(eight) = self.bytes.get(first..first + 8) {
+            u64::from_le_bytes(eight.try_into().expect("a slice of eight"))
+        } else {
+            let mut tail = [0; 8];
+            let rest = self.bytes.get(first..).unwrap_or_default();
+            tail[..rest.len()].copy_from_slice(rest);
+            u64::from_le_bytes(tail)
+        };
+        word >> (self.at % 8)
+    }
+
+    /// Reads an Exp-Golomb number of order `k`.
+    ///
+    /// # Errors
+    /// [`WireError::Truncated`], or [`WireError::Invalid`] if the number needs more than 64 bits.
+    #[inline]
+    pub fn get_golomb(&mut self, k: u32) -> Result<u64, WireError> {
+        let width = self.get_zeros()?;
         let low = if width > 32 {
             self.get(32)? | (self.get(width - 32)? << 32)
         } else {
@@ -310,7 +404,10 @@ impl<'a> BitReader<'a> {
             self.at += count * 8;
         } else {
             out.reserve(count);
-            for _ in 0..count {
+            for _ in 0..count / 4 {
+                out.extend_from_slice(&(self.get(32)? as u32).to_le_bytes());
+            }
+            for _ in 0..count % 4 {
                 out.push(self.get(8)? as u8);
             }
         }
@@ -388,6 +485,14 @@ mod tests {
             shifted.put(0b101, 3);
             shifted.put_run(&bytes, bits);
             let shifted = shifted.finish().to_vec();
+            let mut copy = BitWriter::new();
+            copy.put_run(&bytes, bits);
+            let mut words = vec![7];
+            copy.finish_words(&mut words);
+            let mut copy = BitWriter::new();
+            copy.put(0b101, 3);
+            copy.put_words(&words[1..], bits);
+            prop_assert_eq!(copy.finish(), &shifted[..]);
             for (bytes, skip) in [(&bytes, 0), (&shifted, 3)] {
                 let mut r = BitReader::new(bytes);
                 r.get(skip).unwrap();

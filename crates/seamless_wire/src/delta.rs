@@ -1,36 +1,80 @@
 //! Bytes against a baseline's bytes.
 //!
-//! For values whose meaning we do not know (any serde component): equal length means that most
-//! bytes stayed, so a mask says which changed and only those travel. Groups of eight bytes that
-//! stayed cost one bit. Another length travels whole.
+//! For values whose meaning we do not know (any serde component). Another length than the
+//! baseline's travels whole. Equal length means that most of it stayed, and there are two ways to
+//! say what did not; the writer takes the shorter:
+//!
+//! * *bytes*: a mask says which changed and only those travel. Groups of eight bytes that stayed
+//!   cost one bit;
+//! * *words*, for values of whole 32-bit words: each is taken for an `f32`, predicted from the last
+//!   two values that both ends have, and the distance to the prediction in the order of the floats
+//!   travels. Nothing is lost, and a body in flight costs its acceleration only.
 
 use crate::{BitReader, BitWriter, WireError};
 
 /// Bytes of one mask.
 const GROUP: usize = 8;
 
+/// Longest value that may travel as words, in words.
+const MAX_WORDS: usize = 32;
+
+/// What both ends have of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Baseline<'a> {
+    /// The state that the new one is told against.
+    pub value: &'a [u8],
+    /// The state just before that one, and how many changes the new one is ahead of the baseline,
+    /// if both ends have it: what moved goes on moving.
+    pub before: Option<(&'a [u8], u32)>,
+}
+
+impl<'a> Baseline<'a> {
+    /// A baseline without a past.
+    #[must_use]
+    pub const fn still(value: &'a [u8]) -> Self {
+        Self {
+            value,
+            before: None,
+        }
+    }
+
+    /// The state before it, if it has as many bytes, and the steps ahead.
+    #[must_use]
+    pub fn motion(&self) -> Option<(&'a [u8], u32)> {
+        self.before
+            .filter(|(before, steps)| *steps > 0 && before.len() == self.value.len())
+    }
+}
+
 /// Writes `new` so that a reader with the same `base` can restore it.
 ///
 /// Costs one pass over `new`. Without a baseline, or with one of another length: a length and the
 /// bytes.
-pub fn write_bytes(w: &mut BitWriter, base: Option<&[u8]>, new: &[u8]) {
+pub fn write_bytes(w: &mut BitWriter, base: Option<Baseline<'_>>, new: &[u8]) {
     let Some(base) = base else {
         write_whole(w, new);
         return;
     };
-    w.put_bool(base.len() != new.len());
-    if base.len() != new.len() {
+    w.put_bool(base.value.len() != new.len());
+    if base.value.len() != new.len() {
         write_whole(w, new);
         return;
     }
-    for (old, new) in base.chunks(GROUP).zip(new.chunks(GROUP)) {
-        let mask = old
-            .iter()
-            .zip(new)
-            .enumerate()
-            .fold(0u64, |mask, (i, (old, new))| {
-                mask | (u64::from(old != new) << i)
-            });
+    if has_words(new.len()) {
+        let mut residuals = [0; MAX_WORDS];
+        let words = new.len() / 4;
+        let bits = residuals_of(&base, new, &mut residuals[..words]);
+        let as_words = bits <= mask_bits(base.value, new);
+        w.put_bool(as_words);
+        if as_words {
+            for &residual in &residuals[..words] {
+                write_residual(w, residual);
+            }
+            return;
+        }
+    }
+    for (old, new) in base.value.chunks(GROUP).zip(new.chunks(GROUP)) {
+        let mask = byte_mask(old, new);
         w.put_bool(mask != 0);
         if mask != 0 {
             w.put(mask, new.len() as u32);
@@ -39,6 +83,153 @@ pub fn write_bytes(w: &mut BitWriter, base: Option<&[u8]>, new: &[u8]) {
             }
         }
     }
+}
+
+/// Up to eight bytes as a number.
+#[inline]
+fn group(bytes: &[u8]) -> u64 {
+    if let Ok(eight) = bytes.try_into() {
+        return u64::from_le_bytes(eight);
+    }
+    let mut eight = [0; GROUP];
+    eight[..bytes.len()].copy_from_slice(bytes);
+    u64::from_le_bytes(eight)
+}
+
+/// The high bit of each byte in which two groups differ.
+#[inline]
+fn differing(old: &[u8], new: &[u8]) -> u64 {
+    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    let differ = group(old) ^ group(new);
+    (((differ & LOW) + LOW) | differ) & !LOW
+}
+
+/// Bit `i`: byte `i` differs.
+fn byte_mask(old: &[u8], new: &[u8]) -> u64 {
+    // Brings the high bits of all bytes together in the highest byte.
+    (differing(old, new) >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
+}
+
+/// What the value takes as changed bytes.
+fn mask_bits(old: &[u8], new: &[u8]) -> u32 {
+    let groups = old.chunks(GROUP).zip(new.chunks(GROUP));
+    groups
+        .map(|(old, new)| match differing(old, new).count_ones() {
+            0 => 1,
+            changed => 1 + new.len() as u32 + changed * 8,
+        })
+        .sum()
+}
+
+const fn has_words(len: usize) -> bool {
+    len > 0 && len.is_multiple_of(4) && len <= MAX_WORDS * 4
+}
+
+/// The words of a value of whole words.
+fn words(bytes: &[u8]) -> impl Iterator<Item = u32> {
+    let (words, _) = bytes.as_chunks::<4>();
+    words.iter().map(|word| u32::from_le_bytes(*word))
+}
+
+/// Distances of the words of `new` to their predictions, and the bits that they take.
+fn residuals_of(base: &Baseline<'_>, new: &[u8], out: &mut [u32]) -> u32 {
+    let mut bits = 0;
+    let mut take = |residual: &mut u32, new: u32, expected: u32| {
+        let distance = ascending(new).wrapping_sub(ascending(expected)) as i32;
+        *residual = zigzag32(distance);
+        bits += match *residual {
+            0 => 1,
+            residual => 1 + 5 + 31 - residual.leading_zeros(),
+        };
+    };
+    let values = out.iter_mut().zip(words(new)).zip(words(base.value));
+    match base.motion() {
+        None => values.for_each(|((residual, new), last)| take(residual, new, last)),
+        Some((before, steps)) => {
+            let steps = steps as f32;
+            for (((residual, new), last), before) in values.zip(words(before)) {
+                take(residual, new, predict(last, before, steps));
+            }
+        }
+    }
+    bits
+}
+
+/// Zero for what is too small to be a normal float: some processors are told to take it for that.
+#[inline]
+const fn flush(value: f32) -> f32 {
+    if value.to_bits() & 0x7f80_0000 == 0 {
+        0.0
+    } else {
+        value
+    }
+}
+
+/// The word that is to be expected. Both ends compute it, so it only adds, subtracts and
+/// multiplies, which IEEE 754 defines to the bit, one after the other, keeps away from what is too
+/// small to be normal, and never lets the bits of a NaN through.
+#[inline]
+fn predict(last: u32, before: u32, steps: f32) -> u32 {
+    if last == before {
+        return last;
+    }
+    let (from, to) = (flush(f32::from_bits(before)), flush(f32::from_bits(last)));
+    let ahead = flush(to + flush(flush(to - from) * steps));
+    if ahead.is_finite() {
+        ahead.to_bits()
+    } else {
+        last
+    }
+}
+
+/// A float's bits as a number that ascends with the float.
+const fn ascending(bits: u32) -> u32 {
+    if bits >> 31 == 0 {
+        bits | 1 << 31
+    } else {
+        !bits
+    }
+}
+
+/// The inverse of [`ascending`].
+const fn from_ascending(number: u32) -> u32 {
+    if number >> 31 == 0 {
+        !number
+    } else {
+        number & !(1 << 31)
+    }
+}
+
+const fn zigzag32(value: i32) -> u32 {
+    ((value << 1) ^ (value >> 31)) as u32
+}
+
+const fn unzigzag32(value: u32) -> i32 {
+    (value >> 1) as i32 ^ -((value & 1) as i32)
+}
+
+/// A zero is one bit. Anything else says how many bits it has; the highest of them is known.
+fn write_residual(w: &mut BitWriter, residual: u32) {
+    if residual == 0 {
+        w.put(0, 1);
+        return;
+    }
+    let low = 31 - residual.leading_zeros();
+    let head = 1 | u64::from(low) << 1;
+    let rest = u64::from(residual) & ((1 << low) - 1);
+    w.put(head | rest << 6, 6 + low);
+}
+
+#[inline]
+fn read_residual(r: &mut BitReader<'_>) -> Result<u32, WireError> {
+    let bits = r.peek();
+    if bits & 1 == 0 {
+        r.skip(1)?;
+        return Ok(0);
+    }
+    let low = (bits >> 1) as u32 & 31;
+    r.skip(6 + low)?;
+    Ok(1 << low | (bits >> 6) as u32 & ((1 << low) - 1))
 }
 
 fn write_whole(w: &mut BitWriter, bytes: &[u8]) {
@@ -53,7 +244,7 @@ fn write_whole(w: &mut BitWriter, bytes: &[u8]) {
 /// left for the caller to drop.
 pub fn read_bytes(
     r: &mut BitReader<'_>,
-    base: Option<&[u8]>,
+    base: Option<Baseline<'_>>,
     max: usize,
     out: &mut Vec<u8>,
 ) -> Result<(), WireError> {
@@ -64,7 +255,31 @@ pub fn read_bytes(
             return r.get_bytes(len, out);
         }
     };
-    for old in base.chunks(GROUP) {
+    let old = base.value;
+    if has_words(old.len()) && r.get_bool()? {
+        let mut new = [0; MAX_WORDS * 4];
+        let new = &mut new[..old.len()];
+        let mut put = |place: &mut [u8; 4], expected: u32| {
+            let distance = unzigzag32(read_residual(r)?) as u32;
+            let word = from_ascending(ascending(expected).wrapping_add(distance));
+            *place = word.to_le_bytes();
+            Ok::<(), WireError>(())
+        };
+        let (places, _) = new.as_chunks_mut::<4>();
+        let mut values = places.iter_mut().zip(words(old));
+        match base.motion() {
+            None => values.try_for_each(|(place, last)| put(place, last))?,
+            Some((before, steps)) => {
+                let steps = steps as f32;
+                for ((place, last), before) in values.zip(words(before)) {
+                    put(place, predict(last, before, steps))?;
+                }
+            }
+        }
+        out.extend_from_slice(new);
+        return Ok(());
+    }
+    for old in old.chunks(GROUP) {
         let start = out.len();
         out.extend_from_slice(old);
         if r.get_bool()? {
@@ -89,10 +304,30 @@ mod tests {
 
     use super::*;
 
+    fn round_trip(base: Option<Baseline<'_>>, new: &[u8]) -> (Vec<u8>, usize) {
+        let mut w = BitWriter::new();
+        write_bytes(&mut w, base, new);
+        let bits = w.bit_len();
+        let bytes = w.finish().to_vec();
+        let mut r = BitReader::new(&bytes);
+        let mut out = vec![];
+        read_bytes(&mut r, base, 1000, &mut out).unwrap();
+        assert_eq!(r.expect_end(), Ok(()));
+        (out, bits)
+    }
+
+    fn floats(values: &[f32]) -> Vec<u8> {
+        values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect()
+    }
+
     proptest! {
         #[test]
         fn any_bytes_survive_any_baseline(
             base in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..40)),
+            before in proptest::option::of((proptest::collection::vec(any::<u8>(), 0..40), 0u32..9)),
             new in proptest::collection::vec(any::<u8>(), 0..40),
             same in any::<bool>(),
         ) {
@@ -100,28 +335,86 @@ mod tests {
                 (Some(base), true) => base.iter().enumerate().map(|(i, b)| if i % 3 == 0 { b ^ 1 } else { *b }).collect(),
                 _ => new,
             };
-            let mut w = BitWriter::new();
-            write_bytes(&mut w, base.as_deref(), &new);
-            let bytes = w.finish().to_vec();
-            let mut r = BitReader::new(&bytes);
-            let mut out = vec![];
-            read_bytes(&mut r, base.as_deref(), 100, &mut out).unwrap();
-            prop_assert_eq!(out, new);
-            prop_assert_eq!(r.expect_end(), Ok(()));
+            let base = base.as_deref().map(|value| Baseline {
+                value,
+                before: before.as_ref().map(|(before, steps)| (&before[..], *steps)),
+            });
+            prop_assert_eq!(round_trip(base, &new).0, new);
         }
 
         #[test]
-        fn junk_never_panics_nor_grows(bytes in proptest::collection::vec(any::<u8>(), 0..64), base in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..20))) {
+        fn any_words_survive_any_past(
+            words in proptest::collection::vec(any::<[u32; 3]>(), 0..40),
+            steps in 0u32..40,
+        ) {
+            let column = |i: usize| -> Vec<u8> {
+                words.iter().flat_map(|word| word[i].to_le_bytes()).collect()
+            };
+            let (value, before, new) = (column(0), column(1), column(2));
+            let base = Baseline { value: &value, before: Some((&before, steps)) };
+            prop_assert_eq!(round_trip(Some(base), &new).0, new);
+        }
+
+        #[test]
+        fn floats_ascend(a in any::<f32>(), b in any::<f32>()) {
+            prop_assume!(a < b);
+            prop_assert!(ascending(a.to_bits()) < ascending(b.to_bits()));
+            prop_assert_eq!(from_ascending(ascending(a.to_bits())), a.to_bits());
+        }
+
+        #[test]
+        fn junk_never_panics_nor_grows(
+            bytes in proptest::collection::vec(any::<u8>(), 0..64),
+            base in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..20)),
+        ) {
             let mut out = vec![];
-            let _ = read_bytes(&mut BitReader::new(&bytes), base.as_deref(), 32, &mut out);
+            let base = base.as_deref().map(|value| Baseline { value, before: Some((value, 3)) });
+            let _ = read_bytes(&mut BitReader::new(&bytes), base, 32, &mut out);
             prop_assert!(out.len() <= 32);
         }
     }
 
     #[test]
-    fn an_unchanged_value_costs_one_bit_in_eight_bytes() {
-        let mut w = BitWriter::new();
-        write_bytes(&mut w, Some(&[1; 40]), &[1; 40]);
-        assert_eq!(w.bit_len(), 1 + 5);
+    fn an_unchanged_value_costs_little() {
+        let base = [1; 41];
+        let (_, bits) = round_trip(Some(Baseline::still(&base)), &base);
+        assert_eq!(bits, 1 + 6, "one bit in eight bytes");
+        let (_, bits) = round_trip(Some(Baseline::still(&base[..40])), &base[..40]);
+        assert_eq!(bits, 1 + 1 + 5, "and one for the way");
+    }
+
+    #[test]
+    fn what_goes_on_as_before_costs_a_few_bits() {
+        let (before, base) = (floats(&[10.0, -3.0, 0.0]), floats(&[10.25, -3.5, 0.0]));
+        let new = floats(&[10.75, -4.5, 0.0]);
+        let still = round_trip(Some(Baseline::still(&base)), &new).1;
+        let moving = Baseline {
+            value: &base,
+            before: Some((&before, 2)),
+        };
+        assert_eq!(round_trip(Some(moving), &new).1, 2 + 3);
+        assert!(still > 20, "{still}");
+    }
+
+    #[test]
+    fn what_is_no_number_is_not_predicted() {
+        let (nan, one, max) = (f32::NAN.to_bits(), 1f32.to_bits(), f32::MAX.to_bits());
+        assert_eq!(predict(one, nan, 1.0), one);
+        assert_eq!(predict(nan, one, 1.0), nan);
+        assert_eq!(predict(max, (-f32::MAX).to_bits(), 5.0), max);
+    }
+
+    #[test]
+    fn what_is_too_small_to_be_normal_is_expected_to_be_nothing() {
+        let least = f32::MIN_POSITIVE;
+        assert_eq!(
+            predict((least * 1.5).to_bits(), least.to_bits(), 1.0),
+            (least * 1.5).to_bits()
+        );
+        assert_eq!(predict(7, 5, 1.0), 0);
+        assert_eq!(
+            predict((-least).to_bits(), (-least * 1.5).to_bits(), 1.0),
+            (-least).to_bits()
+        );
     }
 }

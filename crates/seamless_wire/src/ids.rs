@@ -96,9 +96,10 @@ impl fmt::Display for GlobalEntity {
 }
 
 /// Which side of a link allocated a short name. It says nothing about who hosts the entity.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub enum Allocator {
     /// This side.
+    #[default]
     Local,
     /// The other side of the link.
     Peer,

@@ -18,6 +18,7 @@
 //! * [`frame`]: what travels over the reliable channels: handshake, messages, big rows.
 //! * [`schema`]: what two peers must agree on before the first row.
 //! * [`snapshot`]: rows outside a connection: handover state, checkpoints, files.
+//! * [`recording`]: what links did, in a file.
 //! * [`mesh`]: what nodes say to each other.
 //! * [`ticket`]: the sealed part of a connect token.
 //!
@@ -32,9 +33,11 @@ pub mod epoch;
 pub mod frame;
 pub mod hash;
 pub mod ids;
+pub mod ints;
 pub mod mesh;
 pub mod packet;
 pub mod record;
+pub mod recording;
 pub mod schema;
 pub mod seq;
 pub mod snapshot;

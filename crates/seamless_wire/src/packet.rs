@@ -5,8 +5,12 @@
 //! acknowledged; those that only acknowledge are not numbered.
 
 use crate::{
-    BitReader, BitWriter, MAX_DATAGRAM, WireError, delta, epoch::Term, ids::InputSeq,
-    seq::PacketSeq, tick::Tick,
+    BitReader, BitWriter, MAX_DATAGRAM, WireError,
+    delta::{self, Baseline},
+    epoch::Term,
+    ids::InputSeq,
+    seq::PacketSeq,
+    tick::Tick,
 };
 
 /// First byte of every state datagram is at least this.
@@ -80,10 +84,10 @@ impl AckBits {
     }
 
     /// The acknowledged sequences, newest first.
-    pub fn acked(&self) -> impl Iterator<Item = PacketSeq> + '_ {
+    pub fn acked(&self) -> impl DoubleEndedIterator<Item = PacketSeq> + '_ {
         (0..self.len)
             .filter(|back| self.words[(back / 64) as usize] >> (back % 64) & 1 != 0)
-            .map_while(|back| self.newest.0.checked_sub(u64::from(back)).map(PacketSeq))
+            .filter_map(|back| self.newest.0.checked_sub(u64::from(back)).map(PacketSeq))
     }
 
     fn write(&self, w: &mut BitWriter) {
@@ -247,7 +251,7 @@ impl InputBatch {
         w.put_golomb(inputs.len() as u64, 2);
         let mut previous = None;
         for input in inputs {
-            delta::write_bytes(w, previous, input);
+            delta::write_bytes(w, previous.map(Baseline::still), input);
             previous = Some(input);
         }
     }
@@ -269,7 +273,12 @@ impl InputBatch {
         for _ in 0..count {
             let mut input = Vec::new();
             let previous = inputs.last().map(Vec::as_slice);
-            delta::read_bytes(r, previous, MAX_INPUT_BYTES, &mut input)?;
+            delta::read_bytes(
+                r,
+                previous.map(Baseline::still),
+                MAX_INPUT_BYTES,
+                &mut input,
+            )?;
             inputs.push(input);
         }
         Ok(Self { first, inputs })

@@ -8,28 +8,25 @@ use crate::{
     BitReader, BitWriter, WireError,
     epoch::{Epoch, Holder, Tenure, Term},
     ids::{Allocator, GlobalEntity, PeerId, WireId},
+    tick::Tick,
 };
 
 /// Most components of one entity that are replicated.
 pub const MAX_COMPONENTS: usize = 64;
 
-/// Versions of a row that a sender keeps, and so the greatest age of a baseline.
-pub const MAX_BASELINE_AGE: u32 = 32;
+/// Versions of a row that a sender keeps at most, and so the number of changes between a baseline
+/// and what is told against it.
+pub const MAX_BASELINES: u32 = 32;
 
-/// Number of a state of one slot's row. It rises when the row changes and is not reset when the
-/// slot gets another entity, so (slot, version) names one state for a long time.
+/// A state of one slot's row: the tick in which it came to be, or one more than the version before
+/// if that is later. It is not reset when the slot gets another entity, so (slot, version) names
+/// one state for a long time; and as most of what is told is as old as its neighbours, a record
+/// names its version and its baseline in a few bits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Version(pub u32);
 
 impl Version {
-    /// The version with these low 8 bits that is nearest to `near` (at most 128 away).
-    #[must_use]
-    pub const fn widen8(near: Self, low: u8) -> Self {
-        let ahead = low.wrapping_sub(near.0 as u8) as i8;
-        Self(near.0.wrapping_add_signed(ahead as i32))
-    }
-
-    /// How many changes after `earlier`; wraps.
+    /// How many ticks after `earlier`; wraps.
     #[must_use]
     pub const fn age_since(self, earlier: Self) -> u32 {
         self.0.wrapping_sub(earlier.0)
@@ -41,10 +38,15 @@ impl Version {
         (self.0.wrapping_sub(other.0) as i32) > 0
     }
 
-    /// The next one.
+    /// The next one in `tick`.
     #[must_use]
-    pub const fn next(self) -> Self {
-        Self(self.0.wrapping_add(1))
+    pub const fn next(self, tick: Tick) -> Self {
+        let this = Self(tick.0);
+        if this.is_newer_than(self) {
+            this
+        } else {
+            Self(self.0.wrapping_add(1))
+        }
     }
 }
 
@@ -122,10 +124,14 @@ pub struct RecordHead {
 pub enum Form {
     /// Against a version that the receiver acknowledged.
     Delta {
-        /// Low bits of that version.
-        baseline: u8,
-        /// How many versions later this one is; 1 to [`MAX_BASELINE_AGE`].
-        age: u32,
+        /// The version this record is.
+        version: Version,
+        /// The version it is told against; an earlier one.
+        baseline: Version,
+        /// How many changes after the baseline it is, if values may be predicted from the version
+        /// just before the baseline, which the receiver acknowledged too; 0 if not. At most
+        /// [`MAX_BASELINES`].
+        steps: u32,
         /// Bit `i`: the section's component `i` follows; the others equal the baseline's.
         mask: u64,
     },
@@ -140,66 +146,80 @@ pub enum Form {
     },
 }
 
-/// State shared by the records of one section: what each is coded against.
-#[derive(Debug, Clone, Copy)]
-pub struct RecordCursor {
-    next_index: u32,
-    first: bool,
-    global: u64,
-    tenure: Tenure,
+/// The mask of all components.
+const fn all_of(components: usize) -> u64 {
+    match components {
+        0..64 => (1 << components) - 1,
+        _ => u64::MAX,
+    }
 }
 
-impl Default for RecordCursor {
-    fn default() -> Self {
-        Self {
-            next_index: 0,
-            first: true,
-            global: 0,
-            tenure: Tenure::default(),
-        }
-    }
+/// State shared by the records of one section: what each is coded against.
+///
+/// Neighbours are mostly alike: changed in this tick, told against the same tick, the same
+/// components, the next index. Such a record's head is four bits.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordCursor {
+    tick: Tick,
+    next_index: u32,
+    first: bool,
+    /// Of the last delta.
+    age: u32,
+    steps: u32,
+    mask: u64,
+    /// Of the last absolute record.
+    version: Version,
+    global: u64,
+    tenure: Tenure,
 }
 
 impl RecordCursor {
     /// Order of the Exp-Golomb code of the first index of a section.
     const FIRST: u32 = 6;
 
+    /// Order of the Exp-Golomb code of a baseline's age.
+    const AGE: u32 = 3;
+
+    /// The beginning of a section of so many components, in a datagram of this tick.
+    #[must_use]
+    pub fn new(tick: Tick, components: usize) -> Self {
+        Self {
+            tick,
+            next_index: 0,
+            first: true,
+            age: 1,
+            steps: 1,
+            mask: all_of(components),
+            version: Version(tick.0),
+            global: 0,
+            tenure: Tenure::default(),
+        }
+    }
+
     /// Writes a record's head. Indices must ascend within a section.
     pub fn write(&mut self, w: &mut BitWriter, components: usize, head: &RecordHead) {
-        debug_assert!(head.index >= self.next_index, "records must ascend");
-        w.put_bool(true);
-        w.put_golomb(u64::from(head.index - self.next_index), self.gap_order());
-        self.next_index = head.index + 1;
-        self.first = false;
         match head.form {
             Form::Delta {
+                version,
                 baseline,
-                age,
+                steps,
                 mask,
             } => {
-                debug_assert!((1..=MAX_BASELINE_AGE).contains(&age), "age {age}");
-                w.put_bool(false);
-                w.put(u64::from(baseline), 8);
-                w.put_golomb(u64::from(age - 1), 1);
-                w.put_bool(head.tenure.is_some());
-                if let Some(tenure) = &head.tenure {
-                    write_tenure(w, tenure);
-                }
-                let low = components.min(32) as u32;
-                w.put(mask & ((1 << low) - 1), low);
-                if components > 32 {
-                    w.put(mask >> 32, components as u32 - 32);
-                }
+                let against = (version, baseline, steps, mask);
+                self.write_delta(w, components, head.index, against, head.tenure.as_ref());
             }
             Form::Absolute {
                 generation,
                 version,
                 global,
             } => {
-                w.put_bool(true);
+                self.write_index(w, head.index);
+                w.put(0b10, 2);
                 w.put_golomb(u64::from(generation), 0);
-                w.put_golomb(u64::from(version.0), 4);
-                w.put_signed_golomb(global.to_bits().wrapping_sub(self.global) as i64, 4);
+                let since = self.version.age_since(version) as i32;
+                w.put_signed_golomb(since.into(), 0);
+                self.version = version;
+                w.put_signed_golomb(global.to_bits().wrapping_sub(self.global) as i64, 1);
                 self.global = global.to_bits();
                 let tenure = head.tenure.unwrap_or_default();
                 w.put_bool(tenure != self.tenure);
@@ -209,6 +229,76 @@ impl RecordCursor {
                 }
             }
         }
+    }
+
+    /// Writes the head of a [`Form::Delta`]: version, baseline, steps and mask. As
+    /// [`write`](Self::write), for those who write many.
+    #[inline]
+    pub fn write_delta(
+        &mut self,
+        w: &mut BitWriter,
+        components: usize,
+        index: u32,
+        (version, baseline, steps, mask): (Version, Version, u32, u64),
+        tenure: Option<&Tenure>,
+    ) {
+        debug_assert!(version.is_newer_than(baseline), "{version:?} {baseline:?}");
+        debug_assert!(steps <= MAX_BASELINES, "{steps} steps");
+        let age = version.age_since(baseline);
+        let usual =
+            version.0 == self.tick.0 && age == self.age && steps == self.steps && tenure.is_none();
+        if usual && index == self.next_index && mask == self.mask && !self.first {
+            // There is one; gap 0; the usual delta; the same mask.
+            w.put(0b1111, 4);
+            self.next_index += 1;
+            return;
+        }
+        self.write_index(w, index);
+        w.put_bool(usual);
+        if !usual {
+            w.put_bool(false);
+            self.write_lag(w, version);
+            w.put_golomb(u64::from(age - 1), Self::AGE);
+            w.put_golomb(u64::from(steps), 0);
+            w.put_bool(tenure.is_some());
+            if let Some(tenure) = tenure {
+                write_tenure(w, tenure);
+            }
+            self.age = age;
+            self.steps = steps;
+        }
+        w.put_bool(mask == self.mask);
+        if mask != self.mask {
+            let low = components.min(32) as u32;
+            w.put(mask & ((1 << low) - 1), low);
+            if components > 32 {
+                w.put(mask >> 32, components as u32 - 32);
+            }
+            self.mask = mask;
+        }
+    }
+
+    #[inline]
+    fn write_index(&mut self, w: &mut BitWriter, index: u32) {
+        debug_assert!(index >= self.next_index, "records must ascend");
+        w.put_bool(true);
+        w.put_golomb(u64::from(index - self.next_index), self.gap_order());
+        self.next_index = index + 1;
+        self.first = false;
+    }
+
+    fn write_lag(&self, w: &mut BitWriter, version: Version) {
+        let lag = self.tick.0.wrapping_sub(version.0) as i32;
+        w.put_signed_golomb(lag.into(), 0);
+    }
+
+    fn read_lag(from: u32, r: &mut BitReader<'_>) -> Result<Version, WireError> {
+        let lag = r.get_signed_golomb(0)?;
+        let lag = i32::try_from(lag).map_err(|_| WireError::Invalid {
+            what: "lag of a version",
+            value: lag as u64,
+        })?;
+        Ok(Version(from.wrapping_sub(lag as u32)))
     }
 
     /// Ends the section.
@@ -221,6 +311,7 @@ impl RecordCursor {
     ///
     /// # Errors
     /// [`WireError`] for heads that [`write`](Self::write) cannot have made.
+    #[inline]
     pub fn read(
         &mut self,
         r: &mut BitReader<'_>,
@@ -241,50 +332,70 @@ impl RecordCursor {
         let index = index as u32;
         self.next_index = index + 1;
         self.first = false;
-        if r.get_bool()? {
-            let generation = r.get_bounded(0, u32::MAX.into(), "generation")? as u32;
-            let version = Version(r.get_bounded(4, u32::MAX.into(), "version")? as u32);
-            let bits = self.global.wrapping_add(r.get_signed_golomb(4)? as u64);
-            let global = GlobalEntity::from_bits(bits).ok_or(WireError::Invalid {
-                what: "entity name",
-                value: bits,
-            })?;
-            self.global = bits;
-            if r.get_bool()? {
-                self.tenure = read_tenure(r)?;
-            }
-            let form = Form::Absolute {
-                generation,
-                version,
-                global,
-            };
-            return Ok(Some(RecordHead {
-                index,
-                form,
-                tenure: Some(self.tenure),
-            }));
+        let usual = r.get_bool()?;
+        if !usual && r.get_bool()? {
+            return self.read_absolute(r, index).map(Some);
         }
-        let baseline = r.get(8)? as u8;
-        let age =
-            r.get_bounded(1, u64::from(MAX_BASELINE_AGE) - 1, "age of a baseline")? as u32 + 1;
-        let tenure = if r.get_bool()? {
-            Some(read_tenure(r)?)
+        let (version, tenure) = if usual {
+            (Version(self.tick.0), None)
         } else {
-            None
+            let version = Self::read_lag(self.tick.0, r)?;
+            let max = i32::MAX as u64 - 1;
+            self.age = r.get_bounded(Self::AGE, max, "age of a baseline")? as u32 + 1;
+            self.steps = r.get_bounded(0, MAX_BASELINES.into(), "steps")? as u32;
+            let tenure = if r.get_bool()? {
+                Some(read_tenure(r)?)
+            } else {
+                None
+            };
+            (version, tenure)
         };
-        let mut mask = r.get(components.min(32) as u32)?;
-        if components > 32 {
-            mask |= r.get(components as u32 - 32)? << 32;
+        if !r.get_bool()? {
+            let mut mask = r.get(components.min(32) as u32)?;
+            if components > 32 {
+                mask |= r.get(components as u32 - 32)? << 32;
+            }
+            self.mask = mask;
         }
         Ok(Some(RecordHead {
             index,
             form: Form::Delta {
-                baseline,
-                age,
-                mask,
+                version,
+                baseline: Version(version.0.wrapping_sub(self.age)),
+                steps: self.steps,
+                mask: self.mask,
             },
             tenure,
         }))
+    }
+
+    fn read_absolute(
+        &mut self,
+        r: &mut BitReader<'_>,
+        index: u32,
+    ) -> Result<RecordHead, WireError> {
+        let generation = r.get_bounded(0, u32::MAX.into(), "generation")? as u32;
+        let version = Self::read_lag(self.version.0, r)?;
+        self.version = version;
+        let bits = self.global.wrapping_add(r.get_signed_golomb(1)? as u64);
+        let global = GlobalEntity::from_bits(bits).ok_or(WireError::Invalid {
+            what: "entity name",
+            value: bits,
+        })?;
+        self.global = bits;
+        if r.get_bool()? {
+            self.tenure = read_tenure(r)?;
+        }
+        let form = Form::Absolute {
+            generation,
+            version,
+            global,
+        };
+        Ok(RecordHead {
+            index,
+            form,
+            tenure: Some(self.tenure),
+        })
     }
 
     const fn gap_order(&self) -> u32 {
@@ -473,13 +584,26 @@ mod tests {
     fn form(components: usize) -> impl Strategy<Value = Form> {
         let bits = (1u64 << (components - 1) << 1).wrapping_sub(1);
         prop_oneof![
-            (any::<u8>(), 1u32..=32, any::<u64>()).prop_map(move |(baseline, age, mask)| {
-                Form::Delta {
-                    baseline,
-                    age,
-                    mask: mask & bits,
+            (990u32..1010, 1u32..4, 0u32..=2, any::<u64>()).prop_map(
+                move |(version, age, steps, mask)| {
+                    Form::Delta {
+                        version: Version(version),
+                        baseline: Version(version - age),
+                        steps,
+                        mask: mask & bits,
+                    }
                 }
-            }),
+            ),
+            (any::<u32>(), 1u32..1 << 31, 0u32..=32, any::<bool>()).prop_map(
+                move |(version, age, steps, all)| {
+                    Form::Delta {
+                        version: Version(version),
+                        baseline: Version(version.wrapping_sub(age)),
+                        steps,
+                        mask: if all { bits } else { 1 },
+                    }
+                }
+            ),
             (any::<u32>(), any::<u32>(), 1u64 << 40..=u64::MAX).prop_map(
                 |(generation, version, g)| {
                     let global = GlobalEntity::from_bits(g | 1).unwrap();
@@ -495,7 +619,11 @@ mod tests {
 
     fn heads(components: usize) -> impl Strategy<Value = Vec<RecordHead>> {
         proptest::collection::vec(
-            (1u32..5000, form(components), proptest::option::of(tenure())),
+            (
+                prop_oneof![Just(1u32), 1u32..5000],
+                form(components),
+                proptest::option::of(tenure()),
+            ),
             0..20,
         )
         .prop_map(|list| {
@@ -521,14 +649,14 @@ mod tests {
         #[test]
         fn heads_survive((components, heads) in (1usize..=64).prop_flat_map(|n| (Just(n), heads(n)))) {
             let mut w = BitWriter::new();
-            let mut cursor = RecordCursor::default();
+            let mut cursor = RecordCursor::new(Tick(1000), components);
             for head in &heads {
                 cursor.write(&mut w, components, head);
             }
             RecordCursor::write_end(&mut w);
             let bytes = w.finish().to_vec();
             let mut r = BitReader::new(&bytes);
-            let mut cursor = RecordCursor::default();
+            let mut cursor = RecordCursor::new(Tick(1000), components);
             for head in &heads {
                 prop_assert_eq!(cursor.read(&mut r, components).unwrap(), Some(*head));
             }
@@ -573,7 +701,7 @@ mod tests {
         #[test]
         fn junk_is_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..300), components in 0usize..=64) {
             let mut r = BitReader::new(&bytes);
-            let mut cursor = RecordCursor::default();
+            let mut cursor = RecordCursor::new(Tick(1000), components);
             while let Ok(Some(head)) = cursor.read(&mut r, components) {
                 prop_assert!(head.index < WireId::MAX_INDEX);
             }
@@ -585,7 +713,31 @@ mod tests {
     #[test]
     fn versions_are_ordered_over_the_wrap() {
         assert!(Version(2).is_newer_than(Version(u32::MAX)));
-        assert_eq!(Version::widen8(Version(300), 40), Version(296));
-        assert_eq!(Version::widen8(Version(u32::MAX), 1), Version(1));
+        assert_eq!(Version(5).next(Tick(9)), Version(9));
+        assert_eq!(Version(9).next(Tick(9)), Version(10));
+        assert_eq!(Version(u32::MAX).next(Tick(u32::MAX)), Version(0));
+    }
+
+    #[test]
+    fn a_record_like_its_neighbour_takes_four_bits() {
+        let mut w = BitWriter::new();
+        let mut cursor = RecordCursor::new(Tick(70), 3);
+        let mut last = 0;
+        for index in 40..44 {
+            let form = Form::Delta {
+                version: Version(70),
+                baseline: Version(68),
+                steps: 2,
+                mask: 3,
+            };
+            let head = RecordHead {
+                index,
+                form,
+                tenure: None,
+            };
+            last = w.bit_len();
+            cursor.write(&mut w, 3, &head);
+        }
+        assert_eq!(w.bit_len() - last, 4);
     }
 }

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use bevy::prelude::*;
 use seamless_replication::{
-    NetSlot, PeerJoined, Peers, ReplicateAppExt, Replicated, ReplicationConfig, ReplicationPlugin,
-    ReplicationSystems, Slots,
+    Ints, IntsReader, NetSlot, PeerJoined, Peers, Quantize, ReplicateAppExt, Replicated,
+    ReplicationConfig, ReplicationPlugin, ReplicationSystems, Slots,
     interest::{InterestAppExt, View},
+    wire::WireError,
 };
 use seamless_transport::{
     ClientConfig, ClientEndpoints, Condition, ConditionerConfig, FlushPlacement, Links,
@@ -48,11 +49,74 @@ pub(crate) struct Seamless {
 }
 
 /// How far quantised values may be off, or `None` for whoever is lossless.
-const QUANTIZED: Option<Precision> = None;
+const QUANTIZED: Option<Precision> = Some(Precision {
+    position: POSITION_STEP,
+    rotation: 0.006,
+    velocity: VELOCITY_STEP,
+});
+
+/// One step of a position, in metres.
+const POSITION_STEP: f32 = 1.0 / 512.0;
+
+/// Bits of each of three parts of a rotation.
+const ROTATION_BITS: u32 = 10;
+
+/// One step of a velocity, in metres a second.
+const VELOCITY_STEP: f32 = 1.0 / 64.0;
+
+impl Quantize for Position {
+    type Precision = f32;
+
+    fn describe(step: &f32) -> String {
+        format!("position in steps of {step} m")
+    }
+
+    fn quantize(&self, step: &f32, out: &mut Ints) {
+        out.put_vec3(self.0, *step);
+    }
+
+    fn restore(step: &f32, from: &mut IntsReader<'_>) -> Result<Self, WireError> {
+        Ok(Self(from.get_vec3(*step)?))
+    }
+}
+
+impl Quantize for Rotation {
+    type Precision = u32;
+
+    fn describe(bits: &u32) -> String {
+        format!("rotation in {bits} bits for each of three")
+    }
+
+    fn quantize(&self, bits: &u32, out: &mut Ints) {
+        out.put_rotation(self.0, *bits);
+    }
+
+    fn restore(bits: &u32, from: &mut IntsReader<'_>) -> Result<Self, WireError> {
+        Ok(Self(from.get_rotation(*bits)?))
+    }
+}
+
+impl Quantize for Velocity {
+    type Precision = f32;
+
+    fn describe(step: &f32) -> String {
+        format!("velocity in steps of {step} m/s")
+    }
+
+    fn quantize(&self, step: &f32, out: &mut Ints) {
+        out.put_vec3(self.0, *step);
+    }
+
+    fn restore(step: &f32, from: &mut IntsReader<'_>) -> Result<Self, WireError> {
+        Ok(Self(from.get_vec3(*step)?))
+    }
+}
 
 /// Registers the components with bounded loss.
 fn register_quantized(app: &mut App) {
-    register_lossless(app);
+    app.replicate_quantized::<Position>(POSITION_STEP);
+    app.replicate_quantized::<Rotation>(ROTATION_BITS);
+    app.replicate_quantized::<Velocity>(VELOCITY_STEP);
 }
 
 /// Registers the components as they are.

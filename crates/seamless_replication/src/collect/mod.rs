@@ -22,7 +22,7 @@ use crate::{
     interest::Positions,
     registry::Registry,
     rows::{RowBuilder, Rows},
-    slots::{NetSlot, Role, Slot, Slots},
+    slots::{Findings, NetSlot, Role, Slot, Slots},
     stats::ReplicationStats,
 };
 
@@ -34,7 +34,9 @@ pub(crate) struct Collector {
     archetypes: ReplicatedArchetypes,
     last_run: ChangeTick,
     builder: RowBuilder,
-    masks: Vec<u64>,
+    /// Whether we keep rows of a slot, and who we were when that was found.
+    kept: Findings,
+    me: Option<seamless_wire::PeerId>,
     /// Slots that lost a component.
     removed: Vec<u32>,
 }
@@ -85,6 +87,8 @@ fn run(
     this_run: ChangeTick,
 ) {
     rows.changed.clear();
+    rows.tick = world.resource::<crate::clock::NetClock>().tick();
+    rows.depth.tick(rows.tick);
     let mut forced = std::mem::take(&mut world.resource_mut::<Slots>().touched);
     forced.append(&mut collector.removed);
     forced.sort_unstable();
@@ -103,15 +107,20 @@ fn run(
         this_run,
         me,
     };
+    if collector.me != me {
+        collector.me = me;
+        collector.kept.clear();
+    }
     let mut failed = 0;
+    // First those that are made anew, fence and all: the rows of the others then have theirs.
+    for &slot in &forced {
+        failed += pass.forced(slot, rows, &mut collector.builder);
+    }
     for table in collector.archetypes.tables() {
-        failed += pass.table(table, rows, &mut collector.builder, &mut collector.masks);
+        failed += pass.table(table, rows, &mut collector.builder, &mut collector.kept);
     }
     for &archetype in collector.archetypes.mixed() {
         failed += pass.mixed(archetype, rows, &mut collector.builder);
-    }
-    for &slot in &forced {
-        failed += pass.forced(slot, rows, &mut collector.builder);
     }
     if let Some(accessor) = positions.take_accessor() {
         for table in collector.archetypes.tables() {

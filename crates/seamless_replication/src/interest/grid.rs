@@ -52,6 +52,15 @@ impl InterestGrid {
         }
     }
 
+    /// How much an entity at `distance` metres from where a client looks matters when not
+    /// everything fits: 1 here, a half four regions away, a sixteenth at least, so that nothing is
+    /// forgotten.
+    #[must_use]
+    pub fn relevance(&self, distance: f32) -> f32 {
+        let half = self.region.max(0.1) * 4.0;
+        (half / (half + distance.max(0.0))).max(1.0 / 16.0)
+    }
+
     /// The regions that a viewer in `center` sees at `distance` metres: all that come closer than
     /// that to any point of its own region.
     pub fn around(

@@ -24,7 +24,7 @@ pub use grid::{InterestGrid, InterestRegionId};
 pub use subscription::{ScopePolicy, Subscriptions};
 pub(crate) use subscription::{ToldScopes, hear, tell_servers};
 pub use visibility::Watched;
-pub(crate) use visibility::{route, update_visibility};
+pub(crate) use visibility::{Route, update_visibility};
 
 /// A named scope: a team, a tool, a room. Entities in scopes are told only to clients in one of
 /// them.
@@ -65,6 +65,8 @@ pub struct PeerInterest {
     everything: bool,
     /// Where the regions were computed for.
     anchor: Option<(InterestRegionId, f32)>,
+    /// Where it looks from, in this tick.
+    eye: Option<Vec3>,
     /// Everything must be asked again.
     stale: bool,
     /// Slots to ask again.
@@ -81,6 +83,7 @@ impl Default for PeerInterest {
             regions: HashSet::default(),
             everything: true,
             anchor: None,
+            eye: None,
             stale: true,
             recheck: Vec::new(),
         }
@@ -156,6 +159,11 @@ impl PeerInterest {
             None => self.exceptions.remove(&slot.index),
         };
         self.recheck.push(slot.index);
+    }
+
+    /// Where it looks from, if from anywhere.
+    pub(crate) const fn eye(&self) -> Option<Vec3> {
+        self.eye
     }
 
     /// The slot is free: exceptions for its entity go with it.

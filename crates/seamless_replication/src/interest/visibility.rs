@@ -5,7 +5,7 @@ use bevy::{
     platform::collections::HashSet,
     prelude::*,
 };
-use seamless_transport::LinkSide;
+use seamless_transport::{LinkId, LinkSide};
 use seamless_wire::{Allocator, Holder, WireId, record::LeaveReason};
 
 use super::{InterestGrid, PeerInterest, Positions, ToolScopes, View};
@@ -36,52 +36,74 @@ pub(super) fn scopes_changed(mut world: DeferredWorld, context: HookContext) {
     }
 }
 
-/// Which part of a slot's row a peer is told, and under which name. `None`: nothing, whatever its
-/// interest.
-///
-/// The rules of section "who tells whom": a host tells everyone, but only what the host writes to
-/// the holder; a holder tells the host what it may write; a server shows a client's own entity to
-/// others if it is public; nobody is told what he told us.
-pub(crate) fn route(peer: &Peer, index: u32, slot: &Slot) -> Option<(Projection, WireId)> {
-    slot.global()?;
-    let own = WireId {
-        allocator: Allocator::Local,
-        index,
-        generation: slot.generation,
-    };
-    match (slot.role(), peer.side) {
-        (Role::Host, LinkSide::ToClient)
-            if slot
-                .migrating
-                .is_some_and(|migrating| migrating.link == peer.link) =>
-        {
-            None
+/// What of a peer decides which part of a slot's row it is told.
+#[derive(Clone, Copy)]
+pub(crate) struct Route {
+    pub(crate) side: LinkSide,
+    pub(crate) link: LinkId,
+    pub(crate) id: Option<seamless_wire::PeerId>,
+    pub(crate) spectator: bool,
+}
+
+impl Route {
+    const fn of(peer: &Peer) -> Self {
+        Self {
+            side: peer.side,
+            link: peer.link,
+            id: peer.id,
+            spectator: peer.spectator,
         }
-        (Role::Host, LinkSide::ToClient) => {
-            let lent = peer
-                .id
-                .is_some_and(|id| slot.tenure.holder == Holder::Peer(id));
-            Some((
-                if lent {
-                    Projection::HostOnly
-                } else {
-                    Projection::Full
-                },
-                own,
-            ))
-        }
-        (Role::Host, LinkSide::ToServer) => (!peer.spectator).then_some((Projection::Full, own)),
-        (Role::Remote { source }, LinkSide::ToClient) => {
-            (slot.public && source != Some(peer.link)).then_some((Projection::Full, own))
-        }
-        (Role::Remote { source }, LinkSide::ToServer) => {
-            let held = peer
-                .id
-                .is_some_and(|id| slot.tenure.holder == Holder::Peer(id));
-            let name = slot
-                .remote_name
-                .filter(|_| held && source == Some(peer.link))?;
-            Some((Projection::HolderOnly, name))
+    }
+
+    /// Which part of a slot's row the peer is told, and under which name. `None`: nothing,
+    /// whatever its interest.
+    ///
+    /// A host tells everyone, but only what the host writes to the holder; a holder tells the host
+    /// what it may write; a server shows a client's own entity to others if it is public; nobody
+    /// is told what he told us.
+    pub(crate) fn route(&self, index: u32, slot: &Slot) -> Option<(Projection, WireId)> {
+        slot.global()?;
+        let own = WireId {
+            allocator: Allocator::Local,
+            index,
+            generation: slot.generation,
+        };
+        match (slot.role(), self.side) {
+            (Role::Host, LinkSide::ToClient)
+                if slot
+                    .migrating
+                    .is_some_and(|migrating| migrating.link == self.link) =>
+            {
+                None
+            }
+            (Role::Host, LinkSide::ToClient) => {
+                let lent = self
+                    .id
+                    .is_some_and(|id| slot.tenure.holder == Holder::Peer(id));
+                Some((
+                    if lent {
+                        Projection::HostOnly
+                    } else {
+                        Projection::Full
+                    },
+                    own,
+                ))
+            }
+            (Role::Host, LinkSide::ToServer) => {
+                (!self.spectator).then_some((Projection::Full, own))
+            }
+            (Role::Remote { source }, LinkSide::ToClient) => {
+                (slot.public && source != Some(self.link)).then_some((Projection::Full, own))
+            }
+            (Role::Remote { source }, LinkSide::ToServer) => {
+                let held = self
+                    .id
+                    .is_some_and(|id| slot.tenure.holder == Holder::Peer(id));
+                let name = slot
+                    .remote_name
+                    .filter(|_| held && source == Some(self.link))?;
+                Some((Projection::HolderOnly, name))
+            }
         }
     }
 }
@@ -149,14 +171,15 @@ pub(crate) fn update_visibility(
                         .get(index as usize)
                         .map_or(&[], |s| s.as_slice()),
                 );
-            let sees = wants && route(peer, index, slot).is_some();
+            let sees = wants && Route::of(peer).route(index, slot).is_some();
             if sees == peer.sender.sees(index) {
                 continue;
             }
             if sees {
-                peer.sender.appear(index, slot.generation);
+                peer.sender.appear(index);
             } else {
-                peer.sender.vanish(index, LeaveReason::OutOfSight);
+                let reason = LeaveReason::OutOfSight;
+                peer.sender.vanish(index, slot.generation, reason);
             }
             if peer.side == LinkSide::ToClient
                 && let Some(id) = peer.id
@@ -187,6 +210,7 @@ fn follow_view(
     }
     let (at, distance) = match interest.view {
         View::Everything | View::Nothing => {
+            interest.eye = None;
             if !interest.regions.is_empty() {
                 interest.regions.clear();
                 interest.stale = true;
@@ -203,6 +227,7 @@ fn follow_view(
         }
         View::At(at, distance) => (at, distance),
     };
+    interest.eye = Some(at);
     let region = grid.region_of(at, interest.anchor.map(|(region, _)| region));
     if interest.anchor == Some((region, distance)) {
         return;

@@ -17,7 +17,6 @@ use seamless_wire::{
     NodeRef, PeerId, Tick, WireError, WireId, codec,
     control::Control,
     frame::{Frame, HandoverOffer, Refusal},
-    record::LeaveReason,
 };
 
 pub use handshake::{Admission, Admitted};
@@ -28,6 +27,7 @@ use crate::{
     interest::{PeerInterest, ToldScopes},
     receive::Receiver,
     send::Sender,
+    slots::Departed,
 };
 
 /// How far a link has come.
@@ -284,9 +284,14 @@ impl Peers {
     }
 
     /// An entity left its slot: tell whoever saw it.
-    pub(crate) fn slot_departed(&mut self, slot: u32, reason: LeaveReason) {
+    pub(crate) fn slot_departed(&mut self, departed: &Departed) {
+        let &Departed {
+            slot,
+            generation,
+            reason,
+        } = departed;
         for peer in self.map.values_mut() {
-            peer.sender.vanish(slot, reason);
+            peer.sender.vanish(slot, generation, reason);
             peer.interest.forget(slot);
         }
     }

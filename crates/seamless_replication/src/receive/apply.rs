@@ -1,17 +1,17 @@
 //! Rows to the world: who may write, what is newest, what changed.
 
 use bevy::prelude::*;
-use seamless_transport::{LinkId, LinkSide};
-use seamless_wire::{
-    Allocator, GlobalEntity, Holder, Tenure, Tick, WireId,
-    record::{Leave, LeaveReason},
-};
+use seamless_transport::LinkSide;
+use seamless_wire::{Allocator, GlobalEntity, Holder, Tenure, Tick, WireId, record::LeaveReason};
 
-use super::{ParsedRow, table::RemoteSlot};
+use super::{
+    ParsedRow,
+    leave::end_remote,
+    show::{Part, show},
+};
 use crate::{
     authority::{Authority, Hosted, Remote},
-    clock::NetClock,
-    peer::{Peer, Peers},
+    peer::Peer,
     plugin::ReplicationConfig,
     references::References,
     registry::Registry,
@@ -26,6 +26,56 @@ enum Outcome {
     Kept,
     /// Not kept: the datagram must not be acknowledged.
     NotKept,
+}
+
+/// Takes the records of a datagram, and leaves the list empty. False if it must not be
+/// acknowledged.
+pub(crate) fn take_rows(world: &mut World, peer: &mut Peer, rows: &mut Vec<ParsedRow>) -> bool {
+    let limit = world.resource::<ReplicationConfig>().limits(peer.side);
+    let mut kept = true;
+    let mut slots = world.resource::<Slots>();
+    for row in &mut *rows {
+        kept &= match take_usual(slots, peer, row, limit.baseline_bytes) {
+            Some(kept) => kept,
+            None => {
+                let kept = take_row(world, peer, std::mem::take(row));
+                slots = world.resource::<Slots>();
+                kept
+            }
+        };
+    }
+    rows.clear();
+    kept
+}
+
+/// A newer state of a server's entity that is shown here, under the fence of the state before:
+/// nothing but its components changes, and they can wait for the others. Whether it was kept;
+/// `None` for anything else.
+#[inline]
+fn take_usual(slots: &Slots, peer: &mut Peer, row: &mut ParsedRow, bytes: usize) -> Option<bool> {
+    let table = &mut peer.receiver.table;
+    let place = row.place?;
+    let room = table.bytes() + row.row.byte_len() <= bytes;
+    let slot = table.at_mut(place);
+    let usual = room
+        && peer.side == LinkSide::ToServer
+        && slot.live
+        && slot.entity.is_some()
+        && slot.checked.is_some_and(|then| slots.is_as_it_was(then))
+        && slot.newest.is_some_and(|newest| row.tick > newest)
+        && slot
+            .ring
+            .newest()
+            .is_some_and(|newest| newest.row.fence == row.row.fence);
+    if !usual {
+        return None;
+    }
+    slot.newest = Some(row.tick);
+    let values = std::mem::take(&mut row.row);
+    let kept = table.keep_at(place, row.version, row.baseline, values);
+    table.show_later(place);
+    peer.receiver.counters.records += 1;
+    Some(kept)
 }
 
 /// Takes one record. False if its datagram must not be acknowledged.
@@ -104,7 +154,9 @@ fn peers_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow) -> Outcome {
     } else {
         receiver.counters.stale += 1;
     }
-    receiver.table.keep(parsed);
+    if !receiver.table.keep(parsed) {
+        return Outcome::NotKept;
+    }
     if newest {
         apply_newest(world, peer, allocator, index)
     } else {
@@ -138,7 +190,7 @@ fn apply_newest(world: &mut World, peer: &mut Peer, allocator: Allocator, index:
     let Some(stored) = slot.ring.newest() else {
         return Outcome::Kept;
     };
-    let tenure = stored.row.tenure;
+    let tenure = *stored.row.fence;
     let name = WireId {
         allocator,
         index,
@@ -184,6 +236,11 @@ fn apply_newest(world: &mut World, peer: &mut Peer, allocator: Allocator, index:
         peer.receiver.counters.undecodable += 1;
         tracing::warn!(%link, %global, "a row does not decode; the entity keeps its former state");
         return Outcome::NotKept;
+    }
+    if part == Part::All && !holder_me {
+        let slots = world.resource::<Slots>();
+        let local = slots.index_of(global);
+        slot.checked = local.and_then(|local| slots.stamp_of(local));
     }
     Outcome::Kept
 }
@@ -372,13 +429,18 @@ fn holder_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow, part: Part)
     }
     let receiver = &mut peer.receiver;
     let table = &mut receiver.table;
-    // Another tenure is another stream: its versions may count from elsewhere.
-    if table.get(Allocator::Local, index).is_some_and(|slot| {
-        slot.newest.is_some() && (slot.generation != generation || slot.is_of_before(since))
-    }) {
-        table.begin_life(Allocator::Local, index);
+    if let Some(slot) = table.get(Allocator::Local, index)
+        && slot.newest.is_some()
+    {
+        if slot.generation != generation {
+            table.begin_life(Allocator::Local, index);
+        } else if slot.is_of_before(since) {
+            table.begin_tenure(Allocator::Local, index);
+        }
     }
-    table.keep(parsed);
+    if !table.keep(parsed) {
+        return Outcome::NotKept;
+    }
     table.set_global(Allocator::Local, index, Some(global));
     let Some(slot) = table.get_mut(Allocator::Local, index) else {
         return Outcome::NotKept;
@@ -424,221 +486,8 @@ fn may_write(
         .and_then(|global| slots.index_of(global))
         .and_then(|index| slots.get(index));
     match (slot, peer) {
-        (Some(slot), Some(peer)) => slot.tenure.admits_holder(peer, row.tenure.epoch),
+        (Some(slot), Some(peer)) => slot.tenure.admits_holder(peer, row.fence.epoch),
         _ => false,
-    }
-}
-
-/// Which components of a row its writer speaks for. The others stay as they are.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
-    All,
-    HostWrites,
-    HolderWrites,
-}
-
-impl Part {
-    fn speaks_for(self, registry: &Registry, component: u16) -> bool {
-        let host_only = registry.component(component).descriptor.host_only;
-        match self {
-            Self::All => true,
-            Self::HostWrites => host_only,
-            Self::HolderWrites => !host_only,
-        }
-    }
-}
-
-/// Makes the entity show the newest row: components that differ from what is shown are written,
-/// those that are not in it are removed. False if a value does not decode.
-fn show(world: &mut World, slot: &mut RemoteSlot, entity: Entity, part: Part) -> bool {
-    let registry = world.resource::<Registry>().clone();
-    let Some(stored) = slot.ring.newest() else {
-        return true;
-    };
-    let row = &stored.row;
-    let shown = slot.shown.as_ref();
-    let (new, old) = {
-        let sets = &world.resource::<Rows>().sets;
-        let old = shown.map_or_else(Vec::new, |shown| sets.components(shown.set).to_vec());
-        (sets.components(row.set).to_vec(), old)
-    };
-    let mut good = true;
-    for &component in &old {
-        if part.speaks_for(&registry, component) && new.binary_search(&component).is_err() {
-            registry.component(component).erased.remove(world, entity);
-        }
-    }
-    for (at, &component) in new.iter().enumerate() {
-        let value = row.value(at);
-        let same = shown.is_some_and(|shown| {
-            old.binary_search(&component)
-                .is_ok_and(|at| shown.value(at) == value)
-        });
-        if same || !part.speaks_for(&registry, component) {
-            continue;
-        }
-        let registered = registry.component(component);
-        if let Err(error) = registered.erased.apply(world, entity, value) {
-            let path = &registered.descriptor.path;
-            tracing::warn!(%entity, path, %error, "a component does not decode");
-            good = false;
-        }
-    }
-    let row = &slot.ring.newest().expect("it was there above").row;
-    slot.shown.get_or_insert_default().copy_from(row);
-    good
-}
-
-/// Takes one leave. False if its datagram must not be acknowledged.
-///
-/// A leave of an entity that we never heard of counts too: what is still on its way of it must not
-/// bring it to life.
-pub(crate) fn take_leave(world: &mut World, peer: &mut Peer, leave: &Leave, tick: Tick) -> bool {
-    let WireId {
-        allocator,
-        index,
-        generation,
-    } = leave.id;
-    if allocator != Allocator::Peer {
-        peer.receiver.counters.fenced += 1;
-        return false;
-    }
-    let limits = world.resource::<ReplicationConfig>().limits(peer.side);
-    let receiver = &mut peer.receiver;
-    if receiver
-        .table
-        .redirect(allocator, index)
-        .is_some_and(|r| r.generation == generation)
-    {
-        // The holder does not despawn what it gave to us.
-        receiver.counters.stale += 1;
-        return true;
-    }
-    let Some(slot) = receiver.table.entry(allocator, index, limits.entities) else {
-        receiver.counters.refused += 1;
-        return false;
-    };
-    let known = slot.newest;
-    let ahead = generation.wrapping_sub(slot.generation) as i32;
-    if known.is_some_and(|newest| ahead < 0 || (ahead == 0 && tick <= newest)) {
-        receiver.counters.stale += 1;
-        return true;
-    }
-    let ended = receiver.table.end_life(allocator, index);
-    if ahead != 0 {
-        receiver.table.begin_life(allocator, index);
-    }
-    if let Some(slot) = receiver.table.get_mut(allocator, index) {
-        slot.generation = generation;
-        slot.newest = Some(tick);
-    }
-    if let Some(entity) = ended {
-        end_remote(world, peer.link, entity, leave.reason);
-    }
-    true
-}
-
-/// A link tells no more of an entity: another one takes over, or the entity goes.
-pub(crate) fn end_remote(world: &mut World, link: LinkId, entity: Entity, reason: LeaveReason) {
-    let Some(&net_slot) = world.get::<NetSlot>(entity) else {
-        return;
-    };
-    let slots = world.resource::<Slots>();
-    let Some(slot) = slots.get(net_slot.index) else {
-        return;
-    };
-    if slot.role() != (Role::Remote { source: Some(link) }) {
-        // Somebody else tells of it, or we host it by now.
-        return;
-    }
-    let other = slot
-        .global()
-        .and_then(|global| world.resource::<Peers>().other_source(global, link));
-    if let Some((other, name)) = other {
-        orphan(world, net_slot.index);
-        if let Some(mut peer) = world.resource_mut::<Peers>().map.remove(&other) {
-            reapply(world, &mut peer, name);
-            world.resource_mut::<Peers>().map.insert(other, peer);
-        }
-        return;
-    }
-    if reason == LeaveReason::Moved {
-        orphan(world, net_slot.index);
-        return;
-    }
-    despawn(world, entity, reason);
-}
-
-/// The entity stays as it is for a while, until another link tells of it.
-fn orphan(world: &mut World, index: u32) {
-    let now = world.resource::<NetClock>().tick();
-    world.resource_mut::<Slots>().orphan(index, now);
-}
-
-/// Despawns a remote entity, or empties it if it may come back and something refers to it.
-/// Children that are told of on their own stay.
-fn despawn(world: &mut World, entity: Entity, reason: LeaveReason) {
-    let children: Vec<Entity> = world
-        .get::<Children>(entity)
-        .map(|children| children.iter().collect())
-        .unwrap_or_default();
-    for child in children {
-        if world.get::<NetSlot>(child).is_some() {
-            world.entity_mut(child).remove::<ChildOf>();
-        }
-    }
-    let name = world.get::<NetSlot>(entity).and_then(NetSlot::global);
-    let comes_back = reason != LeaveReason::Despawned
-        && name.is_some_and(|name| world.resource_mut::<References>().retain(name, entity));
-    if comes_back {
-        world.entity_mut(entity).clear();
-    } else {
-        world.despawn(entity);
-    }
-}
-
-/// A link is gone: what it told of goes, is taken over, or waits for a while.
-pub(crate) fn link_lost(world: &mut World, peer: &mut Peer) {
-    let reason = if peer.side == LinkSide::ToServer
-        && !world.resource::<ReplicationConfig>().orphan_grace.is_zero()
-    {
-        LeaveReason::Moved
-    } else {
-        LeaveReason::Despawned
-    };
-    let mut entities: Vec<(u32, Entity)> = world
-        .resource::<Slots>()
-        .iter()
-        .filter(|(_, slot)| {
-            slot.role()
-                == Role::Remote {
-                    source: Some(peer.link),
-                }
-        })
-        .map(|(index, slot)| (index, slot.entity))
-        .collect();
-    entities.sort_unstable_by_key(|(index, _)| *index);
-    for (_, entity) in entities {
-        end_remote(world, peer.link, entity, reason);
-    }
-}
-
-/// Gives up entities whose source has been gone for too long. Once a tick, a look at each of them.
-pub(crate) fn give_up_orphans(world: &mut World) {
-    let grace = world.resource::<ReplicationConfig>().orphan_grace;
-    let clock = world.resource::<NetClock>();
-    let (now, limit) = (
-        clock.tick(),
-        (grace.as_nanos() / clock.tick_length().as_nanos()) as u32,
-    );
-    let given_up: Vec<Entity> = world
-        .resource::<Slots>()
-        .orphans()
-        .filter(|(_, since)| now.since(*since) > limit)
-        .map(|(entity, _)| entity)
-        .collect();
-    for entity in given_up {
-        despawn(world, entity, LeaveReason::OutOfSight);
     }
 }
 

@@ -11,7 +11,7 @@ use seamless_wire::{
     record::Version,
 };
 
-use super::{ParseContext, ParseError, apply, parse, parse_big_row};
+use super::{ParseContext, ParseError, apply, leave, parse, parse_big_row, show};
 use crate::{
     clock::NetClock,
     inputs::{Inboxes, InputOutbox},
@@ -56,6 +56,7 @@ pub(crate) fn receive(world: &mut World) {
         for bytes in datagrams {
             take_datagram(world, &mut peer, &bytes);
         }
+        show::show_waiting(world, &mut peer);
         hand_out_control(world, &mut peer);
         if peer.receiver.counters.malformed > MAX_MALFORMED && peer.state != PeerState::Ended {
             tracing::warn!(%link, "closed after {MAX_MALFORMED} unreadable datagrams");
@@ -91,7 +92,7 @@ fn open_and_close(world: &mut World) {
         let Some(mut peer) = world.resource_mut::<Peers>().map.remove(&link) else {
             continue;
         };
-        apply::link_lost(world, &mut peer);
+        leave::link_lost(world, &mut peer);
         if let Some(id) = peer.id.filter(|_| peer.state != PeerState::Greeting) {
             world.write_message(PeerLeft {
                 link,
@@ -242,7 +243,7 @@ fn take_datagram(world: &mut World, peer: &mut Peer, bytes: &[u8]) {
         (parsed, context.sets_left)
     };
     peer.receiver.invented = invented(sets_left);
-    let parsed = match parsed {
+    let mut parsed = match parsed {
         Ok(parsed) => parsed,
         Err(ParseError::Late(_)) => {
             peer.receiver.counters.late += 1;
@@ -270,11 +271,9 @@ fn take_datagram(world: &mut World, peer: &mut Peer, bytes: &[u8]) {
         peer.receiver.control.take(parsed.control);
     }
     for leave in &parsed.leaves {
-        kept &= apply::take_leave(world, peer, leave, tick);
+        kept &= leave::take_leave(world, peer, leave, tick);
     }
-    for row in parsed.rows {
-        kept &= apply::take_row(world, peer, row);
-    }
+    kept &= apply::take_rows(world, peer, &mut parsed.rows);
     if let Some(seq) = parsed.header.seq {
         peer.receiver.received.report(seq, kept);
     }
@@ -330,21 +329,17 @@ fn hand_out_control(world: &mut World, peer: &mut Peer) {
             Control::RowKept {
                 yours: true,
                 index,
-                generation,
                 version,
-            } => {
-                peer.sender
-                    .big_row_kept(index, generation, Version(version));
-            }
+                ..
+            } => peer.sender.big_row_kept(index, Version(version)),
             Control::RowKept {
                 yours: false,
                 index,
                 version,
                 ..
             } => {
-                let held = held_slot(world, peer, index);
-                if let Some((slot, generation)) = held {
-                    peer.sender.big_row_kept(slot, generation, Version(version));
+                if let Some(slot) = held_slot(world, peer, index) {
+                    peer.sender.big_row_kept(slot, Version(version));
                 }
             }
             Control::Names { first, count } => {
@@ -367,7 +362,7 @@ fn hand_out_control(world: &mut World, peer: &mut Peer) {
 }
 
 /// The local slot of an entity that the peer numbers and we hold.
-fn held_slot(world: &World, peer: &Peer, index: u32) -> Option<(u32, u32)> {
+fn held_slot(world: &World, peer: &Peer, index: u32) -> Option<u32> {
     let told = peer.receiver.table.get(Allocator::Peer, index)?;
     let slots = world.resource::<Slots>();
     let local = slots.index_of(told.global()?)?;
@@ -375,7 +370,7 @@ fn held_slot(world: &World, peer: &Peer, index: u32) -> Option<(u32, u32)> {
     let source = Some(peer.link);
     let same = slot.remote_name.is_some_and(|name| name.index == index)
         && slot.role() == (crate::Role::Remote { source });
-    same.then_some((local, slot.generation))
+    same.then_some(local)
 }
 
 /// Lends a client more names, once a second: more than it may have entities, and nobody uses up

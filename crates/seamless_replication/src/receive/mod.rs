@@ -7,7 +7,10 @@
 
 pub(crate) mod apply;
 pub(crate) mod driver;
+mod index;
+pub(crate) mod leave;
 mod parse;
+mod show;
 mod table;
 
 pub(crate) use parse::{ParseContext, ParseError, ParsedRow, parse, parse_big_row};

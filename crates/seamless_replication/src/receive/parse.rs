@@ -1,32 +1,31 @@
 //! A datagram's bits to values, without touching anything.
 
 use seamless_wire::{
-    Allocator, BitReader, GlobalEntity, Tenure, Tick, WireError,
+    Allocator, BitReader, GlobalEntity, Tick, WireError,
     control::{self, Control, ControlSeq},
+    delta::Baseline,
     frame::BigRow,
     packet::{HeaderContext, InputAck, InputBatch, SectionKind, StateHeader},
-    record::{Form, Leave, MAX_BASELINE_AGE, RecordCursor, RecordHead, RowsHead, Version},
+    record::{Form, Leave, RecordCursor, RecordHead, RowsHead, Version},
 };
 
 use super::Receiver;
 use crate::{
     registry::{MAX_COMPONENT_BYTES, Registry},
-    rows::{ComponentSets, MAX_ROW_BYTES, Row, RowBuilder, SetId},
+    rows::{ComponentSets, Fence, MAX_ROW_BYTES, Row, RowBuilder, SetId},
 };
-
-/// Records older than this many ticks are not decoded: their short version numbers could name
-/// another baseline by now.
-const MAX_LATENESS: u32 = 64;
 
 /// Most bytes of rows that one datagram may unfold to. Ours unfold to some hundred kilobytes at
 /// worst; without a bound, records against large baselines would multiply.
 const MAX_UNFOLDED: usize = 4 << 20;
 
 /// One record, whole.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct ParsedRow {
     pub(crate) allocator: Allocator,
     pub(crate) index: u32,
+    /// Where the name's slot is, for a delta whose name was not migrated.
+    pub(crate) place: Option<u32>,
     /// `None`: that of the baseline.
     pub(crate) generation: Option<u32>,
     pub(crate) global: Option<GlobalEntity>,
@@ -159,7 +158,7 @@ fn read_rows(
         }
         .into());
     };
-    let mut cursor = RecordCursor::default();
+    let mut cursor = RecordCursor::new(tick, head.components.len());
     let mut builder = RowBuilder::default();
     let mut unfolded: usize = out.iter().map(|row| row.row.byte_len()).sum();
     while let Some(record) = cursor.read(r, head.components.len())? {
@@ -191,14 +190,10 @@ fn read_record(
     let mut parsed = ParsedRow {
         allocator: head.allocator,
         index: record.index,
-        generation: None,
-        global: None,
-        version: Version::default(),
-        baseline: None,
         tick,
-        row: Row::default(),
+        ..ParsedRow::default()
     };
-    let (base, mask) = match record.form {
+    let (base, past, steps, mask) = match record.form {
         Form::Absolute {
             generation,
             version,
@@ -207,49 +202,52 @@ fn read_record(
             parsed.generation = Some(generation);
             parsed.version = version;
             parsed.global = Some(global);
-            (None, u64::MAX)
+            (None, None, 0, u64::MAX)
         }
         Form::Delta {
+            version,
             baseline,
-            age,
+            steps,
             mask,
         } => {
             let missing = || ParseError::Late(record.index);
             let table = &context.receiver.table;
-            let slot = match table.redirect(head.allocator, record.index) {
-                Some(redirect) => table.get(Allocator::Local, redirect.slot),
-                None => table.get(head.allocator, record.index),
+            let redirect = match table.has_redirects() {
+                true => table.redirect(head.allocator, record.index),
+                false => None,
             };
-            let slot = slot.ok_or_else(missing)?;
-            if slot
-                .newest
-                .is_some_and(|newest| newest.since(tick) > MAX_LATENESS)
-            {
+            let place = match redirect {
+                Some(redirect) => table.place(Allocator::Local, redirect.slot),
+                None => table.place(head.allocator, record.index),
+            };
+            let place = place.ok_or_else(missing)?;
+            parsed.place =
+                (redirect.is_none() && head.allocator == Allocator::Peer).then_some(place);
+            let ring = &table.at(place).ring;
+            let (base, past, _) = ring.get_with_past(baseline).ok_or_else(missing)?;
+            if steps > 0 && past.is_none() {
                 return Err(missing());
             }
-            let version = Version::widen8(slot.ring.last(), baseline);
-            let stored = slot.ring.get(version).ok_or_else(missing)?;
-            debug_assert!(age <= MAX_BASELINE_AGE, "the head's reader bounds it");
-            parsed.baseline = Some(version);
-            parsed.version = Version(version.0.wrapping_add(age));
-            (Some(&stored.row), mask)
+            parsed.baseline = Some(baseline);
+            parsed.version = version;
+            (Some(&base.row), past.map(|past| &past.row), steps, mask)
         }
     };
-    let tenure = match (record.tenure, base) {
-        (Some(tenure), _) => tenure,
-        (None, Some(base)) => base.tenure,
-        (None, None) => Tenure::default(),
+    let fence = match (&record.tenure, base) {
+        (Some(tenure), base) => Fence::new(tenure, base.map(|base| &base.fence)),
+        (None, Some(base)) => base.fence.clone(),
+        (None, None) => Fence::default(),
     };
-    builder.begin(set, tenure);
+    builder.begin(set, fence);
     for (bit, &component) in head.components.iter().enumerate() {
-        let old = base.and_then(|base| {
-            let at = if base.set == set {
+        let of = |row: &'_ Row| -> Option<usize> {
+            if row.set == set {
                 Some(bit)
             } else {
-                context.sets.position(base.set, component)
-            };
-            at.map(|at| base.value(at))
-        });
+                context.sets.position(row.set, component)
+            }
+        };
+        let old = base.and_then(|base| of(base).map(|at| base.value(at)));
         if mask >> bit & 1 == 0 {
             let old = old.ok_or(WireError::Invalid {
                 what: "mask",
@@ -258,6 +256,12 @@ fn read_record(
             builder.copy_value(old);
         } else {
             let erased = &context.registry.component(component).erased;
+            let past = past.filter(|_| steps > 0);
+            let past = past.and_then(|past| of(past).map(|at| past.value(at)));
+            let old = old.map(|value| Baseline {
+                value,
+                before: past.map(|past| (past, steps)),
+            });
             let before = builder.buffer().len();
             erased.decode(old, r, builder.buffer())?;
             let len = builder.buffer().len();

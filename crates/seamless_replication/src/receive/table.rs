@@ -8,28 +8,36 @@ use seamless_wire::{Allocator, Epoch, GlobalEntity, Tick, WireId, record::Versio
 
 use smallvec::SmallVec;
 
-use super::ParsedRow;
-use crate::rows::{Ring, Row};
+use super::{ParsedRow, index::PagedIndex};
+use crate::{
+    rows::{Ring, Row, SetId},
+    slots::SlotStamp,
+};
 
 /// One short name of a peer. Kept for the link's life, past the entity's end, so that nothing old
 /// is ever applied.
 #[derive(Debug, Default)]
 pub(crate) struct RemoteSlot {
+    /// Rows we have acknowledged: the baselines of what is to come.
+    pub(crate) ring: Ring,
     pub(crate) generation: u32,
-    /// Whether the name stands for an entity at present.
-    pub(crate) live: bool,
     /// Set by [`RemoteTable::set_global`].
     global: Option<GlobalEntity>,
     /// Our entity, once spawned.
     pub(crate) entity: Option<Entity>,
     /// Tick of the newest record or leave, once there was one.
     pub(crate) newest: Option<Tick>,
-    /// Rows we have acknowledged: the baselines of what is to come.
-    pub(crate) ring: Ring,
-    /// The row that the world shows.
-    pub(crate) shown: Option<Row>,
+    /// The row that the world shows, and its components.
+    pub(crate) shown: Option<(Version, SetId)>,
+    /// Our slot for the entity, as it was when a record was last found to apply to it. While that
+    /// is unchanged, records with the same fence apply too.
+    pub(crate) checked: Option<SlotStamp>,
+    /// Whether the name stands for an entity at present.
+    pub(crate) live: bool,
     /// We hold the entity: of its components only those that the host writes are shown.
     pub(crate) held: bool,
+    /// A newer row waits to be shown.
+    pub(crate) waiting: bool,
 }
 
 impl RemoteSlot {
@@ -41,7 +49,7 @@ impl RemoteSlot {
     pub(crate) fn is_of_before(&self, since: Epoch) -> bool {
         self.ring
             .newest()
-            .is_none_or(|kept| kept.row.tenure.epoch < since)
+            .is_none_or(|kept| kept.row.fence.epoch < since)
     }
 }
 
@@ -62,11 +70,17 @@ pub(crate) struct Redirect {
 /// All short names of a peer.
 #[derive(Default)]
 pub(crate) struct RemoteTable {
-    slots: HashMap<(Allocator, u32), RemoteSlot>,
+    slots: Vec<RemoteSlot>,
+    /// Places in `slots` that are free.
+    free: Vec<u32>,
+    /// Places by index: of our own names, of the peer's.
+    places: [PagedIndex; 2],
     /// Short names by the entity they stand for, or stood for. Nearly always one.
     by_global: HashMap<GlobalEntity, SmallVec<[(Allocator, u32); 1]>>,
     redirects: HashMap<u32, Redirect>,
     bytes: usize,
+    /// Places whose newest row waits to be shown.
+    waiting: Vec<u32>,
 }
 
 impl RemoteTable {
@@ -82,15 +96,18 @@ impl RemoteTable {
     /// The entity that the peer hosted under `index` is ours now, in `redirect.slot`: the stream
     /// goes on under that name, with the same baselines.
     pub(crate) fn migrate(&mut self, index: u32, redirect: Redirect) {
-        if let Some(mut slot) = self.slots.remove(&(Allocator::Peer, index)) {
-            slot.generation = redirect.slot_generation;
+        if let Some(place) = self.place(Allocator::Peer, index) {
             self.forget(Allocator::Local, redirect.slot);
+            let slot = &mut self.slots[place as usize];
+            slot.generation = redirect.slot_generation;
+            slot.checked = None;
             let name = (Allocator::Local, redirect.slot);
             if let Some(global) = slot.global {
                 self.unlist((Allocator::Peer, index), global);
                 self.by_global.entry(global).or_default().push(name);
             }
-            self.slots.insert(name, slot);
+            self.places[Allocator::Peer as usize].set(index, None);
+            self.places[Allocator::Local as usize].set(redirect.slot, Some(place));
         }
         self.redirects.insert(index, redirect);
     }
@@ -125,12 +142,37 @@ impl RemoteTable {
             .map(|(index, redirect)| (*index, redirect))
     }
 
+    /// Whether any old name means one of ours.
+    #[inline]
+    pub(crate) fn has_redirects(&self) -> bool {
+        !self.redirects.is_empty()
+    }
+
+    /// Where a name's slot is.
+    #[inline]
+    pub(crate) fn place(&self, allocator: Allocator, index: u32) -> Option<u32> {
+        self.places[allocator as usize].get(index)
+    }
+
+    /// The slot in a place.
+    #[inline]
+    pub(crate) fn at(&self, place: u32) -> &RemoteSlot {
+        &self.slots[place as usize]
+    }
+
+    /// The slot in a place, to change.
+    #[inline]
+    pub(crate) fn at_mut(&mut self, place: u32) -> &mut RemoteSlot {
+        &mut self.slots[place as usize]
+    }
+
     pub(crate) fn get(&self, allocator: Allocator, index: u32) -> Option<&RemoteSlot> {
-        self.slots.get(&(allocator, index))
+        self.place(allocator, index).map(|place| self.at(place))
     }
 
     pub(crate) fn get_mut(&mut self, allocator: Allocator, index: u32) -> Option<&mut RemoteSlot> {
-        self.slots.get_mut(&(allocator, index))
+        let place = self.place(allocator, index)?;
+        Some(self.at_mut(place))
     }
 
     /// The slot of a name. `None` if the peer already uses `limit` names.
@@ -140,10 +182,21 @@ impl RemoteTable {
         index: u32,
         limit: usize,
     ) -> Option<&mut RemoteSlot> {
-        if self.slots.len() >= limit && !self.slots.contains_key(&(allocator, index)) {
-            return None;
-        }
-        Some(self.slots.entry((allocator, index)).or_default())
+        let place = match self.place(allocator, index) {
+            Some(place) => place,
+            None if self.slots.len() - self.free.len() >= limit => return None,
+            None => self.take_place(allocator, index),
+        };
+        Some(self.at_mut(place))
+    }
+
+    fn take_place(&mut self, allocator: Allocator, index: u32) -> u32 {
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(RemoteSlot::default());
+            self.slots.len() as u32 - 1
+        });
+        self.places[allocator as usize].set(index, Some(place));
+        place
     }
 
     /// Bytes of all rows kept as baselines.
@@ -151,18 +204,56 @@ impl RemoteTable {
         self.bytes
     }
 
-    /// Keeps a record's row as a baseline. What is older than the record's own baseline goes: the
-    /// sender has moved on.
-    pub(crate) fn keep(&mut self, parsed: ParsedRow) {
-        let Some(slot) = self.slots.get_mut(&(parsed.allocator, parsed.index)) else {
-            return;
-        };
+    /// Keeps a record's row as a baseline. What is older than the record's own baseline goes, but
+    /// for the one before it: the sender has moved on. False if the row is so late that it cannot
+    /// be kept.
+    #[inline]
+    #[must_use]
+    pub(crate) fn keep_at(
+        &mut self,
+        place: u32,
+        version: Version,
+        baseline: Option<Version>,
+        row: Row,
+    ) -> bool {
+        let slot = &mut self.slots[place as usize];
         let before = slot.ring.bytes();
-        if let Some(baseline) = parsed.baseline {
+        if let Some(baseline) = baseline {
             slot.ring.forget_before(baseline);
         }
-        slot.ring.keep(parsed.version, parsed.row);
+        let kept = slot.ring.keep(version, row);
         self.bytes = self.bytes + slot.ring.bytes() - before;
+        kept
+    }
+
+    /// As [`keep_at`](Self::keep_at), by name.
+    #[must_use]
+    pub(crate) fn keep(&mut self, parsed: ParsedRow) -> bool {
+        match self.place(parsed.allocator, parsed.index) {
+            Some(place) => self.keep_at(place, parsed.version, parsed.baseline, parsed.row),
+            None => false,
+        }
+    }
+
+    /// The newest row in a place is to be shown with the others.
+    #[inline]
+    pub(crate) fn show_later(&mut self, place: u32) {
+        if !std::mem::replace(&mut self.slots[place as usize].waiting, true) {
+            self.waiting.push(place);
+        }
+    }
+
+    /// Places whose newest row waits to be shown, in the order in which they came.
+    pub(crate) fn take_waiting(&mut self) -> Vec<u32> {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.retain(|place| std::mem::take(&mut self.slots[*place as usize].waiting));
+        waiting
+    }
+
+    /// Gives the list back, for its memory.
+    pub(crate) fn recycle_waiting(&mut self, mut list: Vec<u32>) {
+        list.clear();
+        self.waiting = list;
     }
 
     /// A name stands for an entity of ours that migrated to the peer. `row`: what both have, as the
@@ -175,7 +266,11 @@ impl RemoteTable {
         row: Option<(Version, Row)>,
     ) {
         self.begin_life(name.allocator, name.index);
-        let slot = self.slots.entry((name.allocator, name.index)).or_default();
+        let place = match self.place(name.allocator, name.index) {
+            Some(place) => place,
+            None => self.take_place(name.allocator, name.index),
+        };
+        let slot = &mut self.slots[place as usize];
         slot.generation = name.generation;
         slot.entity = Some(entity);
         slot.live = true;
@@ -196,7 +291,7 @@ impl RemoteTable {
         global: Option<GlobalEntity>,
     ) {
         let name = (allocator, index);
-        let Some(slot) = self.slots.get_mut(&name) else {
+        let Some(slot) = self.get_mut(allocator, index) else {
             return;
         };
         let before = std::mem::replace(&mut slot.global, global);
@@ -222,9 +317,10 @@ impl RemoteTable {
 
     /// The name gets another entity: all is forgotten but the version numbers.
     pub(crate) fn begin_life(&mut self, allocator: Allocator, index: u32) {
-        let Some(slot) = self.slots.get_mut(&(allocator, index)) else {
+        let Some(place) = self.place(allocator, index) else {
             return;
         };
+        let slot = &mut self.slots[place as usize];
         self.bytes -= slot.ring.bytes();
         slot.ring.clear();
         *slot = RemoteSlot {
@@ -235,12 +331,27 @@ impl RemoteTable {
         self.set_global(allocator, index, None);
     }
 
+    /// Another tenure of the same holder begins: what it writes is compared with nothing. Its
+    /// baselines stay, because it was told that they are kept, and versions are ticks, so those of
+    /// a later tenure are later.
+    pub(crate) fn begin_tenure(&mut self, allocator: Allocator, index: u32) {
+        if let Some(slot) = self.get_mut(allocator, index) {
+            slot.newest = None;
+            slot.entity = None;
+            slot.shown = None;
+            slot.held = false;
+            slot.checked = None;
+        }
+    }
+
     /// The name's entity has left. Gives it back if it was there.
     pub(crate) fn end_life(&mut self, allocator: Allocator, index: u32) -> Option<Entity> {
-        let slot = self.slots.get_mut(&(allocator, index))?;
+        let place = self.place(allocator, index)?;
+        let slot = &mut self.slots[place as usize];
         self.bytes -= slot.ring.bytes();
         slot.ring.clear();
         slot.shown = None;
+        slot.checked = None;
         // Also without an entity: it was told of and never shown, because another link shows it.
         let live = std::mem::take(&mut slot.live);
         slot.entity.take().filter(|_| live)
@@ -249,8 +360,11 @@ impl RemoteTable {
     /// Forgets a name of ours: only its holder's writes were kept under it, and those of an ended
     /// tenure are fenced.
     pub(crate) fn forget(&mut self, allocator: Allocator, index: u32) {
-        if let Some(slot) = self.slots.remove(&(allocator, index)) {
+        if let Some(place) = self.place(allocator, index) {
+            let slot = std::mem::take(&mut self.slots[place as usize]);
             self.bytes -= slot.ring.bytes();
+            self.places[allocator as usize].set(index, None);
+            self.free.push(place);
             if let Some(global) = slot.global {
                 self.unlist((allocator, index), global);
             }

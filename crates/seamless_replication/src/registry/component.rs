@@ -5,7 +5,9 @@ use bevy::{
     prelude::*,
     ptr::Ptr,
 };
-use seamless_wire::{BitReader, BitWriter, WireError, schema::ComponentDescriptor};
+use seamless_wire::{
+    BitReader, BitWriter, WireError, delta::Baseline, schema::ComponentDescriptor,
+};
 
 use super::replicator::{MAX_COMPONENT_BYTES, Replicator};
 use crate::references;
@@ -24,18 +26,28 @@ pub(crate) trait ErasedComponent: Send + Sync {
     -> Result<(), WireError>;
 
     /// Bits of a row value, see [`Replicator::encode`].
-    fn encode(&self, base: Option<&[u8]>, value: &[u8], w: &mut BitWriter);
+    fn encode(&self, base: Option<Baseline<'_>>, value: &[u8], w: &mut BitWriter);
 
     /// Row value of bits, see [`Replicator::decode`].
     fn decode(
         &self,
-        base: Option<&[u8]>,
+        base: Option<Baseline<'_>>,
         r: &mut BitReader<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), WireError>;
 
     /// Puts the component of a row value on `entity`, in place if there is one.
     fn apply(&self, world: &mut World, entity: Entity, value: &[u8]) -> Result<(), WireError>;
+
+    /// Puts the components of row values on entities that mostly have one. Values that do not
+    /// decode are handed to `failed`.
+    fn apply_all(
+        &self,
+        world: &mut World,
+        id: ComponentId,
+        values: &mut dyn Iterator<Item = (Entity, &[u8])>,
+        failed: &mut dyn FnMut(Entity, WireError),
+    );
 
     /// Takes the component off `entity`.
     fn remove(&self, world: &mut World, entity: Entity);
@@ -58,6 +70,25 @@ pub(crate) struct Registered {
     /// Weight in the priority of entities that changed it.
     pub(crate) priority: f32,
     pub(crate) erased: Box<dyn ErasedComponent>,
+}
+
+impl Registered {
+    /// Puts components of this type on entities; gives how many did not decode.
+    pub(crate) fn apply_all(
+        &self,
+        world: &mut World,
+        values: &mut dyn Iterator<Item = (Entity, &[u8])>,
+    ) -> u64 {
+        let mut failures = 0;
+        let mut failed = |entity, error| {
+            let path = &self.descriptor.path;
+            tracing::warn!(%entity, path, %error, "a component does not decode");
+            failures += 1;
+        };
+        let id = self.component_id;
+        self.erased.apply_all(world, id, values, &mut failed);
+        failures
+    }
 }
 
 pub(crate) struct Typed<C, R> {
@@ -106,13 +137,13 @@ impl<C: Component, R: Replicator<C>> ErasedComponent for Typed<C, R> {
         Ok(())
     }
 
-    fn encode(&self, base: Option<&[u8]>, value: &[u8], w: &mut BitWriter) {
+    fn encode(&self, base: Option<Baseline<'_>>, value: &[u8], w: &mut BitWriter) {
         self.replicator.encode(base, value, w);
     }
 
     fn decode(
         &self,
-        base: Option<&[u8]>,
+        base: Option<Baseline<'_>>,
         r: &mut BitReader<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), WireError> {
@@ -123,6 +154,38 @@ impl<C: Component, R: Replicator<C>> ErasedComponent for Typed<C, R> {
         let component = self.replicator.read(value)?;
         put(world, entity, component, self.copy.is_some());
         Ok(())
+    }
+
+    fn apply_all(
+        &self,
+        world: &mut World,
+        id: ComponentId,
+        values: &mut dyn Iterator<Item = (Entity, &[u8])>,
+        failed: &mut dyn FnMut(Entity, WireError),
+    ) {
+        for (entity, value) in values {
+            let component = match self.replicator.read(value) {
+                Ok(component) => component,
+                Err(error) => {
+                    failed(entity, error);
+                    continue;
+                }
+            };
+            if C::Mutability::MUTABLE
+                && self.copy.is_none()
+                && let Some(present) = world.get_mut_by_id(entity, id)
+            {
+                #[expect(
+                    unsafe_code,
+                    reason = "a component by its id, without a lookup by type"
+                )]
+                // SAFETY: the registry maps each id to the codec of its type, and this is `id`'s.
+                let mut present = unsafe { present.with_type::<C>() };
+                *present = component;
+                continue;
+            }
+            put(world, entity, component, self.copy.is_some());
+        }
     }
 
     fn remove(&self, world: &mut World, entity: Entity) {

@@ -6,6 +6,7 @@
 //! without talking.
 
 mod component;
+mod quantized;
 mod replicator;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use seamless_wire::{
 use serde::{Serialize, de::DeserializeOwned};
 
 pub(crate) use component::{Registered, StagedComponent, Typed};
+pub use quantized::{Ints, IntsReader, Quantize, TransformPrecision};
 pub use replicator::{Lossless, MAX_COMPONENT_BYTES, Replicator};
 
 /// Adds registration to [`App`].
@@ -48,6 +50,15 @@ pub trait ReplicateAppExt {
     fn replicate_with_entities<C>(&mut self) -> Rule<'_>
     where
         C: Component + TypePath + Clone + Serialize + DeserializeOwned;
+
+    /// Replicates a component with a bounded loss, as a few integers. [`Transform`] is ready made;
+    /// [`Quantize`] says how to do it for others.
+    ///
+    /// # Panics
+    /// As [`replicate`](Self::replicate).
+    fn replicate_quantized<C>(&mut self, precision: C::Precision) -> Rule<'_>
+    where
+        C: Component + TypePath + Quantize;
 
     /// Replicates a component with a coding of its own.
     ///
@@ -80,6 +91,13 @@ impl ReplicateAppExt for App {
         C: Component + TypePath + Clone + Serialize + DeserializeOwned,
     {
         register(self, Lossless::<C>::default(), Some(C::clone))
+    }
+
+    fn replicate_quantized<C>(&mut self, precision: C::Precision) -> Rule<'_>
+    where
+        C: Component + TypePath + Quantize,
+    {
+        register(self, quantized::Quantized::<C>(precision), None)
     }
 
     fn replicate_as<C>(&mut self, replicator: impl Replicator<C>) -> Rule<'_>

@@ -3,7 +3,10 @@
 use std::marker::PhantomData;
 
 use bevy::prelude::*;
-use seamless_wire::{BitReader, BitWriter, WireError, codec, delta};
+use seamless_wire::{
+    BitReader, BitWriter, WireError, codec,
+    delta::{self, Baseline},
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// Largest row value of one component, in bytes.
@@ -37,7 +40,7 @@ pub trait Replicator<C>: Send + Sync + 'static {
     fn read(&self, value: &[u8]) -> Result<C, WireError>;
 
     /// Writes `value` as bits against `base`.
-    fn encode(&self, base: Option<&[u8]>, value: &[u8], w: &mut BitWriter) {
+    fn encode(&self, base: Option<Baseline<'_>>, value: &[u8], w: &mut BitWriter) {
         delta::write_bytes(w, base, value);
     }
 
@@ -47,7 +50,7 @@ pub trait Replicator<C>: Send + Sync + 'static {
     /// [`WireError`] for bits that [`encode`](Self::encode) cannot have made.
     fn decode(
         &self,
-        base: Option<&[u8]>,
+        base: Option<Baseline<'_>>,
         r: &mut BitReader<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), WireError> {

@@ -3,14 +3,18 @@
 //! [`Row`] is one state, [`Ring`] the last few states of one slot, [`Rows`] all of them. Senders
 //! encode against versions that a peer has acknowledged; receivers keep the same rows to decode.
 
+mod depth;
+mod fence;
 mod ring;
 mod row;
 mod sets;
 
 use bevy::{platform::collections::HashMap, prelude::*};
-use seamless_wire::record::Version;
+use seamless_wire::{Tick, record::Version};
 
-pub(crate) use ring::Ring;
+pub(crate) use depth::Depth;
+pub(crate) use fence::Fence;
+pub(crate) use ring::{Ring, Stored};
 pub(crate) use row::{Row, RowBuilder};
 pub(crate) use sets::{ComponentSets, SetId};
 
@@ -36,6 +40,10 @@ pub(crate) struct Rows {
     pub(crate) changed: Vec<u32>,
     /// Rows that were found too large and are still to be named.
     pub(crate) too_large: Vec<TooLarge>,
+    /// The tick in which versions come to be.
+    pub(crate) tick: Tick,
+    /// How many versions of a slot are worth keeping.
+    pub(crate) depth: Depth,
     /// Which version of a slot was named as too large last. Many links find the same.
     named: HashMap<u32, Version>,
 }
@@ -62,11 +70,12 @@ impl Rows {
 
     /// Stores `row` as the slot's next version, unless it equals the newest.
     pub(crate) fn push(&mut self, slot: u32, row: &Row) -> bool {
+        let (tick, keep) = (self.tick, self.depth.keep());
         let ring = self.ring_mut(slot);
         if ring.newest().is_some_and(|newest| newest.row == *row) {
             return false;
         }
-        ring.push_next(row);
+        ring.push_next(row, tick, keep);
         self.changed.push(slot);
         true
     }

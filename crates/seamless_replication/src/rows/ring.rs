@@ -1,8 +1,9 @@
 //! The last versions of one slot's row.
 
-use std::collections::VecDeque;
-
-use seamless_wire::record::{MAX_BASELINE_AGE, Version};
+use seamless_wire::{
+    Tick,
+    record::{MAX_BASELINES, Version},
+};
 
 use super::row::Row;
 
@@ -13,117 +14,167 @@ pub(crate) struct Stored {
     pub(crate) row: Row,
 }
 
-/// At most [`MAX_BASELINE_AGE`] + 1 versions, ascending; the newest is never evicted. The version number
-/// goes on when the slot gets another entity.
+/// At most [`MAX_BASELINES`] + 1 versions, ascending; the newest is never evicted. The version
+/// number goes on when the slot gets another entity.
+///
+/// A circle whose places are written over, so that a steady state allocates nothing. It grows to
+/// what it is asked to keep.
 #[derive(Debug, Default)]
 pub(crate) struct Ring {
-    versions: VecDeque<Stored>,
+    places: Vec<Stored>,
+    /// Where the oldest lies, and how many there are.
+    first: u8,
+    len: u8,
     last: Version,
-    /// Evicted rows, for their memory.
-    spare: Option<Row>,
+    /// The newest version that was forgotten, once one was. What comes late and is older must not
+    /// take its place: senders count on which version lies before another.
+    forgotten: Option<Version>,
     /// Bytes of all values.
     bytes: usize,
 }
 
-impl Ring {
-    const CAPACITY: usize = MAX_BASELINE_AGE as usize + 1;
+/// Places are never fewer than this.
+const LEAST: usize = 2;
 
+impl Ring {
+    pub(crate) const CAPACITY: usize = MAX_BASELINES as usize + 1;
+
+    #[inline]
+    fn place(&self, at: usize) -> usize {
+        let place = self.first as usize + at;
+        if place < self.places.len() {
+            place
+        } else {
+            place - self.places.len()
+        }
+    }
+
+    #[inline]
+    fn at(&self, at: usize) -> Option<&Stored> {
+        (at < self.len as usize).then(|| &self.places[self.place(at)])
+    }
+
+    #[inline]
     pub(crate) fn newest(&self) -> Option<&Stored> {
-        self.versions.back()
+        self.at((self.len as usize).wrapping_sub(1))
+    }
+
+    /// Where a version stands, from the oldest. A look at each newer one: baselines are young.
+    #[inline]
+    fn position(&self, version: Version) -> Option<usize> {
+        (0..self.len as usize)
+            .rev()
+            .find(|&at| self.places[self.place(at)].version == version)
     }
 
     /// The version with this number, if it is still here.
     pub(crate) fn get(&self, version: Version) -> Option<&Stored> {
-        // Own versions are consecutive, so this is a subtraction; a receiver's have gaps.
-        let newest = self.versions.back()?;
-        let age = newest.version.age_since(version) as usize;
-        let guess = self
-            .versions
-            .len()
-            .checked_sub(age + 1)
-            .and_then(|at| self.versions.get(at));
-        match guess {
-            Some(stored) if stored.version == version => Some(stored),
-            _ => self
-                .versions
-                .iter()
-                .rev()
-                .find(|stored| stored.version == version),
-        }
+        self.at(self.position(version)?)
     }
 
-    /// Appends the next version.
-    pub(crate) fn push_next(&mut self, row: &Row) {
-        self.last = self.last.next();
+    /// The version with this number, the one just before it, and how many came after it.
+    #[inline]
+    pub(crate) fn get_with_past(
+        &self,
+        version: Version,
+    ) -> Option<(&Stored, Option<&Stored>, u32)> {
+        let at = self.position(version)?;
+        let before = self.at(at.wrapping_sub(1));
+        let later = self.len as usize - 1 - at;
+        Some((self.at(at)?, before, later as u32))
+    }
+
+    /// Appends the next version, which came to be in `tick`. At most `keep` of them are kept.
+    pub(crate) fn push_next(&mut self, row: &Row, tick: Tick, keep: usize) {
+        self.last = self.last.next(tick);
+        while self.len as usize >= keep.clamp(1, Self::CAPACITY) {
+            self.drop_oldest();
+        }
+        self.bytes += row.byte_len();
         let version = self.last;
-        self.store(version, row);
+        let place = self.free_place();
+        place.version = version;
+        place.row.copy_from(row);
     }
 
-    /// Keeps a received version. Returns false if it is here already or older than all that can
-    /// be named.
-    pub(crate) fn keep(&mut self, version: Version, row: Row) -> bool {
-        match self.versions.back() {
-            Some(newest) if !version.is_newer_than(newest.version) => {
-                if newest.version.age_since(version) > MAX_BASELINE_AGE
-                    || self.versions.iter().any(|stored| stored.version == version)
-                {
-                    return false;
-                }
-                let at = self
-                    .versions
-                    .iter()
-                    .position(|stored| stored.version.is_newer_than(version))
-                    .unwrap_or(self.versions.len());
-                self.bytes += row.byte_len();
-                self.versions.insert(at, Stored { version, row });
-            }
-            _ => {
-                self.last = version;
-                self.bytes += row.byte_len();
-                self.versions.push_back(Stored { version, row });
-            }
+    /// The place after the newest, which belongs to it from now on.
+    fn free_place(&mut self) -> &mut Stored {
+        if self.len as usize == self.places.len() {
+            self.grow();
         }
-        self.trim();
+        let place = self.place(self.len as usize);
+        self.len += 1;
+        &mut self.places[place]
+    }
+
+    fn grow(&mut self) {
+        self.places.rotate_left(self.first as usize);
+        self.first = 0;
+        let more = (self.places.len() * 2).clamp(LEAST, Self::CAPACITY);
+        self.places.resize_with(more, Stored::default);
+    }
+
+    fn drop_oldest(&mut self) {
+        self.forgotten = Some(self.places[self.first as usize].version);
+        self.bytes -= self.places[self.first as usize].row.byte_len();
+        self.first = self.place(1) as u8;
+        self.len -= 1;
+    }
+
+    /// Keeps a received version. False if it is older than what was forgotten: then it must not be
+    /// acknowledged. True also if it is here already.
+    pub(crate) fn keep(&mut self, version: Version, row: Row) -> bool {
+        if let Some(forgotten) = self.forgotten
+            && !version.is_newer_than(forgotten)
+        {
+            return false;
+        }
+        let mut at = self.len as usize;
+        while let Some(before) = at.checked_sub(1).and_then(|before| self.at(before)) {
+            if version.is_newer_than(before.version) {
+                break;
+            }
+            if version == before.version {
+                return true;
+            }
+            at -= 1;
+        }
+        if self.len as usize == Self::CAPACITY {
+            if at == 0 {
+                return false;
+            }
+            self.drop_oldest();
+            at -= 1;
+        }
+        if at == self.len as usize {
+            self.last = version;
+        }
+        self.bytes += row.byte_len();
+        *self.free_place() = Stored { version, row };
+        for later in (at + 1..self.len as usize).rev() {
+            let (one, other) = (self.place(later - 1), self.place(later));
+            self.places.swap(one, other);
+        }
         true
     }
 
-    fn store(&mut self, version: Version, row: &Row) {
-        let mut copy = self.spare.take().unwrap_or_default();
-        copy.copy_from(row);
-        self.bytes += row.byte_len();
-        self.versions.push_back(Stored { version, row: copy });
-        self.trim();
-    }
-
-    fn trim(&mut self) {
-        let newest = self.last;
-        while self.versions.front().is_some_and(|oldest| {
-            self.versions.len() > Self::CAPACITY
-                || newest.age_since(oldest.version) > MAX_BASELINE_AGE
-        }) {
-            if let Some(stored) = self.versions.pop_front() {
-                self.bytes -= stored.row.byte_len();
-                self.spare = Some(stored.row);
-            }
-        }
-    }
-
-    /// Forgets versions before `version`: the sender has moved on.
+    /// Forgets what is older than the version before `version`: the sender has moved on, and
+    /// predicts from those two.
     pub(crate) fn forget_before(&mut self, version: Version) {
         while self
-            .versions
-            .front()
-            .is_some_and(|oldest| version.is_newer_than(oldest.version))
+            .at(1)
+            .is_some_and(|second| version.is_newer_than(second.version))
         {
-            if let Some(stored) = self.versions.pop_front() {
-                self.bytes -= stored.row.byte_len();
-            }
+            self.drop_oldest();
         }
     }
 
     /// Forgets all rows, keeps the number.
     pub(crate) fn clear(&mut self) {
-        self.versions.clear();
+        self.places.clear();
+        self.first = 0;
+        self.len = 0;
+        self.forgotten = None;
         self.bytes = 0;
     }
 
@@ -133,7 +184,7 @@ impl Ring {
     }
 
     /// The newest number that was given or received.
-    pub(crate) fn last(&self) -> Version {
+    pub(crate) const fn last(&self) -> Version {
         self.last
     }
 }
@@ -142,17 +193,35 @@ impl Ring {
 mod tests {
     use super::*;
 
+    fn versions(ring: &Ring) -> Vec<u32> {
+        (0..ring.len as usize)
+            .map(|at| ring.at(at).expect("there").version.0)
+            .collect()
+    }
+
     #[test]
     fn the_newest_is_never_evicted_and_old_ones_are() {
         let mut ring = Ring::default();
-        for _ in 0..100 {
-            ring.push_next(&Row::default());
+        for tick in 1..=100 {
+            ring.push_next(&Row::default(), Tick(tick), Ring::CAPACITY);
         }
-        let newest = ring.newest().expect("kept").version;
-        assert_eq!(newest, Version(100));
-        assert_eq!(ring.versions.len(), 33);
-        assert!(ring.get(Version(68)).is_some());
-        assert!(ring.get(Version(67)).is_none());
+        assert_eq!(versions(&ring), (68..=100).collect::<Vec<_>>());
+        ring.push_next(&Row::default(), Tick(101), 0);
+        assert_eq!(versions(&ring), [101]);
+        ring.push_next(&Row::default(), Tick(200), 3);
+        let (stored, before, later) = ring.get_with_past(Version(200)).expect("kept");
+        assert_eq!(stored.version, Version(200));
+        assert_eq!(before.map(|before| before.version), Some(Version(101)));
+        assert_eq!(later, 0);
+    }
+
+    #[test]
+    fn a_version_is_later_than_the_one_before_also_in_the_same_tick() {
+        let mut ring = Ring::default();
+        for tick in [5, 5, 3, 9] {
+            ring.push_next(&Row::default(), Tick(tick), 9);
+        }
+        assert_eq!(versions(&ring), [5, 6, 7, 9]);
     }
 
     #[test]
@@ -161,21 +230,27 @@ mod tests {
         for version in [5, 3, 9, 4, 9] {
             ring.keep(Version(version), Row::default());
         }
-        assert_eq!(ring.versions.len(), 4);
-        for version in [3, 4, 5, 9] {
-            assert!(ring.get(Version(version)).is_some());
+        assert_eq!(versions(&ring), [3, 4, 5, 9]);
+        ring.forget_before(Version(9));
+        assert_eq!(versions(&ring), [5, 9], "the one before stays");
+        for version in 10..60 {
+            ring.keep(Version(version), Row::default());
         }
-        assert!(!ring.keep(Version(u32::MAX - 40), Row::default()));
-        ring.forget_before(Version(5));
-        assert_eq!(ring.versions.len(), 2);
+        assert_eq!(ring.len as usize, Ring::CAPACITY);
+        assert!(
+            !ring.keep(Version(8), Row::default()),
+            "older than the forgotten"
+        );
+        assert!(ring.keep(Version(59), Row::default()), "here already");
+        assert_eq!(ring.last(), Version(59));
     }
 
     #[test]
     fn the_number_goes_on_when_the_slot_is_reused() {
         let mut ring = Ring::default();
-        ring.push_next(&Row::default());
+        ring.push_next(&Row::default(), Tick(8), 9);
         ring.clear();
-        ring.push_next(&Row::default());
-        assert_eq!(ring.newest().expect("kept").version, Version(2));
+        ring.push_next(&Row::default(), Tick(8), 9);
+        assert_eq!(ring.newest().expect("kept").version, Version(9));
     }
 }

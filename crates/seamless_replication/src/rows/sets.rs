@@ -18,6 +18,8 @@ pub(crate) struct ComponentSets {
     sets: Vec<Box<[u16]>>,
     ids: HashMap<Box<[u16]>, SetId>,
     invented: usize,
+    /// How much a change of a row of each set matters.
+    weights: Vec<f32>,
 }
 
 impl Default for ComponentSets {
@@ -26,6 +28,7 @@ impl Default for ComponentSets {
             sets: Vec::new(),
             ids: HashMap::default(),
             invented: 0,
+            weights: Vec::new(),
         };
         sets.intern(&[]).expect("an empty table has room");
         sets
@@ -66,6 +69,19 @@ impl ComponentSets {
     /// The components of a set, ascending.
     pub(crate) fn components(&self, id: SetId) -> &[u16] {
         &self.sets[id.0 as usize]
+    }
+
+    /// Weighs the sets that are new: the heaviest component counts. `weight`: of a component.
+    pub(crate) fn weigh(&mut self, weight: impl Fn(u16) -> f32) {
+        for components in &self.sets[self.weights.len()..] {
+            let heaviest = components.iter().map(|&component| weight(component));
+            self.weights.push(heaviest.fold(1.0, f32::max));
+        }
+    }
+
+    /// How much a change of a row of this set matters; 1 or more.
+    pub(crate) fn weight(&self, id: SetId) -> f32 {
+        self.weights.get(id.0 as usize).copied().unwrap_or(1.0)
     }
 
     /// Where a component's value stands in rows of this set.

@@ -1,11 +1,16 @@
 //! Row values to bits, once per (entity, baseline, projection) and tick, for all links.
+//!
+//! Links that have acknowledged the same of an entity share one encoding, which is found by a look
+//! at the slot and a comparison or two: what a link knows of an entity is the version it
+//! acknowledged last and the one before, and few links differ in that.
 
 use bevy::platform::collections::HashMap;
-use seamless_wire::{BitWriter, Tenure, record::Version};
+use seamless_wire::{BitWriter, delta::Baseline, record::Version};
 
 use crate::{
     registry::Registry,
-    rows::{ComponentSets, Row, Rows, SetId},
+    rows::{ComponentSets, Ring, Row, Rows, SetId, Stored},
+    slots::{Findings, Role, Slots},
 };
 
 /// Which part of a row a peer is told.
@@ -31,36 +36,182 @@ impl Projection {
     }
 }
 
+/// Rows above this many bytes are encoded when they are written, not when they are selected, and
+/// are not shared: there may be more of them due than fit a budget, or memory.
+const LARGE: usize = 1024;
+
+/// What every link needs to know of a slot in this tick.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SlotHead {
+    serial: u32,
+    /// The first of its runs.
+    runs: u32,
+    pub(super) version: Version,
+    pub(super) set: SetId,
+    /// Bytes of the row, at most [`u16::MAX`].
+    pub(super) size: u16,
+    /// Whether every peer that sees it is told all of it, under our own name for it.
+    pub(super) plain: bool,
+    /// Whether there is a row at all.
+    pub(super) there: bool,
+}
+
+impl SlotHead {
+    pub(super) const fn is_large(&self) -> bool {
+        self.size as usize > LARGE
+    }
+}
+
+/// What a link has of a slot, and what of it it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Has {
+    acked: Version,
+    before: Version,
+    /// Which of the two there are, and the projection.
+    bits: u32,
+}
+
+impl Has {
+    #[inline]
+    pub(super) fn new(
+        acked: Option<Version>,
+        before: Option<Version>,
+        projection: Projection,
+    ) -> Self {
+        Self {
+            acked: acked.unwrap_or_default(),
+            before: before.unwrap_or_default(),
+            bits: u32::from(acked.is_some())
+                | u32::from(before.is_some()) << 1
+                | (projection as u32) << 2,
+        }
+    }
+
+    fn acked(&self) -> Option<Version> {
+        (self.bits & 1 != 0).then_some(self.acked)
+    }
+
+    fn before(&self) -> Option<Version> {
+        (self.bits & 2 != 0).then_some(self.before)
+    }
+
+    const fn projection(&self) -> u32 {
+        self.bits >> 2
+    }
+}
+
 /// The values of one record, as bits.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Run {
-    /// First byte in the arena.
-    start: usize,
-    bits: usize,
+    has: Has,
+    next: u32,
+    /// First word in the arena.
+    start: u32,
+    pub(super) bits: u32,
     /// Which components of the projected set are in it.
     pub(super) mask: u64,
-    /// The fence, if the record must carry it.
-    pub(super) tenure: Option<Tenure>,
+    /// What it is told against, if anything.
+    pub(super) baseline: Version,
+    pub(super) is_delta: bool,
+    /// Whether the record must carry the fence.
+    pub(super) fenced: bool,
+    /// How far what moved is taken to have gone on.
+    pub(super) steps: u8,
+}
+
+impl Run {
+    /// What it is told against.
+    #[inline]
+    pub(super) fn told_against(&self) -> Option<Version> {
+        self.is_delta.then_some(self.baseline)
+    }
+}
+
+const NONE: u32 = u32::MAX;
+
+/// A point in an [`EncodeCache`].
+pub(super) struct CacheMark {
+    slot: u32,
+    first: u32,
+    runs: usize,
+    arena: usize,
 }
 
 /// Encodings of this tick, shared by all links.
 #[derive(Default)]
 pub(crate) struct EncodeCache {
-    runs: HashMap<(u32, Option<Version>, Projection), Run>,
-    arena: Vec<u8>,
+    serial: u32,
+    heads: Vec<SlotHead>,
+    /// Which slots are told in full under our own names.
+    plain: Findings,
+    runs: Vec<Run>,
+    arena: Vec<u64>,
     writer: BitWriter,
     projected: HashMap<(SetId, Projection), SetId>,
-    share: bool,
+    /// How many versions came after the oldest baseline that a link has.
+    pub(super) deepest: u32,
     /// Bits of values per component: absolute, delta.
     pub(crate) component_bits: Vec<(u64, u64)>,
 }
 
 impl EncodeCache {
-    /// Begins a tick. `share`: more than one link will ask, so that encodings are kept.
-    pub(crate) fn begin(&mut self, share: bool) {
+    /// Begins a tick.
+    pub(crate) fn begin(&mut self) {
+        self.serial = self.serial.wrapping_add(1);
         self.runs.clear();
         self.arena.clear();
-        self.share = share;
+        self.deepest = 0;
+    }
+
+    /// The slot's head, made when it is asked for first in this tick.
+    #[inline]
+    pub(super) fn head(&mut self, slot: u32, rows: &Rows, slots: &Slots) -> SlotHead {
+        let at = slot as usize;
+        match self.heads.get(at) {
+            Some(head) if head.serial == self.serial => *head,
+            _ => self.make_head(slot, rows, slots),
+        }
+    }
+
+    /// The newest version of a slot whose head was asked for in this tick.
+    #[inline]
+    pub(super) fn version(&self, slot: u32) -> Version {
+        self.heads[slot as usize].version
+    }
+
+    #[inline(never)]
+    fn make_head(&mut self, slot: u32, rows: &Rows, slots: &Slots) -> SlotHead {
+        let empty = SlotHead {
+            serial: self.serial.wrapping_sub(1),
+            runs: NONE,
+            version: Version::default(),
+            set: SetId::default(),
+            size: 0,
+            plain: false,
+            there: false,
+        };
+        let at = slot as usize;
+        if self.heads.len() <= at {
+            self.heads.resize(at + 1, empty);
+        }
+        let mut head = SlotHead {
+            serial: self.serial,
+            ..empty
+        };
+        if let Some((version, row)) = rows.newest(slot) {
+            head.version = version;
+            head.set = row.set;
+            head.size = row.byte_len().min(u16::MAX as usize) as u16;
+            head.there = true;
+        }
+        head.plain = self.plain.of(slots, slot, |slot| {
+            slot.role() == Role::Host
+                && slot.migrating.is_none()
+                && slot.global().is_some()
+                && !matches!(slot.tenure.holder, seamless_wire::Holder::Peer(_))
+        });
+        self.heads[at] = head;
+        head
     }
 
     /// The set that is told of `set`.
@@ -88,49 +239,125 @@ impl EncodeCache {
         Some(projected)
     }
 
-    /// The bits of a slot's newest row against `baseline` (which must be at hand), for the
-    /// projected set `told`.
-    pub(super) fn encode(
+    /// The encoding of a slot's newest row for a link that has `has` of it, for the projected set
+    /// `told`. The slot's [`head`](Self::head) was asked for in this tick.
+    #[inline]
+    pub(super) fn run(
         &mut self,
         registry: &Registry,
         rows: &Rows,
         slot: u32,
+        (has, told): (Has, SetId),
+    ) -> Option<u32> {
+        let mut at = self.heads[slot as usize].runs;
+        while at != NONE {
+            let run = &self.runs[at as usize];
+            if run.has == has {
+                return Some(at);
+            }
+            at = run.next;
+        }
+        self.make_run(registry, rows, slot, has, told)
+    }
+
+    #[inline(never)]
+    fn make_run(
+        &mut self,
+        registry: &Registry,
+        rows: &Rows,
+        slot: u32,
+        has: Has,
+        told: SetId,
+    ) -> Option<u32> {
+        let ring = rows.ring(slot)?;
+        let row = &ring.newest()?.row;
+        let found = has.acked().and_then(|acked| ring.get_with_past(acked));
+        let later = match (found, has.acked()) {
+            (Some((.., later)), _) => later,
+            (None, Some(_)) => Ring::CAPACITY as u32,
+            (None, None) => 0,
+        };
+        self.deepest = self.deepest.max(later);
+        let (base, past, steps) = match found {
+            None => (None, None, 0),
+            Some((base, past, later)) => {
+                let past = past.filter(|past| Some(past.version) == has.before());
+                (Some(base), past, if past.is_some() { later } else { 0 })
+            }
+        };
+        let baseline = base.map(|base| base.version);
+        let first = self.heads[slot as usize].runs;
+        let mut run = match self.twin(first, baseline, steps, has.projection()) {
+            Some(twin) => twin,
+            None => {
+                self.writer.clear();
+                let mask = self.write_values(registry, &rows.sets, row, (base, past, steps), told);
+                let bits = self.writer.bit_len() as u32;
+                let start = self.arena.len() as u32;
+                self.writer.finish_words(&mut self.arena);
+                Run {
+                    has,
+                    next: NONE,
+                    start,
+                    bits,
+                    mask,
+                    baseline: baseline.unwrap_or_default(),
+                    is_delta: baseline.is_some(),
+                    fenced: base.is_none_or(|base| base.row.fence != row.fence),
+                    steps: steps as u8,
+                }
+            }
+        };
+        run.has = has;
+        run.next = first;
+        let at = self.runs.len() as u32;
+        self.runs.push(run);
+        self.heads[slot as usize].runs = at;
+        Some(at)
+    }
+
+    /// A run that is the same for another reason.
+    fn twin(
+        &self,
+        mut at: u32,
         baseline: Option<Version>,
-        (projection, told): (Projection, SetId),
+        steps: u32,
+        projection: u32,
     ) -> Option<Run> {
-        let key = (slot, baseline, projection);
-        if self.share
-            && let Some(run) = self.runs.get(&key)
-        {
-            return Some(*run);
+        while at != NONE {
+            let run = &self.runs[at as usize];
+            if run.told_against() == baseline
+                && u32::from(run.steps) == steps
+                && run.has.projection() == projection
+            {
+                return Some(*run);
+            }
+            at = run.next;
         }
-        let (_, row) = rows.newest(slot)?;
-        let base = match baseline {
-            None => None,
-            Some(version) => Some(&rows.ring(slot)?.get(version)?.row),
-        };
-        if !self.share {
-            self.arena.clear();
+        None
+    }
+
+    /// A run by its number.
+    #[inline]
+    pub(super) fn get(&self, run: u32) -> &Run {
+        &self.runs[run as usize]
+    }
+
+    /// A point to come back to with [`rewind`](Self::rewind).
+    pub(super) fn mark(&self, slot: u32) -> CacheMark {
+        CacheMark {
+            slot,
+            first: self.heads[slot as usize].runs,
+            runs: self.runs.len(),
+            arena: self.arena.len(),
         }
-        self.writer.clear();
-        let mask = self.write_values(registry, &rows.sets, row, base, told);
-        let tenure = match base {
-            Some(base) if base.tenure == row.tenure => None,
-            _ => Some(row.tenure),
-        };
-        let bits = self.writer.bit_len();
-        let start = self.arena.len();
-        self.arena.extend_from_slice(self.writer.finish());
-        let run = Run {
-            start,
-            bits,
-            mask,
-            tenure,
-        };
-        if self.share {
-            self.runs.insert(key, run);
-        }
-        Some(run)
+    }
+
+    /// Forgets the runs of the mark's slot that were made since: large ones are not kept.
+    pub(super) fn rewind(&mut self, mark: &CacheMark) {
+        self.runs.truncate(mark.runs);
+        self.arena.truncate(mark.arena);
+        self.heads[mark.slot as usize].runs = mark.first;
     }
 
     fn write_values(
@@ -138,7 +365,7 @@ impl EncodeCache {
         registry: &Registry,
         sets: &ComponentSets,
         row: &Row,
-        base: Option<&Row>,
+        (base, past, steps): (Option<&Stored>, Option<&Stored>, u32),
         told: SetId,
     ) -> u64 {
         let mut mask = 0;
@@ -152,23 +379,28 @@ impl EncodeCache {
                 at
             };
             let value = row.value(at);
-            let old = base.and_then(|base| {
-                let at = if base.set == row.set {
+            let of = |stored: &Stored| -> Option<usize> {
+                if stored.row.set == row.set {
                     Some(at)
                 } else {
-                    sets.position(base.set, component)
-                };
-                at.map(|at| base.value(at))
-            });
+                    sets.position(stored.row.set, component)
+                }
+            };
+            let old = base.and_then(|base| of(base).map(|at| base.row.value(at)));
             if old == Some(value) {
                 continue;
             }
+            let past = past.and_then(|past| of(past).map(|at| past.row.value(at)));
+            let baseline = old.map(|value| Baseline {
+                value,
+                before: past.map(|past| (past, steps)),
+            });
             mask |= 1 << bit;
             let before = self.writer.bit_len();
             registry
                 .component(component)
                 .erased
-                .encode(old, value, &mut self.writer);
+                .encode(baseline, value, &mut self.writer);
             let bits = (self.writer.bit_len() - before) as u64;
             if self.component_bits.len() <= component as usize {
                 self.component_bits.resize(component as usize + 1, (0, 0));
@@ -184,7 +416,8 @@ impl EncodeCache {
     }
 
     /// Copies a run into a datagram.
+    #[inline]
     pub(super) fn copy(&self, run: &Run, w: &mut BitWriter) {
-        w.put_run(&self.arena[run.start..], run.bits);
+        w.put_words(&self.arena[run.start as usize..], run.bits as usize);
     }
 }

@@ -2,116 +2,194 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use seamless_wire::{PacketSeq, control::ControlSeq, record::Version};
+use seamless_wire::{PacketSeq, Tick, control::ControlSeq, record::Version};
 use smallvec::SmallVec;
 
 /// Most datagrams that wait for a report, sent or given up. Older ones are forgotten.
 const CAPACITY: usize = 2048;
 
+/// Most lists that are kept for datagrams to come.
+const MAX_SPARE: usize = 512;
+
 /// Later acks after which a datagram counts as lost.
 const OVERTAKEN_BY: usize = 3;
 
-/// Something that was in a datagram.
+/// Something other than a row that was in a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SentItem {
-    Row {
-        slot: u32,
-        generation: u32,
-        version: Version,
-    },
-    Leave {
-        slot: u32,
-        generation: u32,
-    },
+    Leave { slot: u32 },
     Control(ControlSeq),
 }
 
-/// One datagram.
+/// What was in a datagram.
 #[derive(Debug, Default)]
-pub(super) struct Sent {
-    pub(super) seq: PacketSeq,
-    pub(super) sent_at: Duration,
+pub(super) struct Contents {
+    /// The version of most rows: those that changed in the datagram's tick.
+    version: Version,
+    usual: Vec<u32>,
+    other: Vec<(u32, Version)>,
     pub(super) items: Vec<SentItem>,
-    lost: bool,
 }
 
-/// All datagrams that may still be reported, ascending.
+impl Contents {
+    /// Begins the list of a datagram of this tick.
+    pub(super) const fn begin(&mut self, tick: Tick) {
+        self.version = Version(tick.0);
+    }
+
+    /// A row is in the datagram.
+    #[inline]
+    pub(super) fn add_row(&mut self, slot: u32, version: Version) {
+        if version == self.version {
+            self.usual.push(slot);
+        } else {
+            self.other.push((slot, version));
+        }
+    }
+
+    /// The slots in the datagram and their versions.
+    #[inline]
+    pub(super) fn rows(&self) -> impl Iterator<Item = (u32, Version)> {
+        let usual = self.usual.iter().map(|&slot| (slot, self.version));
+        usual.chain(self.other.iter().copied())
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Waiting,
+    /// Treated as lost. A late report still moves baselines.
+    Lost,
+    /// Reported, or forgotten.
+    Done,
+}
+
+/// One datagram.
+#[derive(Debug)]
+struct Sent {
+    sent_at: Duration,
+    contents: Contents,
+    fate: Fate,
+}
+
+/// All datagrams that may still be reported, one after the other, so that a sequence is a place.
 #[derive(Debug, Default)]
 pub(super) struct SendLog {
     entries: VecDeque<Sent>,
+    /// Sequence of the first entry.
+    first: u64,
+    /// How many of the first entries do not wait any more.
+    settled: usize,
     /// The highest acknowledged sequences, descending.
     top: SmallVec<[PacketSeq; OVERTAKEN_BY]>,
-    spare: Vec<Vec<SentItem>>,
+    spare: Vec<Contents>,
 }
 
 impl SendLog {
-    /// An empty list for the next datagram's items.
-    pub(super) fn items(&mut self) -> Vec<SentItem> {
+    /// Empty lists for the next datagram.
+    pub(super) fn contents(&mut self) -> Contents {
         self.spare.pop().unwrap_or_default()
     }
 
-    pub(super) fn push(&mut self, seq: PacketSeq, sent_at: Duration, items: Vec<SentItem>) {
+    /// Takes note of a datagram. Sequences follow one another.
+    pub(super) fn push(&mut self, seq: PacketSeq, sent_at: Duration, contents: Contents) {
+        if self.entries.is_empty() {
+            self.first = seq.0;
+        }
+        debug_assert_eq!(self.first + self.entries.len() as u64, seq.0);
         self.entries.push_back(Sent {
-            seq,
             sent_at,
-            items,
-            lost: false,
+            contents,
+            fate: Fate::Waiting,
         });
     }
 
-    /// Takes an acknowledged datagram out. `None` if it was acknowledged before.
-    pub(super) fn ack(&mut self, seq: PacketSeq) -> Option<Sent> {
-        let at = self
-            .entries
-            .binary_search_by_key(&seq, |sent| sent.seq)
-            .ok()?;
+    /// Takes an acknowledged datagram out: when it was sent, and what was in it. `None` if it was
+    /// acknowledged before.
+    pub(super) fn ack(&mut self, seq: PacketSeq) -> Option<(Duration, Contents)> {
+        let at = usize::try_from(seq.0.checked_sub(self.first)?).ok()?;
+        let sent = self.entries.get_mut(at)?;
+        if sent.fate == Fate::Done {
+            return None;
+        }
+        sent.fate = Fate::Done;
+        let taken = (sent.sent_at, std::mem::take(&mut sent.contents));
         let place = self.top.partition_point(|&other| other > seq);
         if place < OVERTAKEN_BY {
             self.top.truncate(OVERTAKEN_BY - 1);
             let place = place.min(self.top.len());
             self.top.insert(place, seq);
         }
-        self.entries.remove(at)
+        self.drop_done();
+        Some(taken)
     }
 
-    pub(super) fn recycle(&mut self, mut sent: Sent) {
-        if self.spare.len() < 64 {
-            sent.items.clear();
-            self.spare.push(sent.items);
-        }
-    }
-
-    /// Takes the next datagram that is lost and not yet treated as such.
-    pub(super) fn next_lost(&mut self, now: Duration, timeout: Duration) -> Option<Sent> {
-        while self.entries.len() > CAPACITY {
-            let oldest = self.entries.pop_front()?;
-            if !oldest.lost {
-                return Some(oldest);
-            }
-            self.recycle(oldest);
-        }
-        let overtaken = (self.top.len() == OVERTAKEN_BY).then(|| self.top[OVERTAKEN_BY - 1]);
-        // Entries ascend by sequence and by time, so the first that is neither ends the search.
-        let at = self
+    fn drop_done(&mut self) {
+        while self
             .entries
-            .iter()
-            .take_while(|sent| {
-                sent.lost
-                    || overtaken.is_some_and(|limit| sent.seq < limit)
-                    || now.saturating_sub(sent.sent_at) > timeout
-            })
-            .position(|sent| !sent.lost)?;
-        self.entries.remove(at)
+            .front()
+            .is_some_and(|sent| sent.fate == Fate::Done)
+        {
+            self.entries.pop_front();
+            self.first += 1;
+            self.settled = self.settled.saturating_sub(1);
+        }
     }
 
-    /// Keeps a lost datagram's record: a late report of it still moves baselines.
-    pub(super) fn keep_lost(&mut self, mut sent: Sent) {
-        sent.lost = true;
-        let at = self.entries.partition_point(|other| other.seq < sent.seq);
-        if at == 0 && self.entries.len() >= CAPACITY {
-            self.recycle(sent);
-        } else {
-            self.entries.insert(at, sent);
+    /// Takes lists back that a datagram does not need any more.
+    pub(super) fn recycle(&mut self, mut contents: Contents) {
+        if self.spare.len() < MAX_SPARE {
+            contents.usual.clear();
+            contents.other.clear();
+            contents.items.clear();
+            self.spare.push(contents);
+        }
+    }
+
+    /// Takes what was in the next datagram that is lost and not yet treated as such.
+    /// [`keep_lost`](Self::keep_lost) gives it back.
+    ///
+    /// Entries ascend by sequence and by time, so the first that waits and is not lost ends the
+    /// search; those before it are looked at once.
+    pub(super) fn next_lost(
+        &mut self,
+        now: Duration,
+        timeout: Duration,
+    ) -> Option<(PacketSeq, Contents)> {
+        let overtaken = (self.top.len() == OVERTAKEN_BY).then(|| self.top[OVERTAKEN_BY - 1]);
+        let full = self.entries.len() - self.settled.min(self.entries.len()) > CAPACITY;
+        while let Some(sent) = self.entries.get_mut(self.settled) {
+            let seq = PacketSeq(self.first + self.settled as u64);
+            if sent.fate == Fate::Waiting {
+                let lost = full
+                    || overtaken.is_some_and(|limit| seq < limit)
+                    || now.saturating_sub(sent.sent_at) > timeout;
+                if !lost {
+                    break;
+                }
+                sent.fate = Fate::Lost;
+                self.settled += 1;
+                return Some((seq, std::mem::take(&mut sent.contents)));
+            }
+            self.settled += 1;
+        }
+        while self.entries.len() > CAPACITY && self.settled > 0 {
+            if let Some(forgotten) = self.entries.pop_front() {
+                self.recycle(forgotten.contents);
+            }
+            self.first += 1;
+            self.settled -= 1;
+            self.drop_done();
+        }
+        None
+    }
+
+    /// Keeps a lost datagram's contents for a late report.
+    pub(super) fn keep_lost(&mut self, seq: PacketSeq, contents: Contents) {
+        let at = seq.0.checked_sub(self.first).map(|at| at as usize);
+        match at.and_then(|at| self.entries.get_mut(at)) {
+            Some(sent) if sent.fate == Fate::Lost => sent.contents = contents,
+            _ => self.recycle(contents),
         }
     }
 }
@@ -123,9 +201,22 @@ mod tests {
     fn log(n: u64) -> SendLog {
         let mut log = SendLog::default();
         for seq in 0..n {
-            log.push(PacketSeq(seq), Duration::from_millis(seq), vec![]);
+            log.push(
+                PacketSeq(seq),
+                Duration::from_millis(seq),
+                Contents::default(),
+            );
         }
         log
+    }
+
+    fn lost(log: &mut SendLog, now: Duration, timeout: Duration) -> Vec<u64> {
+        std::iter::from_fn(|| {
+            let (seq, contents) = log.next_lost(now, timeout)?;
+            log.keep_lost(seq, contents);
+            Some(seq.0)
+        })
+        .collect()
     }
 
     const LONG: Duration = Duration::from_secs(9);
@@ -136,41 +227,46 @@ mod tests {
         for seq in [2, 4] {
             assert!(log.ack(PacketSeq(seq)).is_some());
         }
-        assert!(log.next_lost(Duration::ZERO, LONG).is_none());
+        assert_eq!(lost(&mut log, Duration::ZERO, LONG), []);
         log.ack(PacketSeq(5));
-        let mut lost = vec![];
-        while let Some(sent) = log.next_lost(Duration::ZERO, LONG) {
-            lost.push(sent.seq.0);
-            log.keep_lost(sent);
-        }
-        assert_eq!(lost, [0, 1], "3 was overtaken by two only");
+        let found = lost(&mut log, Duration::ZERO, LONG);
+        assert_eq!(found, [0, 1], "3 was overtaken by two only");
         assert!(
             log.ack(PacketSeq(1)).is_some(),
             "a late report still counts"
         );
         assert!(log.ack(PacketSeq(1)).is_none());
+        assert!(log.ack(PacketSeq(99)).is_none());
     }
 
     #[test]
     fn the_last_datagram_is_lost_by_time() {
         let mut log = log(2);
         let late = Duration::from_millis(102);
-        let lost: Vec<_> = std::iter::from_fn(|| {
-            let sent = log.next_lost(late, Duration::from_millis(100))?;
-            let seq = sent.seq.0;
-            log.keep_lost(sent);
-            Some(seq)
-        })
-        .collect();
-        assert_eq!(lost, [0, 1]);
+        assert_eq!(lost(&mut log, late, Duration::from_millis(100)), [0, 1]);
     }
 
     #[test]
     fn the_log_is_bounded() {
         let mut log = log(CAPACITY as u64 + 100);
-        while let Some(sent) = log.next_lost(Duration::ZERO, LONG) {
-            log.keep_lost(sent);
+        assert_eq!(lost(&mut log, Duration::ZERO, LONG).len(), 100);
+        let mut next = CAPACITY as u64 + 100;
+        for _ in 0..300 {
+            log.push(PacketSeq(next), Duration::ZERO, Contents::default());
+            next += 1;
+            lost(&mut log, Duration::ZERO, LONG);
         }
-        assert!(log.entries.len() <= CAPACITY);
+        assert!(log.entries.len() <= CAPACITY + 1, "{}", log.entries.len());
+    }
+
+    #[test]
+    fn what_is_reported_in_order_leaves_nothing() {
+        let mut log = log(40);
+        for seq in 0..40 {
+            assert!(log.ack(PacketSeq(seq)).is_some());
+        }
+        assert!(log.entries.is_empty());
+        log.push(PacketSeq(40), Duration::ZERO, Contents::default());
+        assert!(log.ack(PacketSeq(40)).is_some());
     }
 }

@@ -7,10 +7,12 @@ pub(crate) mod driver;
 mod encode;
 mod log;
 mod pack;
+mod select;
 mod slot;
 
 use std::time::Duration;
 
+use bevy::platform::collections::HashMap;
 use fixedbitset::FixedBitSet;
 use seamless_wire::{
     PacketSeq,
@@ -19,10 +21,11 @@ use seamless_wire::{
 };
 
 pub(crate) use encode::{EncodeCache, Projection};
+use log::Contents;
 use log::SendLog;
 pub(crate) use log::SentItem;
-pub(crate) use pack::{Outgoing, PackContext};
-use slot::{LinkSlot, Presence};
+pub(crate) use pack::{PackContext, Scratch};
+use slot::{Exception, LinkSlot, Presence};
 
 use crate::peer::{control::ControlOut, rtt::Rtt};
 
@@ -32,6 +35,8 @@ pub(crate) struct Sender {
     next: PacketSeq,
     log: SendLog,
     slots: Vec<LinkSlot>,
+    /// What is out of the ordinary, by slot.
+    exceptions: HashMap<u32, Exception>,
     /// Slots the peer may see.
     visible: FixedBitSet,
     /// Slots with something to tell: a row the peer lacks, or a leave.
@@ -91,28 +96,33 @@ impl Sender {
 
     /// The slot comes into the peer's sight: it gets the whole row, whatever it had before, and
     /// acks of earlier datagrams say nothing about it any more.
-    pub(crate) fn appear(&mut self, slot: u32, generation: u32) {
+    pub(crate) fn appear(&mut self, slot: u32) {
         let appeared = self.next;
         let state = self.slot_mut(slot);
         // What it was told in an earlier life it may still show, until it acknowledged the end.
         let told = state.told;
-        *state = LinkSlot {
-            told,
-            ..LinkSlot::appearing(generation, appeared)
-        };
+        *state = LinkSlot::appearing(appeared);
+        state.told = told;
+        self.exceptions.remove(&slot);
         self.visible.insert(slot as usize);
         self.dirty.insert(slot as usize);
     }
 
-    /// The slot leaves the peer's sight.
-    pub(crate) fn vanish(&mut self, slot: u32, reason: LeaveReason) {
+    /// The slot, in its use number `generation`, leaves the peer's sight.
+    pub(crate) fn vanish(&mut self, slot: u32, generation: u32, reason: LeaveReason) {
         if !self.sees(slot) {
             return;
         }
         self.visible.set(slot as usize, false);
         let state = self.slot_mut(slot);
         if state.told {
-            state.leave(reason);
+            state.leave();
+            self.except(slot, |_, exception| {
+                *exception = Exception {
+                    leaves: Some((reason, generation)),
+                    ..Exception::default()
+                };
+            });
             self.dirty.insert(slot as usize);
         } else {
             // It never heard of it, so there is nothing to take back.
@@ -122,11 +132,10 @@ impl Sender {
     }
 
     /// Rows that changed in this tick.
-    pub(crate) fn changed(&mut self, slots: &[u32]) {
-        for &slot in slots {
-            if self.sees(slot) {
-                self.dirty.insert(slot as usize);
-            }
+    pub(crate) fn changed(&mut self, slots: &FixedBitSet) {
+        let words = self.visible.as_slice().iter().zip(slots.as_slice());
+        for (dirty, (visible, changed)) in self.dirty.as_mut_slice().iter_mut().zip(words) {
+            *dirty |= visible & changed;
         }
     }
 
@@ -138,13 +147,21 @@ impl Sender {
     }
 
     /// A row that went by the bulk channel is kept by the peer.
-    pub(crate) fn big_row_kept(&mut self, slot: u32, generation: u32, version: Version) {
+    pub(crate) fn big_row_kept(&mut self, slot: u32, version: Version) {
         if self.sees(slot) {
             let state = self.slot_mut(slot);
-            if state.generation == generation && state.bulk == Some(version) {
-                state.bulk = None;
-                state.ack(version);
-                self.dirty.insert(slot as usize);
+            if state.special {
+                let mut kept = false;
+                self.except(slot, |state, exception| {
+                    kept = exception.bulk == Some(version);
+                    if kept {
+                        exception.bulk = None;
+                        state.ack(version);
+                    }
+                });
+                if kept {
+                    self.dirty.insert(slot as usize);
+                }
             }
         }
     }
@@ -155,43 +172,37 @@ impl Sender {
             // It acknowledges what was never sent; nothing follows from that.
             return;
         }
-        for seq in acks.acked() {
-            let Some(sent) = self.log.ack(seq) else {
+        // The oldest first, so that what is done with goes from the front of the log.
+        for seq in acks.acked().rev() {
+            let Some((sent_at, contents)) = self.log.ack(seq) else {
                 continue;
             };
             if seq == acks.newest {
-                self.rtt.sample(now.saturating_sub(sent.sent_at));
+                self.rtt.sample(now.saturating_sub(sent_at));
             }
-            for item in &sent.items {
+            for (slot, version) in contents.rows() {
+                if let Some(state) = self.slots.get_mut(slot as usize)
+                    && state.is_of_this_life(seq)
+                {
+                    state.ack(version);
+                }
+            }
+            for item in &contents.items {
                 match *item {
-                    SentItem::Row {
-                        slot,
-                        generation,
-                        version,
-                    } => {
+                    SentItem::Leave { slot } => {
                         let Some(state) = self.slots.get_mut(slot as usize) else {
                             continue;
                         };
-                        if state.generation == generation && seq >= state.appeared {
-                            state.ack(version);
-                        }
-                    }
-                    SentItem::Leave { slot, generation } => {
-                        let Some(state) = self.slots.get_mut(slot as usize) else {
-                            continue;
-                        };
-                        if state.generation == generation
-                            && seq >= state.appeared
-                            && matches!(state.presence, Presence::Leaving(_))
-                        {
+                        if state.is_of_this_life(seq) && state.presence == Presence::Leaving {
                             *state = LinkSlot::default();
+                            self.exceptions.remove(&slot);
                             self.dirty.set(slot as usize, false);
                         }
                     }
                     SentItem::Control(seq) => self.control.acked(seq),
                 }
             }
-            self.log.recycle(sent);
+            self.log.recycle(contents);
         }
         // What is merely late has until the end of the tick.
         self.find_losses(now, Duration::MAX);
@@ -206,40 +217,41 @@ impl Sender {
     /// Declares datagrams lost that three later ones overtook, or that are older than `timeout`.
     /// What they carried is dirty again, to be sent at its newest value.
     fn find_losses(&mut self, now: Duration, timeout: Duration) {
-        while let Some(lost) = self.log.next_lost(now, timeout) {
+        while let Some((seq, contents)) = self.log.next_lost(now, timeout) {
             self.counters.lost_packets += 1;
-            for item in &lost.items {
-                match *item {
-                    SentItem::Row {
-                        slot,
-                        generation,
-                        version,
-                    } => {
-                        let Some(state) = self.slots.get_mut(slot as usize) else {
-                            continue;
-                        };
-                        if state.generation == generation
-                            && lost.seq >= state.appeared
-                            && state.lose(version)
-                        {
-                            self.dirty.insert(slot as usize);
-                            self.counters.resent_records += 1;
-                        }
-                    }
-                    SentItem::Leave { slot, generation } => {
-                        let Some(state) = self.slots.get_mut(slot as usize) else {
-                            continue;
-                        };
-                        if state.generation == generation
-                            && matches!(state.presence, Presence::Leaving(_))
-                        {
-                            self.dirty.insert(slot as usize);
-                        }
-                    }
-                    SentItem::Control(seq) => self.control.lost(seq),
-                }
-            }
-            self.log.keep_lost(lost);
+            self.take_back(seq, &contents);
+            self.log.keep_lost(seq, contents);
         }
+    }
+
+    fn take_back(&mut self, seq: PacketSeq, contents: &Contents) {
+        for (slot, version) in contents.rows() {
+            if let Some(state) = self.slots.get_mut(slot as usize)
+                && state.is_of_this_life(seq)
+                && state.lose(version)
+            {
+                self.dirty.insert(slot as usize);
+                self.counters.resent_records += 1;
+            }
+        }
+        for item in &contents.items {
+            match *item {
+                SentItem::Leave { slot } => {
+                    if let Some(state) = self.slots.get(slot as usize)
+                        && state.presence == Presence::Leaving
+                    {
+                        self.dirty.insert(slot as usize);
+                    }
+                }
+                SentItem::Control(seq) => self.control.lost(seq),
+            }
+        }
+    }
+
+    /// Changes what is out of the ordinary with a slot.
+    fn except(&mut self, slot: u32, change: impl FnOnce(&mut LinkSlot, &mut Exception)) {
+        let state = &mut self.slots[slot as usize];
+        state.special = true;
+        change(state, self.exceptions.entry(slot).or_default());
     }
 }

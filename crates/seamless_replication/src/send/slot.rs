@@ -7,6 +7,9 @@ use seamless_wire::{
 
 use super::encode::Projection;
 
+/// Losses in a row after which a row is told whole.
+const MAX_LOSSES: u8 = 16;
+
 /// Whether the peer is told of the slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Presence {
@@ -16,69 +19,140 @@ pub(super) enum Presence {
     /// It is told.
     Live,
     /// It is told that it goes, until it acknowledges.
-    Leaving(LeaveReason),
+    Leaving,
 }
 
-/// Sender's record of one slot on one link.
+/// Sender's record of one slot on one link: 28 bytes, because there is one for every entity that
+/// every client sees. What few of them need is in [`Exception`].
 #[derive(Debug, Clone, Default)]
 pub(super) struct LinkSlot {
+    acked: Version,
+    before: Version,
+    sent: Version,
+    /// Acks of datagrams before this one speak of an earlier life. The low bits: two sequences
+    /// that are compared are never 2^31 apart.
+    appeared: u32,
+    pub(super) priority: f32,
+    has: u8,
+    /// Losses since the last ack.
+    losses: u8,
     pub(super) presence: Presence,
-    pub(super) generation: u32,
+    /// Which part of the row the peer is told.
+    pub(super) projection: Projection,
     /// Whether anything of it was sent in this life. It may arrive even after it was given up as
     /// lost.
     pub(super) told: bool,
-    /// Newest version that the peer holds: the baseline.
-    pub(super) acked: Option<Version>,
-    /// Newest version that is under way or arrived.
-    pub(super) sent: Option<Version>,
-    /// Acks of datagrams before this one speak of an earlier life.
-    pub(super) appeared: PacketSeq,
-    /// Which part of the row the peer is told.
-    pub(super) projection: Projection,
+    /// Whether there is an [`Exception`].
+    pub(super) special: bool,
+}
+
+/// Which versions of a [`LinkSlot`] are there.
+mod has {
+    pub(super) const ACKED: u8 = 1;
+    pub(super) const BEFORE: u8 = 2;
+    pub(super) const SENT: u8 = 4;
+}
+
+/// What is out of the ordinary with a slot.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Exception {
+    /// Why it leaves, and as which use of the slot.
+    pub(super) leaves: Option<(LeaveReason, u32)>,
     /// A version under way on the bulk channel; nothing else is sent meanwhile.
     pub(super) bulk: Option<Version>,
     /// When that one was sent.
     pub(super) bulk_sent: Tick,
     /// A version that is larger than the peer takes. It is not tried again.
     pub(super) too_large: Option<Version>,
-    pub(super) priority: f32,
 }
 
 impl LinkSlot {
-    pub(super) fn appearing(generation: u32, appeared: PacketSeq) -> Self {
+    pub(super) fn appearing(appeared: PacketSeq) -> Self {
         Self {
             presence: Presence::Live,
-            generation,
-            appeared,
+            appeared: appeared.0 as u32,
             ..Self::default()
         }
     }
 
-    pub(super) fn leave(&mut self, reason: LeaveReason) {
-        self.presence = Presence::Leaving(reason);
-        self.acked = None;
-        self.sent = None;
-        self.bulk = None;
+    /// Newest version that the peer holds: the baseline.
+    #[inline]
+    pub(super) fn acked(&self) -> Option<Version> {
+        (self.has & has::ACKED != 0).then_some(self.acked)
     }
 
-    pub(super) fn void(&mut self, appeared: PacketSeq) {
-        self.acked = None;
-        self.sent = None;
-        self.bulk = None;
-        self.appeared = appeared;
+    /// The newest version before that one that the peer is known to hold.
+    #[inline]
+    pub(super) fn before(&self) -> Option<Version> {
+        (self.has & has::BEFORE != 0).then_some(self.before)
     }
 
-    pub(super) fn install(&mut self, version: Version) {
+    /// Newest version that is under way or arrived.
+    #[inline]
+    pub(super) fn sent(&self) -> Option<Version> {
+        (self.has & has::SENT != 0).then_some(self.sent)
+    }
+
+    #[inline]
+    pub(super) const fn set_sent(&mut self, version: Version) {
+        self.sent = version;
+        self.has |= has::SENT;
+    }
+
+    /// What is under way counts no more.
+    pub(super) const fn forget_sent(&mut self) {
+        self.sent = self.acked;
+        self.has = (self.has & !has::SENT) | (self.has & has::ACKED) << 2;
+    }
+
+    /// Whether a datagram belongs to this life of the slot.
+    #[inline]
+    pub(super) const fn is_of_this_life(&self, seq: PacketSeq) -> bool {
+        (seq.0 as u32).wrapping_sub(self.appeared) as i32 >= 0
+    }
+
+    pub(super) const fn leave(&mut self) {
+        self.presence = Presence::Leaving;
+        self.has = 0;
+    }
+
+    pub(super) const fn void(&mut self, appeared: PacketSeq) {
+        self.has = 0;
+        self.appeared = appeared.0 as u32;
+    }
+
+    pub(super) const fn install(&mut self, version: Version) {
         self.told = true;
-        self.acked = Some(version);
-        self.sent = Some(version);
+        self.acked = version;
+        self.has = has::ACKED;
+        self.set_sent(version);
     }
 
+    #[inline]
     pub(super) fn ack(&mut self, version: Version) {
-        if self.presence == Presence::Live
-            && self.acked.is_none_or(|acked| version.is_newer_than(acked))
-        {
-            self.acked = Some(version);
+        if self.presence != Presence::Live {
+            return;
+        }
+        self.losses = 0;
+        match self.acked() {
+            Some(acked) if acked == version => {}
+            Some(acked) if acked.is_newer_than(version) => {
+                if self
+                    .before()
+                    .is_none_or(|before| version.is_newer_than(before))
+                {
+                    self.before = version;
+                    self.has |= has::BEFORE;
+                }
+            }
+            acked => {
+                if let Some(acked) = acked {
+                    self.before = acked;
+                    self.has |= has::BEFORE;
+                }
+                self.acked = version;
+                self.has |= has::ACKED;
+            }
         }
     }
 
@@ -86,10 +160,16 @@ impl LinkSlot {
     /// be sent again.
     pub(super) fn lose(&mut self, version: Version) -> bool {
         let resend = self.presence == Presence::Live
-            && self.sent == Some(version)
-            && self.acked != Some(version);
+            && self.sent() == Some(version)
+            && self.acked() != Some(version);
         if resend {
-            self.sent = self.acked;
+            self.losses = self.losses.saturating_add(1);
+            if self.losses >= MAX_LOSSES {
+                // Perhaps it is not chance, and the peer cannot read what is told against this
+                // baseline.
+                self.has = 0;
+            }
+            self.forget_sent();
         }
         resend
     }

@@ -3,7 +3,7 @@
 use seamless_wire::{
     Allocator, BitReader, BitWriter, PacketSeq, Tenure, Term, Tick, WireError,
     control::{self, Control, ControlSeq, NumberedItem},
-    delta,
+    delta::{self, Baseline},
     packet::{AckBits, HeaderContext, SectionKind, StateHeader},
     record::{Form, RecordCursor, RecordHead, RowsHead, Version},
 };
@@ -11,12 +11,16 @@ use seamless_wire::{
 use crate::support::{assert_bits, root};
 
 const BYTES: &str = "
-    83 d2 01 73 11 04 00 57 f9 00 a0 38 30 88 d4 c5
-    13 00 00 00 00 00 60 00 00 00 00 e0 95 ce 04 06
-    59 0a 10 18 20 18 4a 14 13 00";
+    83 d2 01 73 11 04 00 57 f9 00 a0 38 30 88 d4 85
+    19 00 00 00 00 00 00 1a 00 00 00 00 f0 ca 4c 60
+    90 25 00 00 80 9f 59 46 0f bd 00";
 
-/// What the receiver has of entity 6 as version 296, component 2.
-const BASELINE: [u8; 4] = [1, 2, 3, 4];
+/// What the receiver has of component 2 of entities 6 and 7: version 65999 and the one before.
+/// Two changes after it follow 1.75 and 4.5, if it goes on like this.
+const BASELINES: [(f32, f32); 2] = [(1.25, 1.0), (3.5, 3.0)];
+
+/// What follows: nearly, and exactly.
+const MOVED: [f32; 2] = [1.75 + 5.0 * f32::EPSILON, 4.5];
 
 fn header() -> StateHeader {
     let mut acks = AckBits::new(PacketSeq(65_540));
@@ -36,27 +40,27 @@ const CONTEXT: HeaderContext = HeaderContext {
     tick: Tick(66_001),
 };
 
-fn records() -> [RecordHead; 2] {
-    [
-        RecordHead {
-            index: 5,
-            form: Form::Absolute {
-                generation: 0,
-                version: Version(9),
-                global: root(),
-            },
-            tenure: Some(Tenure::plain(Term(12))),
+fn records() -> [RecordHead; 3] {
+    let changed = |index| RecordHead {
+        index,
+        form: Form::Delta {
+            version: Version(66_002),
+            baseline: Version(65_999),
+            steps: 2,
+            mask: 0b10,
         },
-        RecordHead {
-            index: 6,
-            form: Form::Delta {
-                baseline: 296u32 as u8,
-                age: 1,
-                mask: 0b10,
-            },
-            tenure: None,
+        tenure: None,
+    };
+    let whole = RecordHead {
+        index: 5,
+        form: Form::Absolute {
+            generation: 0,
+            version: Version(66_000),
+            global: root(),
         },
-    ]
+        tenure: Some(Tenure::plain(Term(12))),
+    };
+    [whole, changed(6), changed(7)]
 }
 
 fn write(w: &mut BitWriter) {
@@ -70,13 +74,19 @@ fn write(w: &mut BitWriter) {
 
     SectionKind::Rows.write(w);
     RowsHead::write(w, Allocator::Local, &[0, 2]);
-    let mut cursor = RecordCursor::default();
-    let [whole, changed] = records();
+    let mut cursor = RecordCursor::new(Tick(66_002), 2);
+    let [whole, changed @ ..] = records();
     cursor.write(w, 2, &whole);
     delta::write_bytes(w, None, &[100]);
-    delta::write_bytes(w, None, &[1, 2, 3, 4]);
-    cursor.write(w, 2, &changed);
-    delta::write_bytes(w, Some(&BASELINE), &[1, 2, 3, 9]);
+    delta::write_bytes(w, None, &0.5f32.to_le_bytes());
+    for ((head, (value, before)), moved) in changed.iter().zip(BASELINES).zip(MOVED) {
+        cursor.write(w, 2, head);
+        let base = Baseline {
+            value: &value.to_le_bytes(),
+            before: Some((&before.to_le_bytes(), 2)),
+        };
+        delta::write_bytes(w, Some(base), &moved.to_le_bytes());
+    }
     RecordCursor::write_end(w);
 
     SectionKind::End.write(w);
@@ -96,18 +106,28 @@ fn read(r: &mut BitReader<'_>) -> Result<Everything, WireError> {
     let control = control::read_section(r, ControlSeq(7))?;
     assert_eq!(SectionKind::read(r)?, SectionKind::Rows);
     let head = RowsHead::read(r, 3)?;
-    let mut cursor = RecordCursor::default();
+    let mut cursor = RecordCursor::new(header.tick, head.components.len());
     let mut rows = vec![];
     while let Some(record) = cursor.read(r, head.components.len())? {
-        let bases: &[Option<&[u8]>] = match record.form {
-            Form::Absolute { .. } => &[None, None],
-            Form::Delta { .. } => &[Some(&BASELINE)],
-        };
         let mut values = vec![];
-        for base in bases {
-            let mut value = vec![];
-            delta::read_bytes(r, *base, 100, &mut value)?;
-            values.push(value);
+        match record.form {
+            Form::Absolute { .. } => {
+                for _ in &head.components {
+                    let mut value = vec![];
+                    delta::read_bytes(r, None, 100, &mut value)?;
+                    values.push(value);
+                }
+            }
+            Form::Delta { steps, .. } => {
+                let (value, before) = BASELINES[record.index as usize - 6];
+                let base = Baseline {
+                    value: &value.to_le_bytes(),
+                    before: Some((&before.to_le_bytes(), steps)),
+                };
+                let mut value = vec![];
+                delta::read_bytes(r, Some(base), 100, &mut value)?;
+                values.push(value);
+            }
         }
         rows.push((record, values));
     }
@@ -122,7 +142,8 @@ fn read(r: &mut BitReader<'_>) -> Result<Everything, WireError> {
 
 #[test]
 fn the_example_of_the_page_is_written_and_read_as_it_stands_there() {
-    let [whole, changed] = records();
+    let [whole, nearly, exactly] = records();
+    let bytes = |value: f32| value.to_le_bytes().to_vec();
     let everything = Everything {
         header: header(),
         control: vec![(ControlSeq(7), Control::RouteKept { term: Term(12) })],
@@ -131,8 +152,9 @@ fn the_example_of_the_page_is_written_and_read_as_it_stands_there() {
             components: vec![0, 2],
         },
         rows: vec![
-            (whole, vec![vec![100], vec![1, 2, 3, 4]]),
-            (changed, vec![vec![1, 2, 3, 9]]),
+            (whole, vec![vec![100], bytes(0.5)]),
+            (nearly, vec![bytes(MOVED[0])]),
+            (exactly, vec![bytes(MOVED[1])]),
         ],
     };
     assert_bits(write, read, &everything, BYTES);

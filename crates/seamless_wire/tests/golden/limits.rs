@@ -2,7 +2,7 @@
 
 use seamless_wire::{
     GlobalEntity, MAX_DATAGRAM, WIRE_VERSION, WireId, codec, control, frame, packet, record,
-    schema, snapshot, ticket,
+    recording, schema, snapshot, ticket,
 };
 
 use crate::support::assert_number;
@@ -19,7 +19,7 @@ fn limits_are_those_of_the_page() {
         ("items in a datagram", control::MAX_ITEMS as u64, 256),
         ("bytes of an item", control::MAX_ITEM_BYTES as u64, 256),
         ("components of a row", record::MAX_COMPONENTS as u64, 64),
-        ("age of a baseline", record::MAX_BASELINE_AGE.into(), 32),
+        ("changes since a baseline", record::MAX_BASELINES.into(), 32),
         ("leaves in a datagram", record::Leave::MAX as u64, 1024),
         ("short names", WireId::MAX_INDEX.into(), 1 << 20),
         (
@@ -41,6 +41,21 @@ fn limits_are_those_of_the_page() {
             "bytes of a snapshot",
             snapshot::MAX_SNAPSHOT as u64,
             64 << 20,
+        ),
+        ("chunks of a snapshot", snapshot::MAX_CHUNKS as u64, 1 << 16),
+        ("bytes of a piece", snapshot::MAX_PIECE as u64, 1 << 20),
+        (
+            "bytes of a file's head",
+            snapshot::MAX_FILE_HEAD as u64,
+            1 << 20,
+        ),
+        ("bytes of a block", recording::MAX_BLOCK as u64, 1 << 20),
+        ("bytes of a record", recording::MAX_RECORD as u64, 64 << 20),
+        ("version of save files", snapshot::FILE_VERSION.into(), 1),
+        (
+            "version of recordings",
+            recording::RECORDING_VERSION.into(),
+            1,
         ),
         ("bytes of a ticket", ticket::TICKET_BYTES as u64, 256),
     ] {

@@ -9,6 +9,7 @@ mod bits;
 mod codec;
 mod control;
 mod datagram;
+mod file;
 mod frame;
 mod limits;
 mod mesh;

@@ -135,6 +135,20 @@ fn inputs_are_numbered_once_and_coded_each_against_the_one_before() {
 }
 
 #[test]
+fn an_input_of_whole_words_is_expected_to_stay_as_the_one_before() {
+    let batch = InputBatch {
+        first: InputSeq(41),
+        inputs: vec![vec![1, 2, 3, 4], vec![2, 2, 3, 4], vec![2, 2, 3, 4]],
+    };
+    assert_bits(
+        |w| InputBatch::write(w, batch.first, batch.inputs.iter().map(Vec::as_slice)),
+        InputBatch::read,
+        &batch,
+        "29000000 4f010203040e04",
+    );
+}
+
+#[test]
 fn an_input_acknowledgement_is_a_term_and_a_number() {
     for (term, applied, pinned) in [
         (12, 43, "195600000000"),

@@ -1,11 +1,16 @@
 //! Heads of rows sections, records, leaves.
 
 use seamless_wire::{
-    Allocator, BitReader, GlobalEntity, Holder, Tenure, Term, WireError, WireId,
-    record::{Form, Leave, LeaveReason, RecordCursor, RecordHead, RowsHead, Version},
+    Allocator, BitReader, BitWriter, GlobalEntity, Holder, Tenure, Term, Tick, WireError, WireId,
+    record::{
+        Form, Leave, LeaveReason, MAX_BASELINES, RecordCursor, RecordHead, RowsHead, Version,
+    },
 };
 
-use crate::support::{assert_bits, epoch, lent, member, root};
+use crate::support::{assert_bits, epoch, hex, lent, member, root};
+
+/// The datagram's tick.
+const NOW: u32 = 66_000;
 
 fn absolute(
     index: u32,
@@ -24,37 +29,48 @@ fn absolute(
     }
 }
 
-const fn delta(index: u32, baseline: u8, age: u32, mask: u64) -> RecordHead {
+/// A delta of `version`, `steps` changes after `baseline`.
+const fn delta(
+    index: u32,
+    (version, baseline, steps): (u32, u32, u32),
+    mask: u64,
+    tenure: Option<Tenure>,
+) -> RecordHead {
     RecordHead {
         index,
         form: Form::Delta {
-            baseline,
-            age,
+            version: Version(version),
+            baseline: Version(baseline),
+            steps,
             mask,
         },
-        tenure: None,
+        tenure,
     }
 }
 
-/// Pins the records of one section, without values.
+/// Pins the records of one section in a datagram of this tick, without values.
 #[track_caller]
-fn assert_records(components: usize, records: &[RecordHead], pinned: &str) {
+fn assert_records(tick: u32, components: usize, records: &[RecordHead], pinned: &str) {
     assert_bits(
         |w| {
-            let mut cursor = RecordCursor::default();
+            let mut cursor = RecordCursor::new(Tick(tick), components);
             for record in records {
                 cursor.write(w, components, record);
             }
             RecordCursor::write_end(w);
         },
-        |r| read_records(r, components),
+        |r| read_records(r, tick, components),
         &records.to_vec(),
         pinned,
     );
 }
 
-fn read_records(r: &mut BitReader<'_>, components: usize) -> Result<Vec<RecordHead>, WireError> {
-    let mut cursor = RecordCursor::default();
+fn read_records(
+    r: &mut BitReader<'_>,
+    tick: u32,
+    components: usize,
+) -> Result<Vec<RecordHead>, WireError> {
+    let mut cursor = RecordCursor::new(Tick(tick), components);
     let mut records = vec![];
     while let Some(record) = cursor.read(r, components)? {
         records.push(record);
@@ -92,13 +108,15 @@ fn absolute_records_carry_name_version_and_tenure_against_the_one_before() {
     };
     let former = GlobalEntity::from_bits(root().to_bits() - 3).expect("legal");
     assert_records(
+        NOW,
         3,
         &[
-            absolute(70, (0, 9), root(), lent()),
-            absolute(71, (3, 1000), member(), lent()),
-            absolute(80, (1, 0), former, kept),
+            absolute(70, (0, NOW), root(), lent()),
+            absolute(71, (3, NOW - 400), member(), lent()),
+            // A change ahead of the tick.
+            absolute(80, (1, NOW + 1), former, kept),
         ],
-        "653c0100000000000600000000 5ee9cc4fda2600000000000080 13f0631153e1cd0803",
+        "65380000000000001a00000000 f0cacc4fda260000000000008025 008614310a4091e48c30",
     );
 }
 
@@ -106,35 +124,162 @@ fn absolute_records_carry_name_version_and_tenure_against_the_one_before() {
 fn the_first_tenure_of_a_section_is_compared_with_the_empty_one() {
     assert_records(
         0,
+        0,
         &[absolute(0, (0, 0), root(), Tenure::default())],
-        "03070000000000800100000080570a",
+        "030e0000000000800600000000bc02",
     );
 }
 
 #[test]
-fn delta_records_carry_a_baseline_an_age_and_a_mask() {
-    let mut second = delta(10, 0x30, 32, 0b010);
-    second.tenure = Some(Tenure::plain(Term(12)));
-    assert_records(3, &[delta(3, 0x28, 1, 0b101), second], "0f50d21c0c84330101");
+fn versions_wrap() {
+    assert_records(
+        2,
+        0,
+        &[
+            absolute(0, (0, u32::MAX), root(), Tenure::default()),
+            absolute(1, (0, 1), member(), Tenure::default()),
+        ],
+        "03e60000000000006800000000c02b361100",
+    );
+    assert_records(1, 1, &[delta(0, (1, u32::MAX - 1, 0), 0, None)], "03ac00");
+}
+
+#[test]
+fn a_record_like_its_neighbour_is_four_ones() {
+    let like = |index| delta(index, (NOW, NOW - 3, 3), 0b011, None);
+    assert_records(NOW, 3, &[like(40)], "a32cc200");
+    assert_records(
+        NOW,
+        3,
+        &[like(40), like(41), like(42), like(43)],
+        "a32cc2 fe1f",
+    );
+}
+
+#[test]
+fn before_the_first_delta_a_change_of_one_tick_and_one_step_is_usual() {
+    let usual = |index| delta(index, (NOW, NOW - 1, 1), 0b011, None);
+    // The last one has a gap before it.
+    assert_records(NOW, 3, &[usual(40), usual(41), usual(43)], "a3ed6b");
+}
+
+#[test]
+fn a_delta_that_is_not_usual_carries_lag_age_steps_and_perhaps_a_tenure() {
+    let told_anew = Some(Tenure::plain(Term(12)));
+    assert_records(
+        NOW,
+        3,
+        &[
+            delta(3, (NOW - 2, NOW - 300, 9), 0b101, None),
+            delta(10, (NOW, NOW - 2, 0), 0b010, told_anew),
+        ],
+        "0f30d0044573 ce990001",
+    );
+}
+
+#[test]
+fn a_lag_and_a_tenure_are_of_one_record_and_age_and_steps_of_those_after_it() {
+    assert_records(
+        NOW,
+        2,
+        &[
+            delta(0, (NOW, NOW - 4, 2), 0b01, Some(lent())),
+            delta(1, (NOW, NOW - 4, 2), 0b01, None),
+            delta(2, (NOW - 1, NOW - 5, 2), 0b01, None),
+            delta(3, (NOW, NOW - 4, 2), 0b01, None),
+            delta(4, (NOW + 1, NOW - 3, 2), 0b01, None),
+        ],
+        "033ccffca46d02000000000000d0 8fcffee82c",
+    );
+}
+
+#[test]
+fn an_absolute_record_leaves_what_the_next_delta_is_like() {
+    let like = |index| delta(index, (NOW, NOW - 6, 4), 0b10, None);
+    assert_records(
+        NOW,
+        2,
+        &[
+            like(0),
+            absolute(1, (0, NOW), root(), Tenure::default()),
+            like(2),
+            absolute(3, (0, NOW), member(), Tenure::default()),
+        ],
+        "035c86 3b0000000000001a00000000f0 8adf05",
+    );
+}
+
+#[test]
+fn a_mask_is_new_or_that_of_the_last_delta() {
+    let masks = [0b101, 0b101, 0b010, 0b010, 0b101];
+    let records: Vec<RecordHead> = (0..)
+        .zip(masks)
+        .map(|(index, mask)| delta(index, (NOW, NOW - 1, 1), mask, None))
+        .collect();
+    assert_records(NOW, 3, &records, "03f54f7f05");
 }
 
 #[test]
 fn a_mask_has_a_bit_for_each_component_of_the_section() {
-    assert_records(40, &[delta(0, 1, 2, 1 << 39 | 1)], "0302160000000008");
+    let wide = |index| delta(index, (NOW, NOW - 1, 1), 1 << 39 | 1, None);
+    assert_records(NOW, 40, &[wide(0), wide(1)], "0305000000003e");
+}
+
+#[test]
+fn before_the_first_delta_the_mask_is_every_component() {
+    // One record: index 0, usual, the same mask.
+    let bytes = hex("0303");
+    let records = read_records(&mut BitReader::new(&bytes), NOW, 3).expect("one record");
+    let [record] = records[..] else {
+        panic!("{records:?}");
+    };
+    assert!(
+        matches!(record.form, Form::Delta { mask, .. } if mask & 0b111 == 0b111),
+        "{record:?}"
+    );
+}
+
+#[test]
+fn age_lag_and_steps_have_bounds() {
+    let far = i32::MAX as u32;
+    assert_records(
+        NOW,
+        1,
+        &[
+            delta(0, (NOW, NOW.wrapping_sub(far), MAX_BASELINES), 0, None),
+            // As far ahead of the tick as can be said: a lag of -2^31.
+            delta(
+                1,
+                (NOW.wrapping_sub(far + 1), NOW.wrapping_sub(far + 2), 1),
+                0,
+                None,
+            ),
+        ],
+        "03040000800000006030 6000000000020000008404",
+    );
+    // Lag 0, age 1, one step; then an age of 2^31, 33 steps, lags of 2^31 and of -2^31 - 1.
+    let read = |bytes| read_records(&mut BitReader::new(&hex(bytes)), NOW, 1);
+    let usual = delta(0, (NOW, NOW - 1, 1), 0, None);
+    assert_eq!(read("030c01"), Ok(vec![usual]));
+    for bytes in ["03040000800000007001", "030c5000"] {
+        assert!(matches!(read(bytes), Err(WireError::OutOfBounds { .. })));
+    }
+    for bytes in ["03000000000c0000000801", "0300000000140000000801"] {
+        assert!(matches!(read(bytes), Err(WireError::Invalid { .. })));
+    }
 }
 
 #[test]
 fn a_tenure_that_begins_after_now_is_refused() {
-    let mut bad = delta(0, 0, 1, 0);
-    bad.tenure = Some(Tenure {
+    let bad = Tenure {
         since: epoch(13, 0),
         ..lent()
-    });
-    let mut w = seamless_wire::BitWriter::new();
-    RecordCursor::default().write(&mut w, 0, &bad);
+    };
+    let mut w = BitWriter::new();
+    RecordCursor::new(Tick(NOW), 0).write(&mut w, 0, &delta(0, (NOW, NOW - 1, 1), 0, Some(bad)));
     let bytes = w.finish().to_vec();
     assert!(matches!(
-        read_records(&mut BitReader::new(&bytes), 0),
+        read_records(&mut BitReader::new(&bytes), NOW, 0),
         Err(WireError::Invalid { .. })
     ));
 }

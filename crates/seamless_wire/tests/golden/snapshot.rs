@@ -54,7 +54,7 @@ fn a_snapshot_cut_anywhere_or_with_a_tail_is_refused() {
 #[test]
 fn chunks_say_which_they_are_and_what_the_whole_digests_to() {
     let chunks = snapshot().into_chunks(40, &Plain).expect("it is small");
-    let head = "02 4b fd84cc557590c27233 00";
+    let head = "02 4b fd84cc557590c27233 00 00";
     let pinned = [
         format!(
             "00 {head} 28 0f000000fcd0010100fd8877665544332211 \

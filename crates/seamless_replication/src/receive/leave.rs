@@ -1,0 +1,170 @@
+//! Entities that leave: told so, or because their link is gone.
+
+use bevy::prelude::*;
+use seamless_transport::{LinkId, LinkSide};
+use seamless_wire::{
+    Allocator, Tick, WireId,
+    record::{Leave, LeaveReason},
+};
+
+use super::apply::reapply;
+use crate::{
+    clock::NetClock,
+    peer::{Peer, Peers},
+    plugin::ReplicationConfig,
+    references::References,
+    slots::{NetSlot, Role, Slots},
+};
+
+/// Takes one leave. False if its datagram must not be acknowledged.
+///
+/// A leave of an entity that we never heard of counts too: what is still on its way of it must not
+/// bring it to life.
+pub(crate) fn take_leave(world: &mut World, peer: &mut Peer, leave: &Leave, tick: Tick) -> bool {
+    let WireId {
+        allocator,
+        index,
+        generation,
+    } = leave.id;
+    if allocator != Allocator::Peer {
+        peer.receiver.counters.fenced += 1;
+        return false;
+    }
+    let limits = world.resource::<ReplicationConfig>().limits(peer.side);
+    let receiver = &mut peer.receiver;
+    if receiver
+        .table
+        .redirect(allocator, index)
+        .is_some_and(|r| r.generation == generation)
+    {
+        // The holder does not despawn what it gave to us.
+        receiver.counters.stale += 1;
+        return true;
+    }
+    let Some(slot) = receiver.table.entry(allocator, index, limits.entities) else {
+        receiver.counters.refused += 1;
+        return false;
+    };
+    let known = slot.newest;
+    let ahead = generation.wrapping_sub(slot.generation) as i32;
+    if known.is_some_and(|newest| ahead < 0 || (ahead == 0 && tick <= newest)) {
+        receiver.counters.stale += 1;
+        return true;
+    }
+    let ended = receiver.table.end_life(allocator, index);
+    if ahead != 0 {
+        receiver.table.begin_life(allocator, index);
+    }
+    if let Some(slot) = receiver.table.get_mut(allocator, index) {
+        slot.generation = generation;
+        slot.newest = Some(tick);
+    }
+    if let Some(entity) = ended {
+        end_remote(world, peer.link, entity, leave.reason);
+    }
+    true
+}
+
+/// A link tells no more of an entity: another one takes over, or the entity goes.
+pub(crate) fn end_remote(world: &mut World, link: LinkId, entity: Entity, reason: LeaveReason) {
+    let Some(&net_slot) = world.get::<NetSlot>(entity) else {
+        return;
+    };
+    let slots = world.resource::<Slots>();
+    let Some(slot) = slots.get(net_slot.index) else {
+        return;
+    };
+    if slot.role() != (Role::Remote { source: Some(link) }) {
+        // Somebody else tells of it, or we host it by now.
+        return;
+    }
+    let other = slot
+        .global()
+        .and_then(|global| world.resource::<Peers>().other_source(global, link));
+    if let Some((other, name)) = other {
+        orphan(world, net_slot.index);
+        if let Some(mut peer) = world.resource_mut::<Peers>().map.remove(&other) {
+            reapply(world, &mut peer, name);
+            world.resource_mut::<Peers>().map.insert(other, peer);
+        }
+        return;
+    }
+    if reason == LeaveReason::Moved {
+        orphan(world, net_slot.index);
+        return;
+    }
+    despawn(world, entity, reason);
+}
+
+/// The entity stays as it is for a while, until another link tells of it.
+fn orphan(world: &mut World, index: u32) {
+    let now = world.resource::<NetClock>().tick();
+    world.resource_mut::<Slots>().orphan(index, now);
+}
+
+/// Despawns a remote entity, or empties it if it may come back and something refers to it.
+/// Children that are told of on their own stay.
+fn despawn(world: &mut World, entity: Entity, reason: LeaveReason) {
+    let children: Vec<Entity> = world
+        .get::<Children>(entity)
+        .map(|children| children.iter().collect())
+        .unwrap_or_default();
+    for child in children {
+        if world.get::<NetSlot>(child).is_some() {
+            world.entity_mut(child).remove::<ChildOf>();
+        }
+    }
+    let name = world.get::<NetSlot>(entity).and_then(NetSlot::global);
+    let comes_back = reason != LeaveReason::Despawned
+        && name.is_some_and(|name| world.resource_mut::<References>().retain(name, entity));
+    if comes_back {
+        world.entity_mut(entity).clear();
+    } else {
+        world.despawn(entity);
+    }
+}
+
+/// A link is gone: what it told of goes, is taken over, or waits for a while.
+pub(crate) fn link_lost(world: &mut World, peer: &mut Peer) {
+    let reason = if peer.side == LinkSide::ToServer
+        && !world.resource::<ReplicationConfig>().orphan_grace.is_zero()
+    {
+        LeaveReason::Moved
+    } else {
+        LeaveReason::Despawned
+    };
+    let mut entities: Vec<(u32, Entity)> = world
+        .resource::<Slots>()
+        .iter()
+        .filter(|(_, slot)| {
+            slot.role()
+                == Role::Remote {
+                    source: Some(peer.link),
+                }
+        })
+        .map(|(index, slot)| (index, slot.entity))
+        .collect();
+    entities.sort_unstable_by_key(|(index, _)| *index);
+    for (_, entity) in entities {
+        end_remote(world, peer.link, entity, reason);
+    }
+}
+
+/// Gives up entities whose source has been gone for too long. Once a tick, a look at each of them.
+pub(crate) fn give_up_orphans(world: &mut World) {
+    let grace = world.resource::<ReplicationConfig>().orphan_grace;
+    let clock = world.resource::<NetClock>();
+    let (now, limit) = (
+        clock.tick(),
+        (grace.as_nanos() / clock.tick_length().as_nanos()) as u32,
+    );
+    let given_up: Vec<Entity> = world
+        .resource::<Slots>()
+        .orphans()
+        .filter(|(_, since)| now.since(*since) > limit)
+        .map(|(entity, _)| entity)
+        .collect();
+    for entity in given_up {
+        despawn(world, entity, LeaveReason::OutOfSight);
+    }
+}

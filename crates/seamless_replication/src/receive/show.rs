@@ -1,0 +1,136 @@
+//! Rows to components.
+//!
+//! Nearly all rows change components of an entity that is there already. Those wait until all
+//! datagrams of the frame are read; then each type of component is written in one go.
+
+use bevy::prelude::*;
+use seamless_transport::LinkSide;
+
+use super::{RemoteTable, table::RemoteSlot};
+use crate::{peer::Peer, registry::Registry, rows::Rows};
+
+/// Which components of a row its writer speaks for. The others stay as they are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    All,
+    HostWrites,
+    HolderWrites,
+}
+
+impl Part {
+    fn speaks_for(self, registry: &Registry, component: u16) -> bool {
+        let host_only = registry.component(component).descriptor.host_only;
+        match self {
+            Self::All => true,
+            Self::HostWrites => host_only,
+            Self::HolderWrites => !host_only,
+        }
+    }
+}
+
+/// Makes the entity show the newest row: components that differ from what is shown are written,
+/// those that are not in it are removed. False if a value does not decode.
+pub(super) fn show(world: &mut World, slot: &mut RemoteSlot, entity: Entity, part: Part) -> bool {
+    let registry = world.resource::<Registry>().clone();
+    let Some(stored) = slot.ring.newest() else {
+        return true;
+    };
+    let row = &stored.row;
+    let shown = slot
+        .shown
+        .and_then(|(version, _)| slot.ring.get(version))
+        .map(|shown| &shown.row);
+    let (new, old) = {
+        let sets = &world.resource::<Rows>().sets;
+        let old = slot
+            .shown
+            .map_or_else(Vec::new, |(_, set)| sets.components(set).to_vec());
+        (sets.components(row.set).to_vec(), old)
+    };
+    let mut good = true;
+    for &component in &old {
+        if part.speaks_for(&registry, component) && new.binary_search(&component).is_err() {
+            registry.component(component).erased.remove(world, entity);
+        }
+    }
+    for (at, &component) in new.iter().enumerate() {
+        let value = row.value(at);
+        let same = shown.is_some_and(|shown| {
+            old.binary_search(&component)
+                .is_ok_and(|at| shown.value(at) == value)
+        });
+        if same || !part.speaks_for(&registry, component) {
+            continue;
+        }
+        let registered = registry.component(component);
+        if let Err(error) = registered.erased.apply(world, entity, value) {
+            let path = &registered.descriptor.path;
+            tracing::warn!(%entity, path, %error, "a component does not decode");
+            good = false;
+        }
+    }
+    slot.shown = Some((stored.version, row.set));
+    good
+}
+
+/// Shows the rows of a link that wait for it.
+///
+/// Per row: a comparison of each value with what is shown; per changed component: one decode, in
+/// the order of the entities, type by type.
+pub(super) fn show_waiting(world: &mut World, peer: &mut Peer) {
+    let table = &mut peer.receiver.table;
+    let waiting = table.take_waiting();
+    if waiting.is_empty() {
+        return table.recycle_waiting(waiting);
+    }
+    debug_assert_eq!(peer.side, LinkSide::ToServer, "a server shows at once");
+    let registry = world.resource::<Registry>().clone();
+    let mut changes: Vec<Vec<(Entity, u32, u16)>> = Vec::new();
+    changes.resize_with(registry.components().len(), Vec::new);
+    let mut others = Vec::new();
+    let sets = &world.resource::<Rows>().sets;
+    for &place in &waiting {
+        let slot = table.at_mut(place);
+        let (Some(entity), Some(newest)) = (slot.entity, slot.ring.newest()) else {
+            continue;
+        };
+        let shown = slot.shown.and_then(|(version, _)| slot.ring.get(version));
+        let Some(shown) = shown.filter(|shown| shown.row.set == newest.row.set) else {
+            others.push(place);
+            continue;
+        };
+        if shown.version == newest.version {
+            continue;
+        }
+        for (at, &component) in sets.components(newest.row.set).iter().enumerate() {
+            if shown.row.value(at) != newest.row.value(at) {
+                changes[component as usize].push((entity, place, at as u16));
+            }
+        }
+        slot.shown = Some((newest.version, newest.row.set));
+    }
+    let mut undecodable = 0;
+    for (changes, registered) in changes.iter().zip(registry.components()) {
+        if !changes.is_empty() {
+            let mut values = changes.iter().map(|&(entity, place, at)| {
+                let stored = table.at(place).ring.newest();
+                let row = &stored.expect("it was compared above").row;
+                (entity, row.value(at as usize))
+            });
+            undecodable += registered.apply_all(world, &mut values);
+        }
+    }
+    for place in others {
+        undecodable += u64::from(!show_one(world, table, place));
+    }
+    peer.receiver.counters.undecodable += undecodable;
+    peer.receiver.table.recycle_waiting(waiting);
+}
+
+fn show_one(world: &mut World, table: &mut RemoteTable, place: u32) -> bool {
+    let slot = table.at_mut(place);
+    match slot.entity {
+        Some(entity) => show(world, slot, entity, Part::All),
+        None => true,
+    }
+}

@@ -1,0 +1,353 @@
+//! Components as integers: less than all bits of a float, and so few on the wire.
+
+use bevy::prelude::*;
+use seamless_wire::{
+    BitReader, BitWriter, WireError,
+    delta::Baseline,
+    ints::{self, MAX_INTS},
+};
+use smallvec::SmallVec;
+
+use super::Replicator;
+
+/// Most steps from zero that a fixed-point number goes: more would not survive the way through an
+/// `f32` and back.
+const MAX_STEPS: f64 = (1 << 24) as f64;
+
+/// A component that can be told as a few integers.
+///
+/// Two values with the same integers are the same to the network: a change within the precision is
+/// no change. On the wire an integer that goes on changing as before costs a bit
+/// ([`seamless_wire::ints`]).
+///
+/// ```
+/// # use bevy::prelude::*;
+/// # use seamless_replication::{Ints, IntsReader, Quantize};
+/// # use seamless_replication::wire::WireError;
+/// /// Metres per second.
+/// #[derive(Component, TypePath)]
+/// struct Velocity(Vec3);
+///
+/// impl Quantize for Velocity {
+///     /// One step, in metres per second.
+///     type Precision = f32;
+///
+///     fn describe(step: &f32) -> String {
+///         format!("velocity in steps of {step}")
+///     }
+///
+///     fn quantize(&self, step: &f32, out: &mut Ints) {
+///         out.put_vec3(self.0, *step);
+///     }
+///
+///     fn restore(step: &f32, from: &mut IntsReader<'_>) -> Result<Self, WireError> {
+///         Ok(Self(from.get_vec3(*step)?))
+///     }
+/// }
+/// ```
+pub trait Quantize: Sized {
+    /// How fine it is.
+    type Precision: Send + Sync + 'static;
+
+    /// The precision in words: part of the schema, which peers compare.
+    fn describe(precision: &Self::Precision) -> String;
+
+    /// The integers of a value; at most 64 of them.
+    fn quantize(&self, precision: &Self::Precision, out: &mut Ints);
+
+    /// The value of some integers. Quantised again it gives the same integers.
+    ///
+    /// # Errors
+    /// [`WireError`] if they have no meaning. They come from the network: no panic.
+    fn restore(precision: &Self::Precision, from: &mut IntsReader<'_>) -> Result<Self, WireError>;
+}
+
+/// Takes the integers of a value.
+#[derive(Debug, Default)]
+pub struct Ints(SmallVec<[i32; 16]>);
+
+impl Ints {
+    /// An integer as it is.
+    pub fn put(&mut self, int: i32) {
+        self.0.push(int);
+    }
+
+    /// A number in steps of `step`, rounded to the nearest. What is more than 2^24 steps from zero
+    /// ends there; what is no number is zero.
+    pub fn put_fixed(&mut self, value: f32, step: f32) {
+        let steps = (f64::from(value) / f64::from(step)).round();
+        self.0.push(steps.clamp(-MAX_STEPS, MAX_STEPS) as i32);
+    }
+
+    /// Three of those.
+    pub fn put_vec3(&mut self, value: Vec3, step: f32) {
+        for part in value.to_array() {
+            self.put_fixed(part, step);
+        }
+    }
+
+    /// A rotation: which of its four parts is the largest, and the other three in `bits` bits each,
+    /// 2 to 20. It is off by `0.6 / 2^bits` radians at most, about 0.07 degrees at 10 bits.
+    pub fn put_rotation(&mut self, rotation: Quat, bits: u32) {
+        let mut parts = smallest_three(rotation, bits);
+        // Near a tie, what is restored may have another part as its largest. Take what stays.
+        for _ in 0..3 {
+            let again = smallest_three(restore_rotation(parts, bits), bits);
+            if again == parts {
+                break;
+            }
+            parts = again;
+        }
+        self.0.extend(parts);
+    }
+}
+
+fn rotation_scale(bits: u32) -> f32 {
+    ((1 << (bits.clamp(2, 20) - 1)) - 1) as f32 * std::f32::consts::SQRT_2
+}
+
+fn smallest_three(rotation: Quat, bits: u32) -> [i32; 4] {
+    let parts = rotation.normalize().to_array();
+    if parts.iter().any(|part| !part.is_finite()) {
+        return smallest_three(Quat::IDENTITY, bits);
+    }
+    let largest = (0..4).fold(3, |largest, at| {
+        if parts[at].abs() > parts[largest].abs() {
+            at
+        } else {
+            largest
+        }
+    });
+    let scale = rotation_scale(bits) * parts[largest].signum();
+    let mut out = [largest as i32, 0, 0, 0];
+    let others = (0..4).filter(|at| *at != largest);
+    for (place, at) in out[1..].iter_mut().zip(others) {
+        *place = (parts[at] * scale).round() as i32;
+    }
+    out
+}
+
+fn restore_rotation([largest, others @ ..]: [i32; 4], bits: u32) -> Quat {
+    let scale = rotation_scale(bits);
+    let mut parts = [0.0; 4];
+    let mut left = 1.0;
+    let largest = largest.rem_euclid(4) as usize;
+    let places = (0..4).filter(|at| *at != largest);
+    for (at, int) in places.zip(others) {
+        parts[at] = (int as f32 / scale).clamp(-1.0, 1.0);
+        left -= parts[at] * parts[at];
+    }
+    parts[largest] = left.max(0.0).sqrt();
+    Quat::from_array(parts).normalize()
+}
+
+/// Gives the integers of a value back, in the order in which they were put.
+#[derive(Debug)]
+pub struct IntsReader<'a>(&'a [u8]);
+
+impl IntsReader<'_> {
+    /// The next integer.
+    ///
+    /// # Errors
+    /// [`WireError::Truncated`] if there is none.
+    pub fn get(&mut self) -> Result<i32, WireError> {
+        let Some((int, rest)) = self.0.split_first_chunk() else {
+            return Err(WireError::Truncated {
+                wanted: 32,
+                left: self.0.len() as u32 * 8,
+            });
+        };
+        self.0 = rest;
+        Ok(i32::from_le_bytes(*int))
+    }
+
+    /// A number in steps of `step`.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn get_fixed(&mut self, step: f32) -> Result<f32, WireError> {
+        Ok((f64::from(self.get()?) * f64::from(step)) as f32)
+    }
+
+    /// Three of those.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn get_vec3(&mut self, step: f32) -> Result<Vec3, WireError> {
+        let mut next = || self.get_fixed(step);
+        Ok(Vec3::new(next()?, next()?, next()?))
+    }
+
+    /// A rotation whose parts have `bits` bits; always of length one.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn get_rotation(&mut self, bits: u32) -> Result<Quat, WireError> {
+        let parts = [self.get()?, self.get()?, self.get()?, self.get()?];
+        Ok(restore_rotation(parts, bits))
+    }
+}
+
+/// How fine a [`Transform`] is told.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TransformPrecision {
+    /// One step of the translation, in metres. 1/512 by default: about two millimetres, and 32 km
+    /// from the origin to the end.
+    pub translation: f32,
+    /// Bits of each of three parts of the rotation, 2 to 20. 10 by default.
+    pub rotation_bits: u32,
+    /// One step of the scale. 1/256 by default.
+    pub scale: f32,
+}
+
+impl Default for TransformPrecision {
+    fn default() -> Self {
+        Self {
+            translation: 1.0 / 512.0,
+            rotation_bits: 10,
+            scale: 1.0 / 256.0,
+        }
+    }
+}
+
+impl Quantize for Transform {
+    type Precision = TransformPrecision;
+
+    fn describe(precision: &TransformPrecision) -> String {
+        let TransformPrecision {
+            translation,
+            rotation_bits,
+            scale,
+        } = precision;
+        format!("transform {translation} m, {rotation_bits} bits, scale {scale}")
+    }
+
+    fn quantize(&self, precision: &TransformPrecision, out: &mut Ints) {
+        out.put_vec3(self.translation, precision.translation);
+        out.put_rotation(self.rotation, precision.rotation_bits);
+        out.put_vec3(self.scale, precision.scale);
+    }
+
+    fn restore(
+        precision: &TransformPrecision,
+        from: &mut IntsReader<'_>,
+    ) -> Result<Self, WireError> {
+        Ok(Self {
+            translation: from.get_vec3(precision.translation)?,
+            rotation: from.get_rotation(precision.rotation_bits)?,
+            scale: from.get_vec3(precision.scale)?,
+        })
+    }
+}
+
+/// Any [`Quantize`] component, with a precision.
+pub(super) struct Quantized<C: Quantize>(pub(super) C::Precision);
+
+impl<C: Component + Quantize> Replicator<C> for Quantized<C> {
+    fn describe(&self) -> String {
+        format!("quantized: {}", C::describe(&self.0))
+    }
+
+    fn write(&self, component: &C, out: &mut Vec<u8>) -> Result<(), WireError> {
+        let mut ints = Ints::default();
+        component.quantize(&self.0, &mut ints);
+        if ints.0.len() > MAX_INTS {
+            return Err(WireError::OutOfBounds {
+                what: "integers of a value",
+                value: ints.0.len() as u64,
+                max: MAX_INTS as u64,
+            });
+        }
+        for int in ints.0 {
+            out.extend_from_slice(&int.to_le_bytes());
+        }
+        Ok(())
+    }
+
+    fn read(&self, value: &[u8]) -> Result<C, WireError> {
+        let mut reader = IntsReader(value);
+        let component = C::restore(&self.0, &mut reader)?;
+        match reader.0.len() {
+            0 => Ok(component),
+            left => Err(WireError::Trailing(left)),
+        }
+    }
+
+    fn encode(&self, base: Option<Baseline<'_>>, value: &[u8], w: &mut BitWriter) {
+        ints::write_ints(w, base, value);
+    }
+
+    fn decode(
+        &self,
+        base: Option<Baseline<'_>>,
+        r: &mut BitReader<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), WireError> {
+        ints::read_ints(r, base, out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(transform: &Transform, precision: TransformPrecision) -> Vec<u8> {
+        let mut out = vec![];
+        let replicator = Quantized::<Transform>(precision);
+        replicator.write(transform, &mut out).unwrap();
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn a_transform_is_off_by_no_more_than_it_may_and_stays_so(
+            at in any::<[i16; 3]>(),
+            axis in any::<[i8; 3]>(),
+            angle in -7.0f32..7.0,
+            rotation_bits in 6u32..=16,
+        ) {
+            let axis = Vec3::from_array(axis.map(f32::from)).normalize_or(Vec3::Y);
+            let before = Transform {
+                translation: Vec3::from_array(at.map(|v| f32::from(v) / 37.0)),
+                rotation: Quat::from_axis_angle(axis, angle),
+                scale: Vec3::ONE,
+            };
+            let precision = TransformPrecision { rotation_bits, ..TransformPrecision::default() };
+            let replicator = Quantized::<Transform>(precision);
+            let ints = written(&before, precision);
+            let after = replicator.read(&ints).unwrap();
+            prop_assert!((after.translation - before.translation).abs().max_element() <= 0.501 / 512.0);
+            let off = after.rotation.angle_between(before.rotation);
+            prop_assert!(off <= 2.0 / (1u32 << (rotation_bits - 1)) as f32 + 1e-3, "{off}");
+            prop_assert_eq!(after.scale, before.scale);
+            prop_assert_eq!(written(&after, precision), ints);
+        }
+
+        #[test]
+        fn any_integers_are_a_transform_or_an_error(ints in proptest::collection::vec(any::<i32>(), 0..12)) {
+            let bytes: Vec<u8> = ints.iter().flat_map(|int| int.to_le_bytes()).collect();
+            let precision = TransformPrecision::default();
+            let read = Quantized::<Transform>(precision).read(&bytes);
+            prop_assert_eq!(read.is_ok(), ints.len() == 10);
+            if let Ok(transform) = read {
+                prop_assert!(transform.rotation.is_finite());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_something_else() {
+        let broken = Transform {
+            translation: Vec3::new(f32::NAN, f32::INFINITY, 0.0),
+            rotation: Quat::from_xyzw(f32::NAN, 0.0, 0.0, 0.0),
+            scale: Vec3::ONE,
+        };
+        let precision = TransformPrecision::default();
+        let ints = written(&broken, precision);
+        let read = Quantized::<Transform>(precision).read(&ints).unwrap();
+        assert_eq!(read.translation, Vec3::new(0.0, 32768.0, 0.0));
+        assert_eq!(read.rotation, Quat::IDENTITY);
+    }
+}

@@ -1,0 +1,384 @@
+//! What a link is due, within its budget.
+
+use seamless_wire::{
+    Allocator, WireId,
+    record::{Leave, LeaveReason},
+};
+
+use super::{
+    PackContext, Sender,
+    encode::{Has, Projection},
+    slot::{Exception, Presence},
+};
+use crate::rows::{MAX_ROW_BYTES, Rows, SetId};
+
+/// Ticks after which a row on the bulk channel that the peer did not keep is sent again. The
+/// channel is reliable and may be long, so this is not a matter of round trips.
+const BULK_PATIENCE: u32 = 900;
+
+/// Bits that a record takes besides its values, about.
+const HEAD_BITS: u32 = 12;
+
+/// Bits of a row that was not encoded yet, about. `size`: of its values, in bytes.
+const fn large_bits(size: usize) -> u32 {
+    size as u32 * 8 + HEAD_BITS
+}
+
+/// One row that is due: its slot, and its encoding, if that is not made when it is written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Candidate {
+    pub(super) slot: u32,
+    run: u32,
+}
+
+const NO_RUN: u32 = u32::MAX;
+
+impl Candidate {
+    #[inline]
+    pub(super) fn run(&self) -> Option<u32> {
+        (self.run != NO_RUN).then_some(self.run)
+    }
+}
+
+/// Rows of one section: entities with the same components, named by the same side.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    pub(super) told: SetId,
+    pub(super) allocator: Allocator,
+    pub(super) rows: Vec<Candidate>,
+}
+
+/// Everything that is due. Its memory is used again for the next link.
+#[derive(Default)]
+pub(super) struct Due {
+    pub(super) leaves: Vec<Leave>,
+    buckets: Vec<Bucket>,
+    /// Buckets in use.
+    used: usize,
+    /// The bucket that was added to last.
+    last: Option<((SetId, Allocator), usize)>,
+    bits: u64,
+    urgent: Vec<(f32, u32, u32)>,
+}
+
+impl Due {
+    fn clear(&mut self) {
+        self.leaves.clear();
+        self.used = 0;
+        self.last = None;
+        self.bits = 0;
+    }
+
+    /// Whether no row is due.
+    pub(super) fn no_rows(&self) -> bool {
+        self.buckets().all(|bucket| bucket.rows.is_empty())
+    }
+
+    pub(super) fn buckets(&self) -> impl Iterator<Item = &Bucket> {
+        self.buckets[..self.used].iter()
+    }
+
+    #[inline]
+    fn add(&mut self, told: SetId, allocator: Allocator, row: Candidate, bits: u32) {
+        self.bits += u64::from(bits);
+        let key = (told, allocator);
+        if self.last.is_none_or(|(last, _)| last != key) {
+            self.find(key);
+        }
+        if let Some((_, at)) = self.last {
+            self.buckets[at].rows.push(row);
+        }
+    }
+
+    #[inline(never)]
+    fn find(&mut self, key: (SetId, Allocator)) {
+        let at = self.buckets[..self.used]
+            .iter()
+            .position(|bucket| (bucket.told, bucket.allocator) == key);
+        let at = at.unwrap_or_else(|| self.open(key.0, key.1));
+        self.last = Some((key, at));
+    }
+
+    fn open(&mut self, told: SetId, allocator: Allocator) -> usize {
+        if self.buckets.len() == self.used {
+            self.buckets.push(Bucket {
+                told,
+                allocator,
+                rows: Vec::new(),
+            });
+        }
+        let bucket = &mut self.buckets[self.used];
+        bucket.told = told;
+        bucket.allocator = allocator;
+        bucket.rows.clear();
+        self.used += 1;
+        self.used - 1
+    }
+}
+
+impl Sender {
+    /// Finds what is due: leaves, and rows the peer lacks. One visit per dirty slot.
+    pub(super) fn select(&mut self, due: &mut Due, context: &mut PackContext<'_>) {
+        due.clear();
+        for block in 0..self.dirty.as_slice().len() {
+            let mut word = self.dirty.as_slice()[block];
+            while word != 0 {
+                let bit = word.trailing_zeros() as usize;
+                word &= word - 1;
+                let index = block * fixedbitset::Block::BITS as usize + bit;
+                self.select_slot(index, due, context);
+            }
+        }
+        let budget = context.budget as u64 * 8;
+        if due.bits > budget {
+            self.counters.deferred += self.limit(due, budget, context);
+        }
+        for bucket in &mut due.buckets[..due.used] {
+            if bucket.allocator == Allocator::Peer {
+                let index = |row: &Candidate| (context.route)(row.slot).map(|(_, id)| id.index);
+                bucket.rows.sort_by_cached_key(index);
+            }
+        }
+        // Sections in the order of their sets, whatever came first.
+        due.buckets[..due.used].sort_unstable_by_key(|bucket| (bucket.told, bucket.allocator));
+    }
+
+    #[inline]
+    fn select_slot(&mut self, index: usize, due: &mut Due, context: &mut PackContext<'_>) {
+        let slot = index as u32;
+        let head = context.cache.head(slot, context.rows, context.slots);
+        let state = &mut self.slots[index];
+        let usual = state.presence == Presence::Live
+            && state.projection == Projection::Full
+            && !state.special
+            && head.plain
+            && context.whole
+            && head.there
+            && !head.is_large();
+        if !usual {
+            return self.select_unusual(index, due, context);
+        }
+        if state.acked() == Some(head.version) {
+            state.set_sent(head.version);
+        }
+        if state.sent() == Some(head.version) {
+            self.dirty.set(index, false);
+            return;
+        }
+        let has = Has::new(state.acked(), state.before(), Projection::Full);
+        let told = (has, head.set);
+        let Some(run) = context
+            .cache
+            .run(context.registry, context.rows, slot, told)
+        else {
+            return;
+        };
+        state.priority += context.rows.sets.weight(head.set);
+        let bits = context.cache.get(run).bits + HEAD_BITS;
+        let row = Candidate { slot, run };
+        due.add(head.set, Allocator::Local, row, bits);
+    }
+
+    /// A slot that leaves, is lent, is under way on the bulk channel, or is large.
+    #[inline(never)]
+    fn select_unusual(&mut self, index: usize, due: &mut Due, context: &mut PackContext<'_>) {
+        let slot = index as u32;
+        let head = context.cache.head(slot, context.rows, context.slots);
+        let next = self.next;
+        let state = &mut self.slots[index];
+        match state.presence {
+            Presence::Unknown => return self.dirty.set(index, false),
+            Presence::Leaving => {
+                let leaves = self.exceptions.get(&slot).and_then(|e| e.leaves);
+                let (reason, generation) = leaves.unwrap_or((LeaveReason::Despawned, 0));
+                let id = WireId {
+                    allocator: Allocator::Local,
+                    index: slot,
+                    generation,
+                };
+                due.leaves.push(Leave { id, reason });
+                return;
+            }
+            Presence::Live => {}
+        }
+        let Some((projection, id)) = (context.route)(slot) else {
+            return;
+        };
+        // An echo is left out only for a holder that has the values.
+        let projection = match (projection, state.projection) {
+            (Projection::HostOnly, Projection::Full) if state.acked().is_none() => Projection::Full,
+            (projection, _) => projection,
+        };
+        let mut exception = self.exceptions.get(&slot).cloned().unwrap_or_default();
+        if state.projection != projection {
+            // A part of what the peer has in full can be told against that; anything else begins
+            // anew. So who loses authority gets the whole row.
+            if state.projection != Projection::Full {
+                state.void(next);
+                exception.bulk = None;
+            }
+            state.projection = projection;
+            exception.too_large = None;
+        }
+        if !head.there {
+            return self.settle(slot, exception);
+        }
+        let (version, set) = (head.version, head.set);
+        if state.acked() == Some(version) {
+            state.set_sent(version);
+        }
+        if exception.bulk.is_some() {
+            if context.tick.since(exception.bulk_sent) < BULK_PATIENCE {
+                return self.settle(slot, exception);
+            }
+            // It arrived, as all does on that channel, but was not kept.
+            exception.bulk = None;
+            state.forget_sent();
+            self.counters.refused_big_rows += 1;
+        }
+        if state.sent() == Some(version) || exception.too_large == Some(version) {
+            self.dirty.set(index, false);
+            return self.settle(slot, exception);
+        }
+        let has = Has::new(state.acked(), state.before(), projection);
+        state.priority += context.rows.sets.weight(set);
+        let (registry, rows) = (context.registry, &mut *context.rows);
+        let sets = &mut rows.sets;
+        let Some(told) = context.cache.project(registry, sets, set, projection) else {
+            return self.settle(slot, exception);
+        };
+        let size = told_bytes(rows, slot, told);
+        if size > MAX_ROW_BYTES {
+            exception.too_large = Some(version);
+            self.dirty.set(index, false);
+            rows.find_too_large(slot, version, size, MAX_ROW_BYTES);
+            return self.settle(slot, exception);
+        }
+        self.settle(slot, exception);
+        if head.is_large() {
+            let row = Candidate { slot, run: NO_RUN };
+            return due.add(told, id.allocator, row, large_bits(size));
+        }
+        let Some(run) = context.cache.run(registry, rows, slot, (has, told)) else {
+            return;
+        };
+        let bits = context.cache.get(run).bits + HEAD_BITS;
+        due.add(told, id.allocator, Candidate { slot, run }, bits);
+    }
+
+    /// Keeps what is out of the ordinary with a slot, or forgets that anything was.
+    fn settle(&mut self, slot: u32, exception: Exception) {
+        let state = &mut self.slots[slot as usize];
+        state.special = exception.bulk.is_some() || exception.too_large.is_some();
+        if state.special {
+            self.exceptions.insert(slot, exception);
+        } else {
+            self.exceptions.remove(&slot);
+        }
+    }
+}
+
+/// Bytes of the values that a peer is told of a slot's newest row.
+pub(super) fn told_bytes(rows: &Rows, slot: u32, told: SetId) -> usize {
+    let Some((_, row)) = rows.newest(slot) else {
+        return 0;
+    };
+    if row.set == told {
+        return row.byte_len();
+    }
+    let components = rows.sets.components(told).iter();
+    components
+        .filter_map(|&component| rows.sets.position(row.set, component))
+        .map(|at| row.value(at).len())
+        .sum()
+}
+
+/// Classes of priority: exponent and three bits of a float that is not negative.
+const CLASSES: usize = 1 << 11;
+
+const fn class(priority: f32) -> usize {
+    (priority.to_bits() >> 20) as usize % CLASSES
+}
+
+impl Sender {
+    /// Keeps what fits `budget` bits, the most urgent first; gives how many rows must wait. What
+    /// waits keeps its priority, which rises with every tick, so nothing starves: of `n` rows that
+    /// are due in every tick, `m` of which fit, each goes at least once in
+    /// `n / m * (largest weight / smallest weight) + 1` ticks, relevance counted in.
+    ///
+    /// Sums up the bits of each class of priority, and sorts only the one where the budget ends.
+    #[inline(never)]
+    fn limit(&self, due: &mut Due, budget: u64, context: &PackContext<'_>) -> u64 {
+        let urgency = |bucket: &Bucket, row: &Candidate| {
+            let relevance = context
+                .relevance
+                .map_or(1.0, |relevance| relevance(row.slot));
+            let priority = self.slots[row.slot as usize].priority * relevance;
+            let bits = match row.run() {
+                Some(run) => context.cache.get(run).bits + HEAD_BITS,
+                None => large_bits(told_bytes(context.rows, row.slot, bucket.told)),
+            };
+            (priority, bits)
+        };
+        let mut bits = [0u64; CLASSES];
+        for bucket in due.buckets() {
+            for row in &bucket.rows {
+                let (priority, size) = urgency(bucket, row);
+                bits[class(priority)] += u64::from(size);
+            }
+        }
+        let mut left = budget;
+        let mut last = CLASSES;
+        while let Some(next) = last.checked_sub(1) {
+            if bits[next] > left {
+                break;
+            }
+            left -= bits[next];
+            last = next;
+        }
+        // Classes from `last` up fit; of the one below, some do.
+        let Some(split) = last.checked_sub(1) else {
+            return 0;
+        };
+        let nothing_yet = left == budget;
+        due.urgent.clear();
+        for bucket in &due.buckets[..due.used] {
+            for row in &bucket.rows {
+                let (priority, bits) = urgency(bucket, row);
+                if class(priority) == split {
+                    due.urgent.push((priority, row.slot, bits));
+                }
+            }
+        }
+        due.urgent
+            .sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let fits = due.urgent.iter().position(|(_, _, bits)| {
+            let rest = left.checked_sub(u64::from(*bits));
+            left = rest.unwrap_or(0);
+            rest.is_none()
+        });
+        let mut fits = fits.unwrap_or(due.urgent.len());
+        if fits == 0 && nothing_yet {
+            // Always one, or a row larger than the budget would never go.
+            fits = 1;
+        }
+        let bound = fits.checked_sub(1).map(|at| due.urgent[at]);
+        let mut waiting = 0;
+        for bucket in &mut due.buckets[..due.used] {
+            let mut rows = std::mem::take(&mut bucket.rows);
+            let before = rows.len();
+            rows.retain(|row| {
+                let (priority, _) = urgency(bucket, row);
+                let class = class(priority);
+                class > split
+                    || class == split
+                        && bound.is_some_and(|(least, slot, _)| {
+                            priority > least || priority == least && row.slot <= slot
+                        })
+            });
+            waiting += (before - rows.len()) as u64;
+            bucket.rows = rows;
+        }
+        waiting
+    }
+}
