@@ -6,7 +6,7 @@
 //!
 //! * [`scenario`], [`motion`], [`body`], [`interest`]: the work.
 //! * [`subject`]: the crates that are compared; [`network`]: what they send over.
-//! * [`run`], [`memory`], [`check`]: one measurement, in a process of its own.
+//! * [`run`], [`tick`], [`memory`], [`check`]: one measurement, in a process of its own.
 //! * [`report`], [`chart`]: what comes out.
 
 mod body;
@@ -21,6 +21,7 @@ mod rng;
 mod run;
 mod scenario;
 mod subject;
+mod tick;
 
 use std::{
     env, fs,

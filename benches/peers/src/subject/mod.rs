@@ -5,6 +5,7 @@ mod lightyear;
 mod naia;
 mod replicon;
 mod seamless;
+mod viewers;
 
 use std::time::Duration;
 
