@@ -16,6 +16,7 @@ pub(crate) fn difference(subject: &mut dyn Subject, scenario: &Scenario) -> Opti
     let all: Vec<u32> = (0..server.len() as u32).collect();
     let precision = subject.precision();
     for client in 0..scenario.clients {
+        let count = subject.count(client);
         let seen = subject.client_bodies(client, &all);
         let viewer = server[followed(client, scenario.clients, server.len())].position;
         let mut there = 0;
@@ -34,7 +35,6 @@ pub(crate) fn difference(subject: &mut dyn Subject, scenario: &Scenario) -> Opti
             };
             return Some(format!("entity {index} on client {client} {wrong}"));
         }
-        let count = subject.count(client);
         if count != there {
             return Some(format!(
                 "client {client} has {count} entities, {there} of them the server's"

@@ -7,7 +7,6 @@
 use bevy::{
     math::Vec3,
     platform::collections::{HashMap, HashSet},
-    prelude::Resource,
 };
 use seamless_replication::interest::{InterestGrid, InterestRegionId};
 
@@ -51,7 +50,7 @@ struct Viewer {
 }
 
 /// A grid with viewers in it.
-#[derive(Resource, Default)]
+#[derive(Default)]
 pub(crate) struct Sight {
     region: Vec<Option<InterestRegionId>>,
     members: HashMap<InterestRegionId, Vec<u32>>,

@@ -6,7 +6,7 @@
 //!
 //! * [`scenario`], [`motion`], [`body`], [`interest`]: the work.
 //! * [`subject`]: the crates that are compared; [`network`]: what they send over.
-//! * [`run`], [`memory`], [`check`]: one measurement, in a process of its own.
+//! * [`run`], [`tick`], [`memory`], [`check`]: one measurement, in a process of its own.
 //! * [`report`], [`chart`]: what comes out.
 
 mod body;
@@ -21,6 +21,7 @@ mod rng;
 mod run;
 mod scenario;
 mod subject;
+mod tick;
 
 use std::{
     env, fs,
@@ -119,6 +120,13 @@ fn work(options: &Options) -> Result<bool, String> {
     let floor = all[0].server_tick_us;
     for scenario in &scenarios {
         for subject in &subjects {
+            if let Some(reason) = subject::unfit(subject, scenario) {
+                all.push(Figures {
+                    skipped: Some(reason),
+                    ..Figures::new(&scenario.name, subject)
+                });
+                continue;
+            }
             let _ = writeln!(io::stderr(), "{} {subject}", scenario.name);
             let mut figures = in_a_child(options, &scenario.name, subject)?;
             if figures.own_us.is_none() {

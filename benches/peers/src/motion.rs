@@ -5,7 +5,10 @@
 
 use std::f32::consts::TAU;
 
-use bevy::math::{Quat, Vec3};
+use bevy::{
+    math::{Quat, Vec3},
+    platform::collections::HashSet,
+};
 
 use crate::{body::Body, rng::Rng};
 
@@ -60,10 +63,17 @@ impl Motion {
             rng: Rng::new(seed, 2),
             order: (0..entities as u32).collect(),
         };
+        // Velocities differ, so that an entity can be told by the one value that stays.
+        let mut velocities: HashSet<[u32; 3]> = HashSet::default();
         for index in 0..entities {
-            let (body, gait) = match index % 2 {
-                0 => walker(&mut rng),
-                _ => tumbler(&mut rng),
+            let (body, gait) = loop {
+                let (body, gait) = match index % 2 {
+                    0 => walker(&mut rng),
+                    _ => tumbler(&mut rng),
+                };
+                if velocities.insert(body.velocity.to_array().map(f32::to_bits)) {
+                    break (body, gait);
+                }
             };
             motion.bodies.push(body);
             motion.gaits.push(gait);

@@ -26,6 +26,9 @@ pub(crate) struct Figures {
     /// Median of the processor time of the server's tick.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) server_cpu_us: Option<f64>,
+    /// Median of changing the world, which is not part of the server's tick.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) write_us: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) server_tick_p99_us: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -44,6 +47,9 @@ pub(crate) struct Figures {
     pub(crate) join_bytes_until_quiet_per_client: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) staleness_ticks_p99: Option<f64>,
+    /// Why it was not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) skipped: Option<String>,
     /// Why there are no figures, or why they are worth nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
@@ -78,6 +84,7 @@ impl Figures {
             &mut self.server_rss_mb,
             &mut self.process_rss_mb,
             &mut self.server_cpu_us,
+            &mut self.write_us,
             &mut self.server_tick_p99_us,
             &mut self.datagrams_per_client_tick,
             &mut self.entities_per_client,
@@ -154,6 +161,13 @@ pub(crate) fn table(all: &[Figures]) -> String {
         line(&cells);
     }
     for figures in all {
+        if let Some(reason) = &figures.skipped {
+            let _ = writeln!(
+                out,
+                "left out: {} {}: {reason}",
+                figures.scenario, figures.subject
+            );
+        }
         if let Some(error) = &figures.error {
             let _ = writeln!(
                 out,

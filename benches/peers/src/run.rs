@@ -9,6 +9,7 @@ use crate::{
     report::Figures,
     scenario::{Kind, Scenario},
     subject::{self, FLOOR, Subject},
+    tick::{Tick, median, micros, processor_time},
 };
 
 /// Ticks within which everybody must have joined, and within which everything must have settled.
@@ -22,20 +23,6 @@ const QUIET_BYTES: u64 = 100;
 
 /// Ticks between two comparisons while the world settles.
 const LOOK_EVERY: usize = 10;
-
-/// Times of one tick of all apps.
-struct Tick {
-    server: Duration,
-    /// Processor time of the server's tick: what it would have taken had nobody else been running.
-    server_cpu: Duration,
-    clients: Vec<Duration>,
-}
-
-impl Tick {
-    fn total(&self) -> Duration {
-        self.server + self.clients.iter().sum::<Duration>()
-    }
-}
 
 /// A run in progress.
 struct Run<'a> {
@@ -109,7 +96,9 @@ impl<'a> Run<'a> {
             })
             .collect();
         let changed = self.motion.advance(changes).to_vec();
+        let writing = Instant::now();
         self.subject.write(&changed, self.motion.bodies());
+        let write = writing.elapsed();
         if let Some(staleness) = &mut self.staleness {
             staleness.remember(self.motion.bodies());
         }
@@ -123,6 +112,7 @@ impl<'a> Run<'a> {
         Tick {
             server,
             server_cpu,
+            write,
             clients,
         }
     }
@@ -218,6 +208,7 @@ impl<'a> Run<'a> {
         figures.server_tick_us = median(server.iter().copied());
         figures.server_tick_p99_us = server.get(server.len() * 99 / 100).copied();
         figures.server_cpu_us = median(ticks.iter().map(|tick| micros(tick.server_cpu)));
+        figures.write_us = median(ticks.iter().map(|tick| micros(tick.write)));
         figures.own_us = median(own.into_iter());
         figures.client_tick_us = median(
             ticks
@@ -254,20 +245,4 @@ impl<'a> Run<'a> {
         let difference = difference.unwrap_or_default();
         Err(format!("differs after {PATIENCE} ticks: {difference}"))
     }
-}
-
-/// Processor time of this process, all threads together.
-fn processor_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
-
-fn micros(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e6
-}
-
-fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
 }

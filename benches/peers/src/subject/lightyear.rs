@@ -14,7 +14,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use bevy::{prelude::*, state::app::StatesPlugin};
 use bevy_replicon::{
-    server::visibility::client_visibility::ClientVisibility,
+    server::ServerSystems, server::visibility::client_visibility::ClientVisibility,
     shared::server_entity_map::ServerEntityMap,
 };
 use bytes::Bytes;
@@ -29,10 +29,13 @@ use lightyear::{
 };
 use mock_instant::global::MockClock;
 
-use super::{Subject, TICK, bare_app, count_bodies, finished, read_all, write_some};
+use super::{
+    Subject, TICK, bare_app, count_bodies, finished, read_all,
+    viewers::{Viewers, follow_movement, spawn_all},
+    write_some,
+};
 use crate::{
     body::{Body, Position, Rotation, Velocity},
-    interest::{Sight, Turn, followed},
     network::{Network, Traffic},
     scenario::{Kind, Scenario},
 };
@@ -62,36 +65,21 @@ impl Lightyear {
         register(&mut server);
         let interest = scenario.kind == Kind::Interest;
         if interest {
-            server
-                .init_resource::<Sight>()
-                .init_resource::<Turns>()
-                .add_observer(blindfold)
-                .add_systems(
-                    PostUpdate,
-                    (follow_movement, look)
-                        .chain()
-                        .before(ReplicationSystems::Send)
-                        .before(bevy_replicon::prelude::ServerSystems::Send),
-                );
+            server.add_observer(blindfold).add_systems(
+                PostUpdate,
+                (follow_movement, look)
+                    .chain()
+                    .before(ReplicationSystems::Send)
+                    .before(ServerSystems::Send),
+            );
         }
         let mut server = finished(server);
         let endpoint = server.world_mut().spawn(RawServer).id();
         server.world_mut().entity_mut(endpoint).insert(Linked);
-        let mut entities = Vec::with_capacity(bodies.len());
-        for (index, body) in bodies.iter().enumerate() {
-            let target = Replicate::to_clients(NetworkTarget::All);
-            let mut entity = server.world_mut().spawn((target, body.bundle()));
-            if interest {
-                entity.insert(Number(index as u32));
-            }
-            entities.push(entity.id());
-        }
+        let replicated = || Replicate::to_clients(NetworkTarget::All);
+        let entities = spawn_all(server.world_mut(), bodies, interest, replicated);
         if interest {
-            server.insert_resource(Follow {
-                entities: entities.clone(),
-                links: Vec::new(),
-                clients: scenario.clients,
-            });
+            server.insert_resource(Viewers::new(&entities, scenario.clients));
         }
         Self {
             server,
@@ -115,64 +103,28 @@ fn address(number: usize) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, 10_000 + number as u16))
 }
 
-/// Number of an entity of the server.
-#[derive(Component, Clone, Copy)]
-struct Number(u32);
-
-/// What clients of the interest scenario follow, and their links by the clients' numbers.
-#[derive(Resource)]
-struct Follow {
-    entities: Vec<Entity>,
-    links: Vec<Entity>,
-    clients: usize,
-}
-
-#[derive(Resource, Default)]
-struct Turns(Vec<Turn>);
-
 /// A client sees nothing until it looks from somewhere.
 fn blindfold(added: On<Add, ClientVisibility>, mut commands: Commands) {
     let link = added.entity;
     commands.queue(move |world: &mut World| {
-        let entities = world.resource::<Follow>().entities.clone();
-        for entity in &entities {
-            world.lose_visibility(*entity, link);
+        let entities = world.resource::<Viewers>().entities().to_vec();
+        for entity in entities {
+            world.lose_visibility(entity, link);
         }
-        world.resource_scope(|world, mut sight: Mut<Sight>| {
-            let mut follow = world.resource_mut::<Follow>();
-            let client = follow.links.len();
-            follow.links.push(link);
-            let follows = followed(client, follow.clients, entities.len());
-            let mut turns = world.resource_mut::<Turns>();
-            sight.add_viewer(client, follows as u32, &mut turns.0);
-        });
+        let mut viewers = world.resource_mut::<Viewers>();
+        let client = viewers.next_client();
+        viewers.admit(client, link);
     });
-}
-
-fn follow_movement(
-    moved: Query<(&Number, &Position), Changed<Position>>,
-    mut sight: ResMut<Sight>,
-    mut turns: ResMut<Turns>,
-) {
-    for (number, position) in &moved {
-        sight.moved(number.0, position.0, &mut turns.0);
-    }
 }
 
 /// Shows and hides what crossed into or out of somebody's view.
 fn look(world: &mut World) {
-    let mut turns = std::mem::take(&mut world.resource_mut::<Turns>().0);
-    world.resource_scope(|world, follow: Mut<Follow>| {
-        for turn in turns.drain(..) {
-            let entity = follow.entities[turn.entity as usize];
-            let link = follow.links[turn.client];
-            match turn.sees {
-                true => world.gain_visibility(entity, link),
-                false => world.lose_visibility(entity, link),
-            }
+    for (entity, link, sees) in world.resource_mut::<Viewers>().take_turns() {
+        match sees {
+            true => world.gain_visibility(entity, link),
+            false => world.lose_visibility(entity, link),
         }
-    });
-    world.resource_mut::<Turns>().0 = turns;
+    }
 }
 
 /// Hands a link what has arrived.

@@ -2,8 +2,10 @@
 
 mod floor;
 mod lightyear;
+mod naia;
 mod replicon;
 mod seamless;
+mod viewers;
 
 use std::time::Duration;
 
@@ -12,11 +14,12 @@ use bevy::{prelude::*, time::TimeUpdateStrategy};
 use crate::{body::Body, motion::TICK_RATE, network::Traffic, scenario::Scenario};
 
 /// All subjects, in the order in which they are shown. The empty app is none of them.
-pub(crate) const NAMES: [&str; 4] = [
+pub(crate) const NAMES: [&str; 5] = [
     "bevy_seamless",
     "bevy_seamless_quantized",
     "bevy_replicon",
     "lightyear",
+    "naia",
 ];
 
 /// The app with nothing in it.
@@ -95,10 +98,19 @@ pub(crate) fn make(
         "bevy_seamless_quantized" => Ok(Box::new(seamless::Seamless::new(scenario, bodies, true))),
         "bevy_replicon" => Ok(Box::new(replicon::Replicon::new(scenario, bodies))),
         "lightyear" => Ok(Box::new(lightyear::Lightyear::new(scenario, bodies))),
+        "naia" => Ok(Box::new(naia::Naia::new(scenario, bodies))),
         _ => Err(format!(
             "there is no subject \"{name}\"; there are {}",
             NAMES.join(", ")
         )),
+    }
+}
+
+/// Why a subject cannot be measured in a scenario, if so.
+pub(crate) fn unfit(name: &str, scenario: &Scenario) -> Option<String> {
+    match name {
+        "naia" => naia::unfit(scenario),
+        _ => None,
     }
 }
 

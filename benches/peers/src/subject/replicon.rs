@@ -26,10 +26,13 @@ use bevy_replicon_renet::{
     renet::{ChannelConfig, ConnectionConfig, SendType},
 };
 
-use super::{Subject, bare_app, count_bodies, finished, read_all, write_some};
+use super::{
+    Subject, bare_app, count_bodies, finished, read_all,
+    viewers::{Viewers, follow_movement, spawn_all},
+    write_some,
+};
 use crate::{
     body::{Body, Position, Rotation, Velocity},
-    interest::{Sight, Turn, followed},
     network::{Network, Traffic},
     scenario::{Kind, Scenario},
 };
@@ -49,30 +52,22 @@ pub(crate) struct Replicon {
 impl Replicon {
     pub(crate) fn new(scenario: &Scenario, bodies: &[Body]) -> Self {
         let mut server = app();
-        if scenario.kind == Kind::Interest {
+        let interest = scenario.kind == Kind::Interest;
+        if interest {
             server
-                .init_resource::<Sight>()
-                .init_resource::<Turns>()
                 .init_resource::<SightBit>()
                 .add_observer(blindfold)
-                .add_systems(PostUpdate, look.before(ServerSystems::Send));
+                .add_systems(
+                    PostUpdate,
+                    (follow_movement, look).chain().before(ServerSystems::Send),
+                );
         }
         let mut server = finished(server);
         let config = connection(&server);
         server.insert_resource(RenetServer::new(config));
-        let mut entities = Vec::with_capacity(bodies.len());
-        for (index, body) in bodies.iter().enumerate() {
-            let mut entity = server.world_mut().spawn((Replicated, body.bundle()));
-            if scenario.kind == Kind::Interest {
-                entity.insert(Number(index as u32));
-            }
-            entities.push(entity.id());
-        }
-        if scenario.kind == Kind::Interest {
-            server.insert_resource(Follow {
-                entities: entities.clone(),
-                clients: scenario.clients,
-            });
+        let entities = spawn_all(server.world_mut(), bodies, interest, || Replicated);
+        if interest {
+            server.insert_resource(Viewers::new(&entities, scenario.clients));
         }
         Self {
             server,
@@ -119,24 +114,6 @@ fn connection(app: &App) -> ConnectionConfig {
     }
 }
 
-/// Number of an entity of the server.
-#[derive(Component, Clone, Copy)]
-struct Number(u32);
-
-/// What clients of the interest scenario follow.
-#[derive(Resource)]
-struct Follow {
-    entities: Vec<Entity>,
-    clients: usize,
-}
-
-/// What is to be shown and hidden, and whom the numbers of clients mean.
-#[derive(Resource, Default)]
-struct Turns {
-    open: Vec<Turn>,
-    clients: Vec<Option<Entity>>,
-}
-
 /// The bit by which whole entities are shown and hidden: the crate's way for a game that keeps
 /// track of who sees what by itself, without asking about every pair again.
 #[derive(Resource)]
@@ -157,41 +134,27 @@ impl FromWorld for SightBit {
 fn blindfold(
     added: On<Add, AuthorizedClient>,
     mut clients: Query<(&mut ClientVisibility, &NetworkId)>,
-    mut sight: ResMut<Sight>,
-    mut turns: ResMut<Turns>,
+    mut viewers: ResMut<Viewers>,
     bit: Res<SightBit>,
-    follow: Res<Follow>,
 ) {
     let Ok((mut visibility, id)) = clients.get_mut(added.entity) else {
         return;
     };
-    for &entity in &follow.entities {
+    for &entity in viewers.entities() {
         visibility.set(entity, bit.0, false);
     }
-    let client = id.get() as usize;
-    turns.clients.resize(follow.clients, None);
-    turns.clients[client] = Some(added.entity);
-    let follows = followed(client, follow.clients, follow.entities.len());
-    sight.add_viewer(client, follows as u32, &mut turns.open);
+    viewers.admit(id.get() as usize, added.entity);
 }
 
 /// Shows and hides what crossed into or out of somebody's view.
 fn look(
-    moved: Query<(&Number, &Position), Changed<Position>>,
     mut clients: Query<&mut ClientVisibility>,
-    mut sight: ResMut<Sight>,
-    mut turns: ResMut<Turns>,
+    mut viewers: ResMut<Viewers>,
     bit: Res<SightBit>,
-    follow: Res<Follow>,
 ) {
-    let turns = &mut *turns;
-    for (number, position) in &moved {
-        sight.moved(number.0, position.0, &mut turns.open);
-    }
-    for turn in turns.open.drain(..) {
-        let client = turns.clients[turn.client];
-        if let Some(mut visibility) = client.and_then(|client| clients.get_mut(client).ok()) {
-            visibility.set(follow.entities[turn.entity as usize], bit.0, turn.sees);
+    for (entity, client, sees) in viewers.take_turns() {
+        if let Ok(mut visibility) = clients.get_mut(client) {
+            visibility.set(entity, bit.0, sees);
         }
     }
 }

@@ -6,21 +6,26 @@
 //! The conditioner on the client's side also loses datagrams, in both directions, so no chance is
 //! rolled within the server's tick.
 
-use std::time::{Duration, Instant};
+mod own_time;
+mod quantized;
+
+use std::time::Duration;
 
 use bevy::prelude::*;
 use seamless_replication::{
-    Ints, IntsReader, NetSlot, PeerJoined, Peers, Quantize, ReplicateAppExt, Replicated,
-    ReplicationConfig, ReplicationPlugin, ReplicationSystems, Slots,
+    NetSlot, PeerJoined, Peers, ReplicateAppExt, Replicated, ReplicationConfig, ReplicationPlugin,
+    ReplicationSystems, Slots,
     interest::{InterestAppExt, View},
-    wire::WireError,
 };
 use seamless_transport::{
     ClientConfig, ClientEndpoints, Condition, ConditionerConfig, FlushPlacement, Links,
     MemoryConfig, MemoryHub, MemoryServer, PeerAddress, Rate, TransportConfig, TransportPlugin,
-    TransportSystems,
 };
 
+use self::{
+    own_time::{OwnTime, measure_own_time},
+    quantized::register_quantized,
+};
 use super::{Precision, Subject, TICK, bare_app, count_bodies, finished, read_all, write_some};
 use crate::{
     body::{Body, Position, Rotation, Velocity},
@@ -46,77 +51,6 @@ pub(crate) struct Seamless {
     hub: MemoryHub,
     entities: Vec<Entity>,
     quantized: bool,
-}
-
-/// How far quantised values may be off, or `None` for whoever is lossless.
-const QUANTIZED: Option<Precision> = Some(Precision {
-    position: POSITION_STEP,
-    rotation: 0.006,
-    velocity: VELOCITY_STEP,
-});
-
-/// One step of a position, in metres.
-const POSITION_STEP: f32 = 1.0 / 512.0;
-
-/// Bits of each of three parts of a rotation.
-const ROTATION_BITS: u32 = 10;
-
-/// One step of a velocity, in metres a second.
-const VELOCITY_STEP: f32 = 1.0 / 64.0;
-
-impl Quantize for Position {
-    type Precision = f32;
-
-    fn describe(step: &f32) -> String {
-        format!("position in steps of {step} m")
-    }
-
-    fn quantize(&self, step: &f32, out: &mut Ints) {
-        out.put_vec3(self.0, *step);
-    }
-
-    fn restore(step: &f32, from: &mut IntsReader<'_>) -> Result<Self, WireError> {
-        Ok(Self(from.get_vec3(*step)?))
-    }
-}
-
-impl Quantize for Rotation {
-    type Precision = u32;
-
-    fn describe(bits: &u32) -> String {
-        format!("rotation in {bits} bits for each of three")
-    }
-
-    fn quantize(&self, bits: &u32, out: &mut Ints) {
-        out.put_rotation(self.0, *bits);
-    }
-
-    fn restore(bits: &u32, from: &mut IntsReader<'_>) -> Result<Self, WireError> {
-        Ok(Self(from.get_rotation(*bits)?))
-    }
-}
-
-impl Quantize for Velocity {
-    type Precision = f32;
-
-    fn describe(step: &f32) -> String {
-        format!("velocity in steps of {step} m/s")
-    }
-
-    fn quantize(&self, step: &f32, out: &mut Ints) {
-        out.put_vec3(self.0, *step);
-    }
-
-    fn restore(step: &f32, from: &mut IntsReader<'_>) -> Result<Self, WireError> {
-        Ok(Self(from.get_vec3(*step)?))
-    }
-}
-
-/// Registers the components with bounded loss.
-fn register_quantized(app: &mut App) {
-    app.replicate_quantized::<Position>(POSITION_STEP);
-    app.replicate_quantized::<Rotation>(ROTATION_BITS);
-    app.replicate_quantized::<Velocity>(VELOCITY_STEP);
 }
 
 /// Registers the components as they are.
@@ -237,48 +171,6 @@ fn place_viewers(
     }
 }
 
-/// Time in our systems, between two stamps in each schedule that has any.
-#[derive(Resource, Default)]
-struct OwnTime {
-    since: Option<Instant>,
-    sum: Duration,
-}
-
-fn begin(mut own: ResMut<OwnTime>) {
-    own.since = Some(Instant::now());
-}
-
-fn end(mut own: ResMut<OwnTime>) {
-    if let Some(since) = own.since.take() {
-        own.sum += since.elapsed();
-    }
-}
-
-fn measure_own_time(app: &mut App) {
-    app.init_resource::<OwnTime>()
-        .add_systems(
-            PreUpdate,
-            (
-                begin.before(TransportSystems::Receive),
-                end.after(ReplicationSystems::React),
-            ),
-        )
-        .add_systems(
-            FixedFirst,
-            (
-                begin.before(ReplicationSystems::Tick),
-                end.after(ReplicationSystems::Tick),
-            ),
-        )
-        .add_systems(
-            FixedPostUpdate,
-            (
-                begin.before(ReplicationSystems::Messages),
-                end.after(ReplicationSystems::Report),
-            ),
-        );
-}
-
 impl Subject for Seamless {
     fn write(&mut self, changed: &[u32], bodies: &[Body]) {
         write_some(self.server.world_mut(), &self.entities, changed, bodies);
@@ -334,7 +226,7 @@ impl Subject for Seamless {
 
     fn own_time(&mut self) -> Option<Duration> {
         let mut own = self.server.world_mut().resource_mut::<OwnTime>();
-        Some(std::mem::take(&mut own.sum))
+        Some(own.take())
     }
 
     fn count(&mut self, client: usize) -> usize {
@@ -356,7 +248,7 @@ impl Subject for Seamless {
     }
 
     fn precision(&self) -> Option<Precision> {
-        self.quantized.then_some(QUANTIZED).flatten()
+        self.quantized.then_some(quantized::PRECISION)
     }
 }
 
