@@ -283,7 +283,7 @@ mod tests {
         }
         assert!(started.elapsed() < Duration::from_secs(5));
         let stats = recording.stats();
-        assert_eq!(stats.frames + stats.lost_frames, FRAMES.into());
+        assert_eq!(stats.frames + stats.lost_frames, u64::from(FRAMES));
         // Thirty frames to a batch: one is being written, eight wait, one is made.
         assert!(stats.frames <= 11 * 31, "{stats:?}");
         drop(held);
