@@ -213,6 +213,7 @@ fn take_big_row(world: &mut World, peer: &mut Peer, big: &BigRow) {
             receiver: &peer.receiver,
             header,
             sets_left: sets_left(peer),
+            spare: Vec::new(),
         };
         let parsed = parse_big_row(big, &mut context);
         (parsed, context.sets_left)
@@ -246,6 +247,7 @@ fn take_datagram(world: &mut World, peer: &mut Peer, bytes: &[u8]) {
         sent: peer.sender.newest_sent(),
         tick: peer.receiver.tick,
     };
+    let spare = std::mem::take(&mut peer.receiver.spare);
     let registry = world.resource::<Registry>().clone();
     let (parsed, sets_left) = {
         let mut rows = world.resource_mut::<Rows>();
@@ -255,6 +257,7 @@ fn take_datagram(world: &mut World, peer: &mut Peer, bytes: &[u8]) {
             receiver: &peer.receiver,
             header,
             sets_left: sets_left(peer),
+            spare,
         };
         let parsed = parse(bytes, &mut context);
         (parsed, context.sets_left)
@@ -291,6 +294,7 @@ fn take_datagram(world: &mut World, peer: &mut Peer, bytes: &[u8]) {
         kept &= leave::take_leave(world, peer, leave, tick);
     }
     kept &= apply::take_rows(world, peer, &mut parsed.rows);
+    peer.receiver.spare = parsed.rows;
     if let Some(seq) = parsed.header.seq {
         peer.receiver.received.report(seq, kept);
     }

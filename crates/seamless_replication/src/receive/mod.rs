@@ -33,6 +33,8 @@ pub(crate) struct Receiver {
     /// Slots of ours that the peer held, and when what it wrote of them is forgotten. Not at once:
     /// a datagram with a late record must still be readable for what else is in it.
     pub(crate) retired: VecDeque<(Tick, u32)>,
+    /// For the rows of the next datagram.
+    pub(crate) spare: Vec<ParsedRow>,
     /// Sets of components that the peer was the first to name.
     pub(crate) invented: u16,
 }

@@ -56,6 +56,8 @@ pub(crate) struct ParseContext<'a> {
     pub(crate) header: HeaderContext,
     /// How many sets of components the peer may still invent; `None`: any number.
     pub(crate) sets_left: Option<u16>,
+    /// An empty list for the rows, for its memory.
+    pub(crate) spare: Vec<ParsedRow>,
 }
 
 /// Why a datagram was not read.
@@ -82,7 +84,7 @@ pub(crate) fn parse(bytes: &[u8], context: &mut ParseContext<'_>) -> Result<Pars
         header,
         control: Vec::new(),
         leaves: Vec::new(),
-        rows: Vec::new(),
+        rows: std::mem::take(&mut context.spare),
         inputs: None,
         input_ack: None,
         messages: Vec::new(),

@@ -85,8 +85,9 @@ pub(super) fn show_waiting(world: &mut World, peer: &mut Peer) {
     }
     debug_assert_eq!(peer.side, LinkSide::ToServer, "a server shows at once");
     let registry = world.resource::<Registry>().clone();
-    let mut changes: Vec<Vec<(Entity, u32, u16)>> = Vec::new();
+    let mut changes = std::mem::take(&mut table.changes);
     changes.resize_with(registry.components().len(), Vec::new);
+    changes.iter_mut().for_each(Vec::clear);
     let mut others = Vec::new();
     let sets = &world.resource::<Rows>().sets;
     for &place in &waiting {
@@ -123,8 +124,9 @@ pub(super) fn show_waiting(world: &mut World, peer: &mut Peer) {
     for place in others {
         undecodable += u64::from(!show_one(world, table, place));
     }
+    table.changes = changes;
+    table.recycle_waiting(waiting);
     peer.receiver.counters.undecodable += undecodable;
-    peer.receiver.table.recycle_waiting(waiting);
 }
 
 fn show_one(world: &mut World, table: &mut RemoteTable, place: u32) -> bool {

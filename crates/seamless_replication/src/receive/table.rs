@@ -81,6 +81,8 @@ pub(crate) struct RemoteTable {
     bytes: usize,
     /// Places whose newest row waits to be shown.
     waiting: Vec<u32>,
+    /// By component: whose value changes, and where it stands. For its memory.
+    pub(super) changes: Vec<Vec<(Entity, u32, u16)>>,
 }
 
 impl RemoteTable {
