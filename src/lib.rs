@@ -128,11 +128,13 @@ pub mod prelude {
         },
     };
     pub use seamless_replication::{
-        Authority, Frozen, Hosted, NetClock, NetSlot, PeerJoined, PeerLeft, Peers, Quantize,
-        Remote, ReplicateAppExt, Replicated, ReplicationStats, Slots, TransformPrecision,
+        Authority, Frozen, Hosted, NetClock, NetSlot, PeerJoined, PeerLeft, Peers, Prespawned,
+        Quantize, Remote, ReplicateAppExt, Replicated, ReplicationStats, Slots, TransformPrecision,
         inputs::{InputAppExt, LocalInputs, PlayerInputs},
         interest::{InterestAppExt, ToolScopeId, ToolScopes, View},
-        messages::{Delivery, Direction, FromPeer, MessageAppExt, Target, ToPeers},
+        messages::{
+            Delivery, Direction, FromPeer, MessageAppExt, NetEventCommandsExt, Target, ToPeers,
+        },
     };
     pub use seamless_transport::{ClientConfig, ClientEndpoints, ServerConfig, ServerEndpoint};
     pub use seamless_wire::{CellId, GlobalEntity, PeerId};

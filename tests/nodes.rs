@@ -13,11 +13,12 @@ use seamless_handover::{
 };
 use seamless_mesh::directory::Directory;
 use seamless_replication::{
-    NetClock, NetSlot, Replicated, Slots,
+    NetClock, NetSlot, ReplicateAppExt, Replicated, Slots,
     inputs::InputOutbox,
     wire::{CellId, GlobalEntity, NodeId, PeerId},
 };
 use seamless_testkit::{AppId, MeshCluster, Weather};
+use serde::{Deserialize, Serialize};
 
 /// Thirty seconds, and a little: how long a player waits for its client.
 const LINGER: usize = 31 * 30;
@@ -224,4 +225,43 @@ fn what_was_picked_up_after_the_last_checkpoint_is_made_anew() {
     });
     cluster.run(60);
     assert_eq!(hosts_of(&mut cluster, &nodes[1..], crate_name()), 1);
+}
+
+/// What every node has for itself.
+#[derive(Resource, TypePath, Serialize, Deserialize, Clone, PartialEq, Debug)]
+struct Season(u32);
+
+#[test]
+fn a_node_that_was_taken_for_dead_keeps_its_resources_and_tells_of_them_again() {
+    let setup = |app: &mut App| {
+        game(app);
+        app.replicate_resource::<Season>();
+    };
+    let (mut cluster, nodes): (_, [AppId; 2]) = cluster_of(3, Weather::near(), setup);
+    for node in nodes {
+        cluster.world(node).insert_resource(Season(4));
+    }
+    let (client, _) = enter(&mut cluster);
+    cluster.run(60);
+    let season = |cluster: &mut MeshCluster, app| cluster.world(app).get_resource().cloned();
+    assert_eq!(season(&mut cluster, client), Some(Season(4)));
+    cluster.mesh().cut_directory(NodeId(0), true);
+    cluster.run(300);
+    cluster.mesh().cut_directory(NodeId(0), false);
+    cluster.run(300);
+    let incarnation = cluster.world(nodes[0]).resource::<MeshView>().node;
+    assert!(
+        incarnation.is_some_and(|node| node.incarnation.0 > 1),
+        "{incarnation:?}"
+    );
+    for app in [nodes[0], nodes[1], client] {
+        assert_eq!(season(&mut cluster, app), Some(Season(4)));
+    }
+    let world = cluster.world(nodes[0]);
+    let mut published = world.query_filtered::<&NetSlot, With<Season>>();
+    assert_eq!(
+        published.iter(world).count(),
+        1,
+        "it is on the network again"
+    );
 }

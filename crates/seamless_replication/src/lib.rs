@@ -22,10 +22,11 @@
 //!
 //! * [`ReplicateAppExt`], [`Replicator`]: what is replicated, and how it is coded.
 //! * [`Replicated`], [`NetSlot`], [`Slots`]: entities on the network.
+//! * [`Prespawned`]: entities that a client spawns ahead of its server.
 //! * [`Authority`], [`Hosted`], [`Remote`], [`Frozen`]: who may write, as queries see it.
 //! * [`Peers`]: the other ends of links; [`Admission`]: who is let in.
 //! * [`interest`]: who sees what.
-//! * [`messages`], [`inputs`]: typed messages, and players' inputs.
+//! * [`messages`], [`inputs`]: typed messages and events, and players' inputs.
 //! * [`snapshot`]: rows outside a connection, in memory and in files.
 //! * [`recording`]: what links did, in a file, and played back.
 //! * [`ReplicationStats`]: what it costs.
@@ -41,6 +42,7 @@ pub mod migrate;
 mod names;
 mod peer;
 mod plugin;
+mod prespawn;
 mod receive;
 pub mod recording;
 mod references;
@@ -59,9 +61,10 @@ pub use peer::{
     PeerState, Peers,
 };
 pub use plugin::{ReplicationConfig, ReplicationPlugin, ReplicationSystems};
+pub use prespawn::{PrespawnPlugin, PrespawnUnclaimed, Prespawned};
 pub use registry::{
     Ints, IntsReader, Lossless, MAX_COMPONENT_BYTES, Quantize, Registry, ReplicateAppExt,
-    Replicator, Rule, TransformPrecision,
+    ReplicatedBundle, Replicator, Rule, TransformPrecision,
 };
 pub use seamless_transport as transport;
 pub use seamless_wire as wire;

@@ -14,6 +14,8 @@ pub(crate) const LENT: u32 = 256;
 #[derive(Debug, Default)]
 pub struct Names {
     ranges: VecDeque<(u64, u32)>,
+    /// Whether it counts in a block of its own.
+    own: bool,
 }
 
 impl Names {
@@ -24,6 +26,7 @@ impl Names {
         // A block has 2^40 counters; 2^32 - 1 of them in one stretch outlast any process.
         Some(Self {
             ranges: VecDeque::from([(first.to_bits(), u32::MAX - 1)]),
+            own: true,
         })
     }
 
@@ -33,6 +36,12 @@ impl Names {
         let first = first.to_bits();
         let ahead = u32::try_from(u64::MAX - first).unwrap_or(u32::MAX);
         self.ranges.push_back((first, count.min(ahead)));
+    }
+
+    /// Whether they count in a block of their own, as those of servers and nodes do. A client's are
+    /// lent.
+    pub(crate) const fn is_own(&self) -> bool {
+        self.own
     }
 
     /// Names that are left.

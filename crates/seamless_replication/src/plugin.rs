@@ -151,6 +151,7 @@ impl Plugin for ReplicationPlugin {
         .init_resource::<ScopePolicy>()
         .init_resource::<Subscriptions>()
         .init_resource::<References>()
+        .init_resource::<receive::driver::Arrivals>()
         .init_resource::<WaitingMessages>()
         .init_resource::<InputOutbox>()
         .init_resource::<Inboxes>()

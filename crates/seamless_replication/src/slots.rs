@@ -161,6 +161,7 @@ pub(crate) struct Migrating {
 pub(crate) struct Departed {
     pub(crate) slot: u32,
     pub(crate) generation: u32,
+    pub(crate) global: Option<GlobalEntity>,
     pub(crate) reason: LeaveReason,
 }
 
@@ -455,7 +456,7 @@ impl Slots {
         let Some(slot) = self.get(index).filter(|slot| slot.entity == entity) else {
             return;
         };
-        let (role, generation) = (slot.role, slot.generation);
+        let (role, generation, global) = (slot.role, slot.generation, slot.global);
         if let Some(global) = slot.global
             && self.by_name.get(&global) == Some(&index)
         {
@@ -468,6 +469,7 @@ impl Slots {
         self.departed.push(Departed {
             slot: index,
             generation,
+            global,
             reason,
         });
         self.live.set(index as usize, false);

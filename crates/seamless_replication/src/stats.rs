@@ -53,6 +53,9 @@ pub struct LinkStats {
     pub big_rows: (u64, u64),
     /// Entity-ticks that did not fit the budget.
     pub deferred: u64,
+    /// Bytes of rows that the link may take in a tick now: less than
+    /// [`ReplicationConfig::bytes_per_tick`](crate::ReplicationConfig) while its network is full.
+    pub budget: usize,
     /// Reliable frames that were too large to be sent.
     pub unsendable: u64,
     /// Records and datagrams from the peer that came to nothing.
@@ -210,6 +213,7 @@ pub(crate) fn update(
     links: Res<Links>,
     slots: Res<Slots>,
     clock: Res<NetClock>,
+    config: Res<crate::ReplicationConfig>,
     registry: Res<Registry>,
     cache: Res<EncodeTotals>,
     mut diagnostics: Diagnostics,
@@ -245,6 +249,7 @@ pub(crate) fn update(
         );
         entry.big_rows = (counters.big_rows, counters.refused_big_rows);
         entry.deferred = counters.deferred;
+        entry.budget = peer.sender.budget(config.bytes_per_tick);
         entry.unsendable = counters.unsendable;
         entry.refused = RefusedStats::from(&peer.receiver.counters);
     }

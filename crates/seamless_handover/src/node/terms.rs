@@ -1,8 +1,8 @@
 //! Entities of ours: under which term they live, and how they go.
 
-use bevy::prelude::*;
+use bevy::{ecs::resource::IsResource, prelude::*};
 use seamless_replication::{
-    Authority, Hosted, NetSlot, Slots,
+    Authority, Hosted, NetSlot, Replicated, Slots,
     inputs::Inboxes,
     wire::{GlobalEntity, Term, record::LeaveReason},
 };
@@ -59,6 +59,12 @@ pub(super) fn drop_entity(world: &mut World, name: GlobalEntity, reason: LeaveRe
     let Some(entity) = world.resource::<Slots>().entity(name) else {
         return;
     };
+    if world.get::<IsResource>(entity).is_some() {
+        // It is the app's, whatever becomes of the node. It is published anew.
+        world.resource_mut::<Slots>().leave_because(reason);
+        world.entity_mut(entity).remove::<Replicated>();
+        return;
+    }
     // Children that stay must not be despawned with it.
     let children: Vec<Entity> = world
         .get::<Children>(entity)

@@ -8,6 +8,7 @@ use bevy::{
     },
     prelude::*,
 };
+use seamless_wire::record::MAX_COMPONENTS;
 
 use crate::{
     interest::PositionAccessor,
@@ -20,9 +21,12 @@ use crate::{
 pub(crate) struct ReplicatedTable {
     pub(crate) table: TableId,
     pub(crate) set: SetId,
-    /// Schema index and column, in the order of the set.
+    /// Schema index and column, in the order of the set. Then those that do not meet their
+    /// conditions.
     pub(crate) columns: Vec<(u16, ComponentId)>,
     pub(crate) has_position: bool,
+    /// Whether there are such.
+    pub(crate) is_filtered: bool,
 }
 
 /// Found once per archetype, when it appears.
@@ -32,6 +36,8 @@ pub(crate) struct ReplicatedArchetypes {
     known: usize,
     tables: Vec<ReplicatedTable>,
     mixed: Vec<ArchetypeId>,
+    /// Tables in which some entities are of such an archetype.
+    shared: Vec<TableId>,
     slot_id: Option<ComponentId>,
 }
 
@@ -40,9 +46,15 @@ impl ReplicatedArchetypes {
         &self.tables
     }
 
-    /// Archetypes with a replicated component outside the table: walked entity by entity.
+    /// Archetypes with a replicated component outside the table, or with a condition that asks for
+    /// one: walked entity by entity.
     pub(crate) fn mixed(&self) -> &[ArchetypeId] {
         &self.mixed
+    }
+
+    /// Whether some entities in a table are of a mixed archetype.
+    pub(crate) fn is_shared(&self, table: TableId) -> bool {
+        self.shared.contains(&table)
     }
 
     /// Looks at archetypes that are new since the last call.
@@ -71,23 +83,22 @@ impl ReplicatedArchetypes {
             if !archetype.contains(slot_id) {
                 continue;
             }
-            let mut columns: Vec<(u16, ComponentId)> = archetype
-                .iter_components()
-                .filter_map(|id| registry.index_of(id).map(|index| (index, id)))
-                .collect();
-            columns.sort_unstable();
+            let all = registry.replicated_in(archetype, true);
             let sparse = registry.any_sparse()
-                && columns
-                    .iter()
-                    .any(|(_, id)| archetype.get_storage_type(*id) == Some(StorageType::SparseSet));
+                && all.iter().any(|&(index, id)| {
+                    archetype.get_storage_type(id) == Some(StorageType::SparseSet)
+                        || registry.component(index).has_sparse_condition()
+                });
             if sparse {
                 self.mixed.push(archetype.id());
+                self.shared.push(archetype.table_id());
                 continue;
             }
             let table = archetype.table_id();
             if self.tables.iter().any(|known| known.table == table) {
                 continue;
             }
+            let mut columns = registry.replicated_in(archetype, false);
             let indices: Vec<u16> = columns.iter().map(|(index, _)| *index).collect();
             let Some(set) = sets.intern(&indices) else {
                 tracing::error!(
@@ -96,12 +107,20 @@ impl ReplicatedArchetypes {
                 );
                 continue;
             };
+            let is_filtered = columns.len() != all.len();
+            if is_filtered {
+                // A holder tells them too, so their changes count.
+                let others: Vec<_> = all.into_iter().filter(|c| !columns.contains(c)).collect();
+                columns.extend(others);
+                columns.truncate(MAX_COMPONENTS);
+            }
             let has_position = position.is_some_and(|p| archetype.contains(p.component));
             self.tables.push(ReplicatedTable {
                 table,
                 set,
                 columns,
                 has_position,
+                is_filtered,
             });
         }
         self.known = archetypes.len();

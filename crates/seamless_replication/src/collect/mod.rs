@@ -37,7 +37,7 @@ pub(crate) struct Collector {
     /// Whether we keep rows of a slot, and who we were when that was found.
     kept: Findings,
     me: Option<seamless_wire::PeerId>,
-    /// Slots that lost a component.
+    /// Slots that lost a component, or got or lost one that a condition names.
     removed: Vec<u32>,
 }
 
@@ -47,6 +47,25 @@ pub(crate) fn keeps_rows(slot: &Slot, me: Option<seamless_wire::PeerId>) -> bool
         && (slot.role() == Role::Host
             || slot.public
             || me.is_some_and(|me| slot.tenure.holder == seamless_wire::Holder::Peer(me)))
+}
+
+/// Whether a peer lent us the entity.
+pub(crate) fn holds(slot: &Slot, me: Option<seamless_wire::PeerId>) -> bool {
+    slot.role() != Role::Host
+        && me.is_some_and(|me| slot.tenure.holder == seamless_wire::Holder::Peer(me))
+}
+
+/// An entity gets or loses a component that a condition names.
+pub(crate) fn touch<E: EntityEvent>(
+    event: On<E>,
+    slots: Query<&NetSlot, Allow<crate::Frozen>>,
+    collector: Option<ResMut<Collector>>,
+) {
+    if let Some(mut collector) = collector
+        && let Ok(slot) = slots.get(event.event_target())
+    {
+        collector.removed.push(slot.index);
+    }
 }
 
 /// A registered component is being removed. Change ticks do not show that.
@@ -117,7 +136,14 @@ fn run(
         failed += pass.forced(slot, rows, &mut collector.builder);
     }
     for table in collector.archetypes.tables() {
-        failed += pass.table(table, rows, &mut collector.builder, &mut collector.kept);
+        let shared = collector.archetypes.is_shared(table.table);
+        failed += pass.table(
+            table,
+            rows,
+            &mut collector.builder,
+            &mut collector.kept,
+            shared,
+        );
     }
     for &archetype in collector.archetypes.mixed() {
         failed += pass.mixed(archetype, rows, &mut collector.builder);
@@ -125,6 +151,9 @@ fn run(
     if let Some(accessor) = positions.take_accessor() {
         for table in collector.archetypes.tables() {
             pass.positions(table, &accessor, positions);
+        }
+        for &archetype in collector.archetypes.mixed() {
+            pass.mixed_positions(archetype, &accessor, positions);
         }
         for &slot in &forced {
             pass.position_of(slot, &accessor, positions);

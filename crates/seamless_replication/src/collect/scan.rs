@@ -6,7 +6,7 @@ use bevy::{
     ecs::{
         archetype::ArchetypeId,
         change_detection::{MAX_CHANGE_AGE, Tick as ChangeTick},
-        component::ComponentId,
+        component::{ComponentId, StorageType},
         storage::{Table, TableRow},
     },
     prelude::*,
@@ -16,7 +16,7 @@ use nonmax::NonMaxU32;
 use seamless_wire::{PeerId, WireError};
 use smallvec::SmallVec;
 
-use super::{archetypes::ReplicatedTable, keeps_rows};
+use super::{archetypes::ReplicatedTable, holds, keeps_rows};
 use crate::{
     interest::{PositionAccessor, Positions},
     registry::Registry,
@@ -45,13 +45,15 @@ impl Pass<'_> {
     /// Rows of one table. Returns how many values could not be encoded.
     ///
     /// Reads four bytes for each component of each entity, in blocks of [`BLOCK`] entities; looks
-    /// at single entities only in a block where something changed.
+    /// at single entities only in a block where something changed. `shared`: some of them may be of
+    /// a mixed archetype.
     pub(super) fn table(
         &self,
         info: &ReplicatedTable,
         rows: &mut Rows,
         builder: &mut RowBuilder,
         kept: &mut Findings,
+        shared: bool,
     ) -> u64 {
         let Some(table) = self.world.storages().tables.get(info.table) else {
             return 0;
@@ -79,7 +81,15 @@ impl Pass<'_> {
             }
             for (row, &mask) in block.zip(&masks).filter(|(_, mask)| **mask != 0) {
                 let index = slot_of(row);
+                if shared && self.is_mixed(table, row) {
+                    // [`Self::mixed`] makes its row.
+                    continue;
+                }
                 if !kept.of(self.slots, index, |slot| keeps_rows(slot, self.me)) {
+                    continue;
+                }
+                if info.is_filtered && self.slots.get(index).is_some_and(|s| holds(s, self.me)) {
+                    failed += self.forced(index, rows, builder);
                     continue;
                 }
                 // What has a row has the right fence in it: a change of it makes the row anew.
@@ -98,6 +108,18 @@ impl Pass<'_> {
             }
         }
         failed
+    }
+
+    /// Whether the entity in a row of a table has a replicated component outside of it.
+    fn is_mixed(&self, table: &Table, row: usize) -> bool {
+        let entity = self.world.get_entity(table.entities()[row]);
+        entity.is_ok_and(|entity| {
+            let archetype = entity.archetype();
+            archetype.iter_components().any(|id| {
+                self.registry.index_of(id).is_some()
+                    && archetype.get_storage_type(id) == Some(StorageType::SparseSet)
+            })
+        })
     }
 
     /// Entities of an archetype with sparse components, one by one.
@@ -136,12 +158,8 @@ impl Pass<'_> {
         let Ok(entity) = self.world.get_entity(slot.entity) else {
             return 0;
         };
-        let mut components: Vec<(u16, ComponentId)> = entity
-            .archetype()
-            .iter_components()
-            .filter_map(|id| self.registry.index_of(id).map(|index| (index, id)))
-            .collect();
-        components.sort_unstable();
+        let all = holds(slot, self.me);
+        let components = self.registry.replicated_in(entity.archetype(), all);
         let indices: Vec<u16> = components.iter().map(|(index, _)| *index).collect();
         let Some(set) = rows.sets.intern(&indices) else {
             return 0;
@@ -178,7 +196,8 @@ impl Pass<'_> {
                 };
                 at.map(|at| row.value(at))
             });
-            match (changed, old, ptr) {
+            let told = || old.is_some() && self.registry.component(component).once;
+            match (changed && !told(), old, ptr) {
                 (false, Some(old), _) => builder.copy_value(old),
                 (_, _, Some(ptr)) => {
                     let start = builder.buffer().len();
@@ -300,6 +319,27 @@ impl Pass<'_> {
                 if let Some(ptr) = Self::column_ptr(table, accessor.component, row) {
                     positions.set(slot_of(row), accessor.read(ptr));
                 }
+            }
+        }
+    }
+
+    /// Positions in an archetype with sparse components that were written to.
+    pub(super) fn mixed_positions(
+        &self,
+        archetype: ArchetypeId,
+        accessor: &PositionAccessor,
+        positions: &mut Positions,
+    ) {
+        let archetype = self.world.archetypes().get(archetype);
+        for entity in archetype.into_iter().flat_map(|a| a.entities()) {
+            let Ok(entity) = self.world.get_entity(entity.id()) else {
+                continue;
+            };
+            let moved = entity
+                .get_change_ticks_by_id(accessor.component)
+                .is_some_and(|ticks| ticks.is_changed(self.last_run, self.this_run));
+            if moved && let Some(slot) = entity.get::<NetSlot>() {
+                self.position_of(slot.index, accessor, positions);
             }
         }
     }

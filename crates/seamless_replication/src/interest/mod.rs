@@ -1,6 +1,6 @@
 //! Interest: who is told of what.
 //!
-//! One predicate decides, per (client, entity): [`PeerInterest::wants`]. Its falling edge, whatever
+//! One predicate decides, per (client, entity): `PeerInterest::wants`. Its falling edge, whatever
 //! the cause, is the only way an entity leaves a client. It is asked again only where one of its
 //! inputs changed: an entity that changed region, a client whose view changed region, a scope, an
 //! exception. So the work per tick follows movement across regions, not entities times clients.
@@ -18,6 +18,7 @@ use bevy::{
     prelude::*,
     ptr::Ptr,
 };
+use seamless_wire::GlobalEntity;
 use smallvec::SmallVec;
 
 pub use grid::{InterestGrid, InterestRegionId};
@@ -60,7 +61,8 @@ pub struct PeerInterest {
     /// Whether the client chose it; else the server did.
     scopes: HashMap<ToolScopeId, bool>,
     chosen: usize,
-    exceptions: HashMap<u32, bool>,
+    /// By slot: for which entity, and what.
+    exceptions: HashMap<u32, (Option<GlobalEntity>, bool)>,
     regions: HashSet<InterestRegionId>,
     everything: bool,
     /// Where the regions were computed for.
@@ -155,7 +157,7 @@ impl PeerInterest {
     /// the exception back.
     pub fn except(&mut self, slot: &crate::NetSlot, shown: Option<bool>) {
         match shown {
-            Some(shown) => self.exceptions.insert(slot.index, shown),
+            Some(shown) => self.exceptions.insert(slot.index, (slot.global(), shown)),
             None => self.exceptions.remove(&slot.index),
         };
         self.recheck.push(slot.index);
@@ -167,13 +169,20 @@ impl PeerInterest {
     }
 
     /// The slot is free: exceptions for its entity go with it.
-    pub(crate) fn forget(&mut self, slot: u32) {
-        self.exceptions.remove(&slot);
+    /// One for the next entity in the slot stands.
+    pub(crate) fn forget(&mut self, slot: u32, entity: Option<GlobalEntity>) {
+        if self
+            .exceptions
+            .get(&slot)
+            .is_some_and(|(of, _)| *of == entity)
+        {
+            self.exceptions.remove(&slot);
+        }
     }
 
     /// The predicate, as far as place, scopes and exceptions go.
     fn wants(&self, slot: u32, region: Option<InterestRegionId>, scopes: &[ToolScopeId]) -> bool {
-        if let Some(&shown) = self.exceptions.get(&slot) {
+        if let Some(&(_, shown)) = self.exceptions.get(&slot) {
             return shown;
         }
         let in_region = match region {

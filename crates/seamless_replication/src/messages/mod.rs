@@ -1,9 +1,11 @@
 //! Typed messages between peers.
 //!
 //! Write a [`ToPeers<M>`] and the other side reads a [`FromPeer<M>`]: both are Bevy messages.
-//! Entity references inside are translated; a message that speaks of an entity which is not there
+//! With [`net_event`](MessageAppExt::net_event) the other side's observers see an
+//! `On<FromPeer<E>>`, too. Entity references inside are translated; a message that speaks of an entity which is not there
 //! yet waits for it, at most a second, and is then delivered flagged.
 
+mod events;
 mod inbox;
 mod outbox;
 
@@ -17,6 +19,7 @@ use seamless_wire::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
+pub use events::NetEventCommandsExt;
 pub(crate) use inbox::{Incoming, WaitingMessages, deliver_waiting, receive};
 use outbox::send;
 
@@ -77,8 +80,9 @@ pub struct MessageNotSent {
     pub error: WireError,
 }
 
-/// A message that came in.
-#[derive(Message, Clone, Debug)]
+/// A message that came in. Also the event that observers of a
+/// [`net_event`](MessageAppExt::net_event) see.
+#[derive(Message, Event, Clone, Debug)]
 pub struct FromPeer<M: Send + Sync + 'static> {
     /// The client that sent it, on a server; our own name on a client.
     pub peer: PeerId,
@@ -124,6 +128,14 @@ pub trait MessageAppExt {
     /// If it is registered already, or after the app has started.
     fn net_message<M: NetMessage>(&mut self, direction: Direction, delivery: Delivery)
     -> &mut Self;
+
+    /// Sends `E` in this direction and manner, and triggers `On<FromPeer<E>>` where it arrives: in
+    /// `PreUpdate`, in [`ReplicationSystems::React`], after all state of the frame was applied.
+    /// [`NetEventCommandsExt`] sends it. A [`MessageReader`] of [`FromPeer<E>`] reads it as well.
+    ///
+    /// # Panics
+    /// As [`net_message`](Self::net_message).
+    fn net_event<E: NetMessage>(&mut self, direction: Direction, delivery: Delivery) -> &mut Self;
 }
 
 impl MessageAppExt for App {
@@ -149,6 +161,13 @@ impl MessageAppExt for App {
             FixedPostUpdate,
             (move |world: &mut World| send::<M>(world, id, direction, delivery))
                 .in_set(ReplicationSystems::Messages),
+        )
+    }
+
+    fn net_event<E: NetMessage>(&mut self, direction: Direction, delivery: Delivery) -> &mut Self {
+        self.net_message::<E>(direction, delivery).add_systems(
+            PreUpdate,
+            events::trigger::<E>.in_set(ReplicationSystems::React),
         )
     }
 }

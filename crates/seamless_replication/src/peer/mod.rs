@@ -288,11 +288,12 @@ impl Peers {
         let &Departed {
             slot,
             generation,
+            global,
             reason,
         } = departed;
         for peer in self.map.values_mut() {
             peer.sender.vanish(slot, generation, reason);
-            peer.interest.forget(slot);
+            peer.interest.forget(slot, global);
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     authority::{Authority, Hosted, Remote},
     peer::Peer,
     plugin::ReplicationConfig,
+    prespawn,
     references::References,
     registry::Registry,
     rows::{Row, Rows},
@@ -113,6 +114,15 @@ pub(crate) fn take_row(world: &mut World, peer: &mut Peer, mut parsed: ParsedRow
 
 /// A record under one of the peer's own names: an entity that it hosts, or hosted when it wrote.
 fn peers_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow) -> Outcome {
+    if peer.side == LinkSide::ToClient {
+        let sets = &world.resource::<Rows>().sets;
+        let components = sets.components(parsed.row.set);
+        if world.resource::<Registry>().any_resource(components) {
+            // It would take the place of our own.
+            peer.receiver.counters.fenced += 1;
+            return Outcome::NotKept;
+        }
+    }
     if !has_room(world, peer, &parsed) {
         return Outcome::NotKept;
     }
@@ -369,10 +379,17 @@ fn spawn(
         .table
         .get(name.allocator, name.index)
         .and_then(|slot| slot.newest);
-    let entity = world
+    let reserved = world
         .resource_mut::<References>()
         .claim(global)
-        .filter(|entity| world.get_entity(*entity).is_ok())
+        .filter(|entity| world.get_entity(*entity).is_ok());
+    let prespawned = prespawn::claim(world, peer, name);
+    if let (Some(_), Some(double)) = (reserved, prespawned) {
+        // Components refer to the reserved one already.
+        world.despawn(double);
+    }
+    let entity = reserved
+        .or(prespawned)
         .unwrap_or_else(|| world.spawn_empty().id());
     let mut slot = Slot::remote(entity, global, link);
     slot.tenure = tenure;

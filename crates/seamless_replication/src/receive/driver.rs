@@ -31,17 +31,27 @@ use crate::{
 /// Unreadable datagrams and frames after which a link is closed.
 const MAX_MALFORMED: u64 = 256;
 
+/// Lists that are filled anew in every frame, for their memory.
+#[derive(Resource, Default)]
+pub(crate) struct Arrivals {
+    links: Vec<LinkId>,
+    frames: Vec<Bytes>,
+    datagrams: Vec<Bytes>,
+}
+
 /// Takes in everything that arrived since the last frame.
 pub(crate) fn receive(world: &mut World) {
     let started = std::time::Instant::now();
     open_and_close(world);
-    let links: Vec<LinkId> = world.resource::<Peers>().map.keys().copied().collect();
+    let mut arrivals = std::mem::take(&mut *world.resource_mut::<Arrivals>());
+    arrivals.links.clear();
+    let peers = world.resource::<Peers>();
+    arrivals.links.extend(peers.map.keys().copied());
     let mut any = false;
-    for link in links {
-        let Some((frames, datagrams)) = drain(world, link) else {
-            continue;
-        };
-        if frames.is_empty() && datagrams.is_empty() {
+    for at in 0..arrivals.links.len() {
+        let link = arrivals.links[at];
+        drain(world, link, &mut arrivals);
+        if arrivals.frames.is_empty() && arrivals.datagrams.is_empty() {
             continue;
         }
         any = true;
@@ -50,10 +60,10 @@ pub(crate) fn receive(world: &mut World) {
         let Some(mut peer) = world.resource_mut::<Peers>().map.remove(&link) else {
             continue;
         };
-        for bytes in frames {
+        for bytes in arrivals.frames.drain(..) {
             take_frame(world, &mut peer, &bytes);
         }
-        for bytes in datagrams {
+        for bytes in arrivals.datagrams.drain(..) {
             take_datagram(world, &mut peer, &bytes);
         }
         show::show_waiting(world, &mut peer);
@@ -64,6 +74,7 @@ pub(crate) fn receive(world: &mut World) {
         }
         world.resource_mut::<Peers>().map.insert(link, peer);
     }
+    *world.resource_mut::<Arrivals>() = arrivals;
     messages::deliver_waiting(world);
     if any {
         world.resource_mut::<ReplicationStats>().receive_time = started.elapsed();
@@ -106,20 +117,26 @@ fn open_and_close(world: &mut World) {
     }
 }
 
-fn drain(world: &mut World, link: LinkId) -> Option<(Vec<Bytes>, Vec<Bytes>)> {
+/// Takes what a link received into the lists.
+fn drain(world: &mut World, link: LinkId, arrivals: &mut Arrivals) {
+    arrivals.frames.clear();
+    arrivals.datagrams.clear();
+    // The channels know nothing of each other's order: rows may come before the welcome. They wait.
+    let peer = world.resource::<Peers>().get(link);
+    let is_greeting = peer.is_some_and(|peer| peer.state == PeerState::Greeting);
     let mut links = world.resource_mut::<Links>();
-    let link = links.get_mut(link)?;
-    let mut frames = Vec::new();
+    let Some(link) = links.get_mut(link) else {
+        return;
+    };
     for channel in [Channel::Control, Channel::Bulk] {
+        if is_greeting && channel == Channel::Bulk {
+            continue;
+        }
         while let Some(frame) = link.recv_reliable(channel) {
-            frames.push(frame);
+            arrivals.frames.push(frame);
         }
     }
-    let mut datagrams = Vec::new();
-    while let Some(datagram) = link.recv_datagram() {
-        datagrams.push(datagram);
-    }
-    Some((frames, datagrams))
+    arrivals.datagrams.extend(link.drain_datagrams());
 }
 
 fn take_frame(world: &mut World, peer: &mut Peer, bytes: &[u8]) {

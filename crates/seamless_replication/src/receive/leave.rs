@@ -13,6 +13,7 @@ use crate::{
     peer::{Peer, Peers},
     plugin::ReplicationConfig,
     references::References,
+    registry,
     slots::{NetSlot, Role, Slots},
 };
 
@@ -104,12 +105,16 @@ fn orphan(world: &mut World, index: u32) {
 
 /// Despawns a remote entity, or empties it if it may come back and something refers to it.
 /// Children that are told of on their own stay.
+/// A resource stays, as what it is.
 fn despawn(world: &mut World, entity: Entity, reason: LeaveReason) {
+    if registry::resource::take_off_network(world, entity) {
+        return;
+    }
     let children: Vec<Entity> = world
         .get::<Children>(entity)
         .map(|children| children.iter().collect())
         .unwrap_or_default();
-    for child in children {
+    for &child in &children {
         if world.get::<NetSlot>(child).is_some() {
             world.entity_mut(child).remove::<ChildOf>();
         }
@@ -119,6 +124,12 @@ fn despawn(world: &mut World, entity: Entity, reason: LeaveReason) {
         && name.is_some_and(|name| world.resource_mut::<References>().retain(name, entity));
     if comes_back {
         world.entity_mut(entity).clear();
+        // They are its children still, as far as their rows say.
+        for child in children {
+            if let Ok(mut child) = world.get_entity_mut(child) {
+                child.insert(ChildOf(entity));
+            }
+        }
     } else {
         world.despawn(entity);
     }

@@ -1,6 +1,6 @@
 //! The receive side of one link: datagrams to rows, rows to the world.
 //!
-//! A datagram is read as a whole before anything of it takes effect ([`parse`]); a datagram with
+//! A datagram is read as a whole before anything of it takes effect ([`fn@parse`]); a datagram with
 //! one unreadable bit changes nothing. Then each record is kept as a baseline, also when it is
 //! stale, and the newest of an entity is applied ([`apply`]). Only if all of it was kept is the
 //! datagram acknowledged.

@@ -1,7 +1,10 @@
 //! A registered component behind a pointer.
 
 use bevy::{
-    ecs::component::{ComponentId, ComponentMutability, StorageType},
+    ecs::{
+        archetype::Archetype,
+        component::{ComponentId, ComponentMutability, StorageType},
+    },
     prelude::*,
     ptr::Ptr,
 };
@@ -9,7 +12,11 @@ use seamless_wire::{
     BitReader, BitWriter, WireError, delta::Baseline, schema::ComponentDescriptor,
 };
 
-use super::replicator::{MAX_COMPONENT_BYTES, Replicator};
+use super::{
+    condition::Condition,
+    replicator::{MAX_COMPONENT_BYTES, Replicator},
+    resource,
+};
 use crate::references;
 
 /// A component's codec with its type erased. One virtual call per value.
@@ -69,10 +76,29 @@ pub(crate) struct Registered {
     pub(crate) storage: StorageType,
     /// Weight in the priority of entities that changed it.
     pub(crate) priority: f32,
+    /// Whether it is a resource, which clients do not tell of.
+    pub(crate) is_resource: bool,
+    /// Whether only the first value of an entity is told.
+    pub(crate) once: bool,
+    /// What entities must match for it to be replicated on them.
+    pub(crate) conditions: Vec<Condition>,
     pub(crate) erased: Box<dyn ErasedComponent>,
 }
 
 impl Registered {
+    /// Whether entities of an archetype match all conditions.
+    pub(crate) fn is_replicated_in(&self, archetype: &Archetype) -> bool {
+        let has = |id| archetype.contains(id);
+        self.conditions
+            .iter()
+            .all(|condition| condition.holds(&has))
+    }
+
+    /// Whether entities of one table may differ in matching.
+    pub(crate) fn has_sparse_condition(&self) -> bool {
+        self.conditions.iter().any(Condition::is_sparse)
+    }
+
     /// Puts components of this type on entities; gives how many did not decode.
     pub(crate) fn apply_all(
         &self,
@@ -239,5 +265,11 @@ fn put<C: Component>(world: &mut World, entity: Entity, mut component: C, refere
             return;
         }
     }
-    entity.insert(component);
+    let entity = entity.id();
+    if let Some(id) = world.component_id::<C>() {
+        resource::make_room(world, entity, id);
+    }
+    if let Ok(mut entity) = world.get_entity_mut(entity) {
+        entity.insert(component);
+    }
 }

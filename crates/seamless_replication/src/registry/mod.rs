@@ -5,15 +5,22 @@
 //! travels. So the order of registration does not matter, and two peers with the same types agree
 //! without talking.
 
+mod bundle;
 mod component;
+mod condition;
 mod quantized;
 mod replicator;
+pub(crate) mod resource;
+mod rule;
 
 use std::sync::Arc;
 
 use bevy::{
-    ecs::component::{ComponentId, StorageType},
-    platform::collections::HashMap,
+    ecs::{
+        archetype::Archetype,
+        component::{ComponentId, StorageType},
+    },
+    platform::collections::{HashMap, HashSet},
     prelude::*,
     reflect::TypePath,
 };
@@ -23,9 +30,13 @@ use seamless_wire::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
+use crate::plugin::ReplicationSystems;
+pub use bundle::ReplicatedBundle;
+
 pub(crate) use component::{Registered, StagedComponent, Typed};
 pub use quantized::{Ints, IntsReader, Quantize, TransformPrecision};
 pub use replicator::{Lossless, MAX_COMPONENT_BYTES, Replicator};
+pub use rule::Rule;
 
 /// Adds registration to [`App`].
 pub trait ReplicateAppExt {
@@ -68,6 +79,33 @@ pub trait ReplicateAppExt {
     where
         C: Component + TypePath;
 
+    /// Replicates each component of a tuple, lossless, on entities that have all of them: an
+    /// entity that has only some is told without any, and the peers lose all of them when one
+    /// goes. Short for [`replicate`](Self::replicate) with [`Rule::when`] on each.
+    ///
+    /// # Panics
+    /// As [`replicate`](Self::replicate). So a component is in one bundle at most.
+    fn replicate_bundle<B: ReplicatedBundle>(&mut self) -> &mut Self;
+
+    /// Replicates a resource, lossless: what the server has, its clients have, each of them. It
+    /// is on no place and in no scope, so everybody sees it.
+    ///
+    /// On a client it is a resource like any other: `Res<R>` works, a change that arrives is a
+    /// change, and one that the server removes is removed. A value that the client had is replaced
+    /// by the server's first, with its entity; one that the server does not have, stays. After
+    /// the link is gone the last value stays.
+    ///
+    /// A server or node publishes it in the first tick in which it has it, and as long as it has
+    /// it. Clients of several nodes have the value that arrived last, so nodes should agree on it.
+    ///
+    /// Cost: that of a component of one entity.
+    ///
+    /// # Panics
+    /// As [`replicate`](Self::replicate).
+    fn replicate_resource<R>(&mut self) -> Rule<'_>
+    where
+        R: Resource + TypePath + Serialize + DeserializeOwned;
+
     /// Keeps a server-only component with its entity through handover, checkpoint and restore:
     /// timers, random states, anything that players must not see but that must not be lost.
     ///
@@ -107,6 +145,22 @@ impl ReplicateAppExt for App {
         register(self, replicator, None)
     }
 
+    fn replicate_bundle<B: ReplicatedBundle>(&mut self) -> &mut Self {
+        B::register(self);
+        self
+    }
+
+    fn replicate_resource<R>(&mut self) -> Rule<'_>
+    where
+        R: Resource + TypePath + Serialize + DeserializeOwned,
+    {
+        self.add_systems(
+            FixedPostUpdate,
+            resource::publish::<R>.in_set(ReplicationSystems::Messages),
+        );
+        self.replicate::<R>().resource()
+    }
+
     fn keep<C>(&mut self) -> &mut Self
     where
         C: Component + TypePath + Serialize + DeserializeOwned,
@@ -126,7 +180,7 @@ fn register<'a, C: Component + TypePath>(
     let id = entry.descriptor.id;
     builder(app).add(entry);
     app.world_mut().add_observer(crate::collect::on_remove::<C>);
-    Rule { app, id }
+    Rule::new(app, id)
 }
 
 fn entry<C: Component + TypePath>(
@@ -145,6 +199,9 @@ fn entry<C: Component + TypePath>(
         component_id: app.world_mut().register_component::<C>(),
         storage: C::STORAGE_TYPE,
         priority: 1.0,
+        is_resource: false,
+        once: false,
+        conditions: Vec::new(),
         erased: Box::new(Typed::new(replicator, copy)),
     }
 }
@@ -154,39 +211,6 @@ pub(crate) fn builder(app: &mut App) -> Mut<'_, RegistryBuilder> {
     app.world_mut().resource_mut::<RegistryBuilder>()
 }
 
-/// Options of the component that was registered last. Chains on to the next registration.
-pub struct Rule<'a> {
-    app: &'a mut App,
-    id: u64,
-}
-
-impl<'a> Rule<'a> {
-    /// Only the host writes it, also while a client holds the entity: a crate's durability, a
-    /// door's lock.
-    #[must_use]
-    pub fn host_only(self) -> Self {
-        self.edit(|c| c.descriptor.host_only = true)
-    }
-
-    /// How much a change of it matters when there is not room for everything. 1 by default.
-    #[must_use]
-    pub fn priority(self, weight: f32) -> Self {
-        self.edit(|c| c.priority = weight.max(0.0))
-    }
-
-    /// Back to the app.
-    pub fn app(self) -> &'a mut App {
-        self.app
-    }
-
-    fn edit(self, change: impl FnOnce(&mut Registered)) -> Self {
-        if let Some(entry) = builder(self.app).components.get_mut(&self.id) {
-            change(entry);
-        }
-        self
-    }
-}
-
 /// Collects registrations until the app starts.
 #[derive(Resource, Default)]
 pub(crate) struct RegistryBuilder {
@@ -194,6 +218,8 @@ pub(crate) struct RegistryBuilder {
     kept: HashMap<u64, Registered>,
     messages: HashMap<u64, MessageDescriptor>,
     input: Option<MessageDescriptor>,
+    /// Components that conditions name.
+    watched: HashSet<ComponentId>,
     sealed: bool,
 }
 
@@ -267,7 +293,7 @@ impl RegistryBuilder {
             digest: schema.digest(),
             any_sparse: components
                 .iter()
-                .any(|c| c.storage == StorageType::SparseSet),
+                .any(|c| c.storage == StorageType::SparseSet || c.has_sparse_condition()),
             schema,
             components,
             kept,
@@ -322,6 +348,29 @@ impl Registry {
 
     pub(crate) fn index_of(&self, component: ComponentId) -> Option<u16> {
         self.0.by_component.get(&component).copied()
+    }
+
+    /// Whether one of these components is a resource.
+    pub(crate) fn any_resource(&self, components: &[u16]) -> bool {
+        components
+            .iter()
+            .any(|&index| self.component(index).is_resource)
+    }
+
+    /// Components of an archetype that are replicated on its entities, ascending by their index
+    /// in the schema. `all`: whatever their conditions say.
+    pub(crate) fn replicated_in(
+        &self,
+        archetype: &Archetype,
+        all: bool,
+    ) -> Vec<(u16, ComponentId)> {
+        let mut components: Vec<(u16, ComponentId)> = archetype
+            .iter_components()
+            .filter_map(|id| self.index_of(id).map(|index| (index, id)))
+            .filter(|(index, _)| all || self.component(*index).is_replicated_in(archetype))
+            .collect();
+        components.sort_unstable();
+        components
     }
 
     pub(crate) fn any_sparse(&self) -> bool {

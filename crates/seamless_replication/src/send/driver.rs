@@ -88,6 +88,7 @@ pub(crate) fn send(
             _ => 1.0,
         };
         let told = &mut inputs.told;
+        let budget = sender.budget(config.bytes_per_tick);
         let sent = sender.pack(
             report,
             keep_alive,
@@ -99,7 +100,7 @@ pub(crate) fn send(
                 cache: &mut cache.0,
                 tick,
                 now,
-                budget: config.bytes_per_tick,
+                budget,
                 whole: view.side == LinkSide::ToClient || !view.spectator,
                 route: &|index| slots.get(index).and_then(|slot| view.route(index, slot)),
                 relevance: eye.is_some().then_some(&relevance),

@@ -250,10 +250,9 @@ mod tests {
     fn the_log_is_bounded() {
         let mut log = log(CAPACITY as u64 + 100);
         assert_eq!(lost(&mut log, Duration::ZERO, LONG).len(), 100);
-        let mut next = CAPACITY as u64 + 100;
-        for _ in 0..300 {
-            log.push(PacketSeq(next), Duration::ZERO, Contents::default());
-            next += 1;
+        let next = CAPACITY as u64 + 100;
+        for seq in next..next + 300 {
+            log.push(PacketSeq(seq), Duration::ZERO, Contents::default());
             lost(&mut log, Duration::ZERO, LONG);
         }
         assert!(log.entries.len() <= CAPACITY + 1, "{}", log.entries.len());

@@ -3,6 +3,7 @@
 //! Per tick and link: one word operation per 64 slots to find what is both visible and changed,
 //! one visit per such entity. A settled entity costs its bit.
 
+mod congestion;
 pub(crate) mod driver;
 mod encode;
 mod log;
@@ -20,6 +21,7 @@ use seamless_wire::{
     record::{LeaveReason, Version},
 };
 
+use congestion::Congestion;
 pub(crate) use encode::{EncodeCache, Projection};
 use log::Contents;
 use log::SendLog;
@@ -43,6 +45,7 @@ pub(crate) struct Sender {
     dirty: FixedBitSet,
     pub(crate) control: ControlOut,
     pub(crate) rtt: Rtt,
+    congestion: Congestion,
     pub(crate) counters: SendCounters,
 }
 
@@ -87,6 +90,13 @@ impl Sender {
     /// Slots the peer may see.
     pub(crate) fn visible(&self) -> usize {
         self.visible.count_ones(..)
+    }
+
+    /// What the link gets of a full budget, in bytes: less while its network is full, never less
+    /// than a datagram.
+    pub(crate) fn budget(&self, full: usize) -> usize {
+        let share = self.congestion.share();
+        ((full as f32 * share) as usize).max(full.min(seamless_wire::MAX_DATAGRAM))
     }
 
     /// Slots that are not settled for this peer.
@@ -212,6 +222,13 @@ impl Sender {
     pub(crate) fn find_overdue(&mut self, now: Duration, tick: Duration) {
         let timeout = self.rtt.timeout(tick);
         self.find_losses(now, timeout);
+        let SendCounters {
+            packets,
+            lost_packets,
+            ..
+        } = self.counters;
+        let rtt = self.rtt.smoothed();
+        self.congestion.look(now, rtt, packets, lost_packets);
     }
 
     /// Declares datagrams lost that three later ones overtook, or that are older than `timeout`.

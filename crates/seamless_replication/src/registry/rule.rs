@@ -1,0 +1,109 @@
+//! What else is said of a component that is replicated.
+
+use bevy::{
+    ecs::{
+        component::StorageType,
+        lifecycle::{Add, Remove},
+        query::ArchetypeFilter,
+    },
+    prelude::*,
+};
+
+use super::{Registered, builder, condition::Condition};
+
+/// Options of the component that was registered last. Chains on to the next registration.
+pub struct Rule<'a> {
+    app: &'a mut App,
+    id: u64,
+}
+
+impl<'a> Rule<'a> {
+    pub(super) const fn new(app: &'a mut App, id: u64) -> Self {
+        Self { app, id }
+    }
+
+    pub(super) fn resource(self) -> Self {
+        self.edit(|c| {
+            c.is_resource = true;
+            c.descriptor.host_only = true;
+        })
+    }
+
+    /// Only the host writes it, also while a client holds the entity: a crate's durability, a
+    /// door's lock.
+    #[must_use]
+    pub fn host_only(self) -> Self {
+        self.edit(|c| c.descriptor.host_only = true)
+    }
+
+    /// How much a change of it matters when there is not room for everything. 1 by default.
+    #[must_use]
+    pub fn priority(self, weight: f32) -> Self {
+        self.edit(|c| c.priority = weight.max(0.0))
+    }
+
+    /// The peers are told the first value that the host collects of an entity, and no later one:
+    /// a name, a seed, a kind. Who joins later is told the first value too. One that was removed
+    /// is told anew when it comes back in a later tick. Entities that it refers to must be on the
+    /// network before it.
+    ///
+    /// Implies [`host_only`](Self::host_only). Another host begins with the value that it has. A
+    /// write costs as much as that of any other component, and no bytes.
+    ///
+    /// # Panics
+    /// If it is stored in a sparse set.
+    #[must_use]
+    pub fn once(self) -> Self {
+        self.edit(|c| {
+            assert_ne!(
+                c.storage,
+                StorageType::SparseSet,
+                "\"{}\" is in a sparse set and cannot be told once",
+                c.descriptor.path
+            );
+            c.once = true;
+            c.descriptor.host_only = true;
+        })
+    }
+
+    /// Only on entities that match `F`: `With<T>`, `Without<T>`, `Or<..>` and tuples of them. The
+    /// peers lose the component when the entity stops to match. With several of them, all must
+    /// hold.
+    ///
+    /// It is the host's business: no part of the schema, and peers need not know what `F` names. A
+    /// holder tells all that it may write, also where its copy does not match; add
+    /// [`host_only`](Self::host_only) where that is not wanted. Snapshots and handovers keep the
+    /// component whether it matches or not.
+    ///
+    /// Cost: one look per archetype, and a row from scratch when an entity gets or loses a
+    /// component that `F` names. If one of those is stored in a sparse set, entities with this
+    /// component are looked at one by one.
+    #[must_use]
+    pub fn when<F>(self) -> Self
+    where
+        F: ArchetypeFilter + 'static,
+        F::State: 'static,
+    {
+        let condition = Condition::new::<F>(self.app.world_mut());
+        for &id in &condition.reads {
+            if builder(self.app).watched.insert(id) {
+                let world = self.app.world_mut();
+                world.spawn(Observer::new(crate::collect::touch::<Add>).with_component(id));
+                world.spawn(Observer::new(crate::collect::touch::<Remove>).with_component(id));
+            }
+        }
+        self.edit(|c| c.conditions.push(condition))
+    }
+
+    /// Back to the app.
+    pub fn app(self) -> &'a mut App {
+        self.app
+    }
+
+    fn edit(self, change: impl FnOnce(&mut Registered)) -> Self {
+        if let Some(entry) = builder(self.app).components.get_mut(&self.id) {
+            change(entry);
+        }
+        self
+    }
+}

@@ -1,0 +1,150 @@
+//! How much of its budget a link gets: less while its network is full.
+//!
+//! A full network shows in round trips that grow, because datagrams wait in somebody's queue, and
+//! in losses when the queue is full. Losses alone are no sign of it: a radio link loses datagrams
+//! at any load, and sending less would only make the state older.
+
+use std::time::Duration;
+
+/// The least share of the budget, of 1.
+const LEAST: f32 = 1.0 / 32.0;
+
+/// How long a round trip counts as the shortest, at least; twice as long at most.
+const MEMORY: Duration = Duration::from_secs(10);
+
+/// A wait in queues that is nothing to speak of: the ticks of both ends, and jitter.
+const PATIENCE: Duration = Duration::from_millis(40);
+
+/// The share of losses beside a growing round trip that means a full queue.
+const LOSSES: f32 = 0.02;
+
+/// The share of losses that is too much in any case: next to nothing arrives.
+const TOO_MANY: f32 = 0.6;
+
+/// Datagrams that a share of losses is taken of, at least.
+const SAMPLE: u64 = 16;
+
+/// The state of one link, brought up to date once a tick.
+#[derive(Debug)]
+pub(crate) struct Congestion {
+    share: f32,
+    /// The shortest round trips of this window and of the one before.
+    shortest: [Option<Duration>; 2],
+    window: Duration,
+    /// When the share was looked at last, and what was sent and lost by then.
+    looked: Duration,
+    sent: u64,
+    lost: u64,
+}
+
+impl Default for Congestion {
+    fn default() -> Self {
+        Self {
+            share: 1.0,
+            shortest: [None; 2],
+            window: Duration::ZERO,
+            looked: Duration::ZERO,
+            sent: 0,
+            lost: 0,
+        }
+    }
+}
+
+impl Congestion {
+    /// The share of the full budget, of 1.
+    pub(crate) const fn share(&self) -> f32 {
+        self.share
+    }
+
+    /// Looks once in a round trip: a full network costs a third of the share; else a twentieth of
+    /// the full budget comes back. `rtt`: smoothed, zero if unknown; `sent`, `lost`: datagrams
+    /// since the link stands.
+    pub(crate) fn look(&mut self, now: Duration, rtt: Duration, sent: u64, lost: u64) {
+        if rtt.is_zero() || now.saturating_sub(self.looked) < rtt {
+            return;
+        }
+        if now.saturating_sub(self.window) > MEMORY {
+            self.window = now;
+            self.shortest = [None, self.shortest[0]];
+        }
+        self.shortest[0] = Some(self.shortest[0].map_or(rtt, |shortest| shortest.min(rtt)));
+        let shortest = self.shortest.iter().flatten().min();
+        let shortest = shortest.copied().unwrap_or(rtt);
+
+        let losses = match sent - self.sent {
+            few if few < SAMPLE => 0.0,
+            sent => (lost - self.lost) as f32 / sent as f32,
+        };
+        self.looked = now;
+        if sent - self.sent >= SAMPLE {
+            self.sent = sent;
+            self.lost = lost;
+        }
+        let waiting = rtt.saturating_sub(shortest);
+        let patience = PATIENCE + shortest / 4;
+        let full =
+            waiting > patience && losses > LOSSES || waiting > patience * 3 || losses > TOO_MANY;
+        self.share = if full {
+            (self.share * 2.0 / 3.0).max(LEAST)
+        } else {
+            (self.share + 0.05).min(1.0)
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Looks a hundred times at a network like that; gives the share.
+    fn after(congestion: &mut Congestion, from: u64, rtt: u64, losses: u64) -> f32 {
+        for n in 1..=100 {
+            let now = Duration::from_millis((from + n) * 500);
+            let (sent, lost) = ((from + n) * 20, (from + n) * 20 * losses / 100);
+            congestion.look(now, Duration::from_millis(rtt), sent, lost);
+        }
+        congestion.share()
+    }
+
+    #[test]
+    fn chance_losses_cost_nothing() {
+        assert_eq!(after(&mut Congestion::default(), 0, 80, 30), 1.0);
+    }
+
+    #[test]
+    fn a_queue_that_fills_costs_share_and_an_empty_one_gives_it_back() {
+        let mut congestion = Congestion::default();
+        assert_eq!(after(&mut congestion, 0, 80, 0), 1.0);
+        let mut now = 50;
+        for n in 0..6 {
+            now += 1;
+            let (at, sent) = (Duration::from_secs(now), 2000 + 100 * (n + 1));
+            congestion.look(at, Duration::from_millis(200), sent, 10 * (n + 1));
+        }
+        assert!(congestion.share() < 0.1, "{}", congestion.share());
+        for n in 0..25 {
+            now += 1;
+            congestion.look(
+                Duration::from_secs(now),
+                Duration::from_millis(85),
+                2600 + n,
+                60,
+            );
+        }
+        assert_eq!(congestion.share(), 1.0);
+    }
+
+    #[test]
+    fn a_long_way_is_no_queue() {
+        let mut congestion = Congestion::default();
+        after(&mut congestion, 0, 50, 0);
+        // The route changed: after the memory of the short way is gone, it is what it is.
+        assert_eq!(after(&mut congestion, 100, 400, 0), 1.0);
+    }
+
+    #[test]
+    fn something_is_always_sent() {
+        let mut congestion = Congestion::default();
+        assert_eq!(after(&mut congestion, 0, 80, 90), LEAST);
+    }
+}

@@ -1,0 +1,106 @@
+//! Hierarchies while parents and children come into sight and leave it.
+
+mod common;
+
+use bevy::prelude::*;
+use common::{Place, find, get, name, pair, register, wait_for};
+use seamless_replication::{NetSlot, Peers, ReplicateAppExt, Replicated};
+use seamless_testkit::{AppId, Cluster, Weather};
+
+const A_WHILE: usize = 60;
+
+fn setup(app: &mut App) {
+    register(app);
+    app.replicate_with_entities::<ChildOf>();
+}
+
+fn show(cluster: &mut Cluster, server: AppId, entity: Entity, shown: bool) {
+    let world = cluster.world(server);
+    let slot = *world.get::<NetSlot>(entity).expect("on the network");
+    for peer in world.resource_mut::<Peers>().iter_mut() {
+        peer.interest_mut().except(&slot, Some(shown));
+    }
+}
+
+fn spawn(cluster: &mut Cluster, server: AppId) -> Entity {
+    let bundle = (Replicated, Place::default());
+    cluster.world(server).spawn(bundle).id()
+}
+
+/// A server, a client, and a parent with a child on the server.
+fn family(seed: u64) -> (Cluster, [AppId; 2], [Entity; 2]) {
+    let (mut cluster, [server, client]) = pair(seed, Weather::near(), setup);
+    let parent = spawn(&mut cluster, server);
+    let child = spawn(&mut cluster, server);
+    cluster
+        .world(server)
+        .entity_mut(child)
+        .insert(ChildOf(parent));
+    let child_name = name(&mut cluster, server, child);
+    wait_for(&mut cluster, client, child_name);
+    cluster.run(A_WHILE);
+    (cluster, [server, client], [parent, child])
+}
+
+/// The child on the client is the child of the parent on the client.
+fn is_together(
+    cluster: &mut Cluster,
+    [server, client]: [AppId; 2],
+    [parent, child]: [Entity; 2],
+) -> bool {
+    let names = [parent, child].map(|entity| name(cluster, server, entity));
+    let [parent, child] = names.map(|name| find(cluster, client, name));
+    let above = get::<ChildOf>(cluster, client, child.expect("it is in sight"));
+    above.map(|above| above.parent()) == Some(parent.expect("it is in sight"))
+}
+
+#[test]
+fn a_child_is_under_its_parent_again_when_the_parent_was_out_of_sight() {
+    let (mut cluster, apps, family) = family(1);
+    assert!(is_together(&mut cluster, apps, family));
+    show(&mut cluster, apps[0], family[0], false);
+    cluster.run(A_WHILE);
+    show(&mut cluster, apps[0], family[0], true);
+    cluster.run(A_WHILE);
+    assert!(is_together(&mut cluster, apps, family));
+}
+
+#[test]
+fn a_child_is_under_its_parent_again_when_it_was_out_of_sight_itself() {
+    let (mut cluster, apps, family) = family(2);
+    show(&mut cluster, apps[0], family[1], false);
+    cluster.run(A_WHILE);
+    show(&mut cluster, apps[0], family[1], true);
+    cluster.run(A_WHILE);
+    assert!(is_together(&mut cluster, apps, family));
+}
+
+#[test]
+fn a_parent_that_is_seen_after_its_child_has_it() {
+    let (mut cluster, [server, client]) = pair(3, Weather::near(), setup);
+    let parent = spawn(&mut cluster, server);
+    show(&mut cluster, server, parent, false);
+    let child = spawn(&mut cluster, server);
+    cluster
+        .world(server)
+        .entity_mut(child)
+        .insert(ChildOf(parent));
+    let child_name = name(&mut cluster, server, child);
+    wait_for(&mut cluster, client, child_name);
+    cluster.run(A_WHILE);
+    show(&mut cluster, server, parent, true);
+    cluster.run(A_WHILE);
+    assert!(is_together(&mut cluster, [server, client], [parent, child]));
+}
+
+#[test]
+fn a_parent_that_goes_takes_its_children_with_it() {
+    let (mut cluster, apps, [parent, child]) = family(4);
+    let names = [parent, child].map(|entity| name(&mut cluster, apps[0], entity));
+    cluster.world(apps[0]).despawn(parent);
+    cluster.run(A_WHILE);
+    assert_eq!(
+        names.map(|name| find(&mut cluster, apps[1], name)),
+        [None; 2]
+    );
+}
