@@ -157,12 +157,18 @@ impl Panel<'_> {
 
 /// A number in three figures or so.
 fn short(value: f64) -> String {
-    match value {
-        value if value >= 1e6 => format!("{:.3}M", value / 1e6),
-        value if value >= 100.0 => format!("{value:.0}"),
-        value if value >= 1.0 => format!("{:.1}", value),
-        value => format!("{value:.2}"),
-    }
+    let (value, unit) = match value {
+        value if value >= 1e6 => (value / 1e6, "M"),
+        value if value >= 1e4 => (value / 1e3, "k"),
+        value => (value, ""),
+    };
+    let digits = match value {
+        value if value >= 99.95 => 0,
+        value if value >= 1.0 => 1,
+        _ => 2,
+    };
+    let number = format!("{value:.digits$}");
+    format!("{}{unit}", number.strip_suffix(".0").unwrap_or(&number))
 }
 
 #[cfg(test)]
@@ -185,7 +191,7 @@ mod tests {
         ]);
         // Two in the legend, three in each panel.
         assert_eq!(svg.matches("<rect").count(), 2 + 3 + 3);
-        for number in [">100<", ">2000<", ">50.0<"] {
+        for number in [">100<", ">2000<", ">50<", ">1.1<"] {
             assert!(svg.contains(number), "{number}");
         }
     }

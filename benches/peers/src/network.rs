@@ -82,6 +82,14 @@ impl<P: AsRef<[u8]>> Network<P> {
         std::mem::take(&mut self.up[client].arrived)
     }
 
+    /// Drops all that lies on the links.
+    pub(crate) fn clear(&mut self) {
+        for way in self.down.iter_mut().chain(&mut self.up) {
+            way.sent = Vec::new();
+            way.arrived = Vec::new();
+        }
+    }
+
     /// The tick ends: what was sent in it can be taken in the next, unless it is lost.
     pub(crate) fn turn(&mut self) {
         for way in self.down.iter_mut().chain(&mut self.up) {

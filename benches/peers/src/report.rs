@@ -18,7 +18,7 @@ pub(crate) struct Figures {
     /// Bytes from the server to clients for each change of an entity that a client sees.
     pub(crate) bytes_per_change: Option<f64>,
     pub(crate) bytes_per_client_tick: Option<f64>,
-    /// What resident memory grew by while the server's code ran.
+    /// Resident memory at the end without the clients, less that of the bare process.
     pub(crate) server_rss_mb: Option<f64>,
     /// Peak of the process, clients included.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     check::{self, Staleness},
-    memory::{self, Gauge},
+    memory,
     motion::Motion,
     report::Figures,
     scenario::{Kind, Scenario},
@@ -29,7 +29,8 @@ struct Run<'a> {
     scenario: &'a Scenario,
     subject: Box<dyn Subject>,
     motion: Motion,
-    gauge: Gauge,
+    /// Resident bytes before the subject was made.
+    bare: u64,
     staleness: Option<Staleness>,
 }
 
@@ -65,7 +66,9 @@ pub(crate) fn run(scenario: &Scenario, name: &str, seed: u64) -> Result<Figures,
         }
         run.measure(&mut figures);
     }
-    figures.server_rss_mb = Some(run.gauge.peak_mb());
+    let subject = &mut run.subject;
+    let alone = memory::resident_without(|| subject.drop_clients());
+    figures.server_rss_mb = alone.map(|alone| (alone as f64 - run.bare as f64) / 1e6);
     figures.process_rss_mb = Some(memory::process_peak_mb());
     run.settle()?;
     Ok(figures)
@@ -74,14 +77,14 @@ pub(crate) fn run(scenario: &Scenario, name: &str, seed: u64) -> Result<Figures,
 impl<'a> Run<'a> {
     fn new(scenario: &'a Scenario, name: &str, seed: u64) -> Result<Self, String> {
         let motion = Motion::new(scenario.entities, seed);
-        let mut gauge = Gauge::default();
-        let subject = gauge.around(|| subject::make(name, scenario, motion.bodies()))?;
+        let bare = memory::resident();
+        let subject = subject::make(name, scenario, motion.bodies())?;
         let staleness = (scenario.kind == Kind::Lossy).then(|| Staleness::new(scenario.entities));
         Ok(Self {
             scenario,
             subject,
             motion,
-            gauge,
+            bare,
             staleness,
         })
     }
@@ -102,12 +105,10 @@ impl<'a> Run<'a> {
         if let Some(staleness) = &mut self.staleness {
             staleness.remember(self.motion.bodies());
         }
-        let subject = &mut self.subject;
-        let (server, server_cpu) = self.gauge.around(|| {
-            let (started, cpu) = (Instant::now(), processor_time());
-            subject.server_tick();
-            (started.elapsed(), processor_time().saturating_sub(cpu))
-        });
+        let (started, cpu) = (Instant::now(), processor_time());
+        self.subject.server_tick();
+        let server = started.elapsed();
+        let server_cpu = processor_time().saturating_sub(cpu);
         self.subject.turn();
         Tick {
             server,
@@ -121,7 +122,7 @@ impl<'a> Run<'a> {
     fn join(&mut self, figures: &mut Figures) -> Result<(), String> {
         // The world is older than its clients.
         for _ in 0..LOOK_EVERY {
-            self.gauge.around(|| self.subject.server_tick());
+            self.subject.server_tick();
         }
         self.subject.connect(self.scenario.clients);
         let (mut time, mut counts, mut steady) = (Duration::ZERO, Vec::new(), 0);

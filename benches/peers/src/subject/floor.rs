@@ -27,6 +27,8 @@ impl Subject for Floor {
 
     fn turn(&mut self) {}
 
+    fn drop_clients(&mut self) {}
+
     fn set_loss(&mut self, _: f32, _: u64) {}
 
     fn sent(&self) -> Traffic {

@@ -203,6 +203,11 @@ impl Subject for Lightyear {
         MockClock::advance(TICK);
     }
 
+    fn drop_clients(&mut self) {
+        self.clients.clear();
+        self.network.clear();
+    }
+
     fn set_loss(&mut self, loss: f32, seed: u64) {
         self.network.set_loss(loss, seed);
     }

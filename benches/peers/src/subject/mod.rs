@@ -60,6 +60,9 @@ pub(crate) trait Subject {
     /// Ends the tick: what was sent arrives.
     fn turn(&mut self);
 
+    /// Drops all clients and what lies on the network. Nothing is asked of the subject after that.
+    fn drop_clients(&mut self);
+
     /// Loses datagrams in both directions from now on.
     fn set_loss(&mut self, loss: f32, seed: u64);
 

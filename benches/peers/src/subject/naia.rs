@@ -201,6 +201,11 @@ impl Subject for Naia {
         advance_clock();
     }
 
+    fn drop_clients(&mut self) {
+        self.clients.clear();
+        self.network.clear();
+    }
+
     fn set_loss(&mut self, loss: f32, seed: u64) {
         self.network.set_loss(loss, seed);
     }

@@ -210,6 +210,11 @@ impl Subject for Replicon {
         self.network.turn();
     }
 
+    fn drop_clients(&mut self) {
+        self.clients.clear();
+        self.network.clear();
+    }
+
     fn set_loss(&mut self, loss: f32, seed: u64) {
         self.network.set_loss(loss, seed);
     }

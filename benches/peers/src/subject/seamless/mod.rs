@@ -203,6 +203,10 @@ impl Subject for Seamless {
 
     fn turn(&mut self) {}
 
+    fn drop_clients(&mut self) {
+        self.clients.clear();
+    }
+
     fn set_loss(&mut self, loss: f32, seed: u64) {
         for (client, app) in self.clients.iter_mut().enumerate() {
             let weather = Self::weather(loss, seed.wrapping_mul(1_000_003) + client as u64);
