@@ -39,6 +39,11 @@ impl Rtt {
         }
     }
 
+    /// The smoothed round trip, once there was one.
+    pub(crate) const fn measured(&self) -> Option<Duration> {
+        self.smoothed
+    }
+
     pub(crate) fn smoothed(&self) -> Duration {
         self.smoothed.unwrap_or(INITIAL)
     }

@@ -9,8 +9,9 @@ use std::time::Duration;
 /// The least share of the budget, of 1.
 const LEAST: f32 = 1.0 / 32.0;
 
-/// How long a round trip counts as the shortest, at least; twice as long at most.
-const MEMORY: Duration = Duration::from_secs(10);
+/// How long a round trip counts as the shortest, at least; twice as long at most. Long, because a
+/// queue that never drains would pass for a long way.
+const MEMORY: Duration = Duration::from_secs(60);
 
 /// A wait in queues that is nothing to speak of: the ticks of both ends, and jitter.
 const PATIENCE: Duration = Duration::from_millis(40);
@@ -28,6 +29,8 @@ const SAMPLE: u64 = 16;
 #[derive(Debug)]
 pub(crate) struct Congestion {
     share: f32,
+    /// A queue was found; the share falls until it is nearly gone.
+    draining: bool,
     /// The shortest round trips of this window and of the one before.
     shortest: [Option<Duration>; 2],
     window: Duration,
@@ -41,6 +44,7 @@ impl Default for Congestion {
     fn default() -> Self {
         Self {
             share: 1.0,
+            draining: false,
             shortest: [None; 2],
             window: Duration::ZERO,
             looked: Duration::ZERO,
@@ -56,11 +60,11 @@ impl Congestion {
         self.share
     }
 
-    /// Looks once in a round trip: a full network costs a third of the share; else a twentieth of
-    /// the full budget comes back. `rtt`: smoothed, zero if unknown; `sent`, `lost`: datagrams
-    /// since the link stands.
+    /// Looks once in a round trip: a full network costs a third of the share, again and again until
+    /// the queue is nearly gone; else the share grows by a twentieth of itself and a little. `rtt`: smoothed and measured, not assumed; `sent`, `lost`:
+    /// datagrams since the link stands.
     pub(crate) fn look(&mut self, now: Duration, rtt: Duration, sent: u64, lost: u64) {
-        if rtt.is_zero() || now.saturating_sub(self.looked) < rtt {
+        if now.saturating_sub(self.looked) < rtt {
             return;
         }
         if now.saturating_sub(self.window) > MEMORY {
@@ -84,10 +88,11 @@ impl Congestion {
         let patience = PATIENCE + shortest / 4;
         let full =
             waiting > patience && losses > LOSSES || waiting > patience * 3 || losses > TOO_MANY;
-        self.share = if full {
+        self.draining = full || self.draining && waiting > patience / 2;
+        self.share = if self.draining {
             (self.share * 2.0 / 3.0).max(LEAST)
         } else {
-            (self.share + 0.05).min(1.0)
+            (self.share * 1.05 + 0.002).min(1.0)
         };
     }
 }
@@ -122,12 +127,12 @@ mod tests {
             congestion.look(at, Duration::from_millis(200), sent, 10 * (n + 1));
         }
         assert!(congestion.share() < 0.1, "{}", congestion.share());
-        for n in 0..25 {
+        for n in 0..60 {
             now += 1;
             congestion.look(
                 Duration::from_secs(now),
                 Duration::from_millis(85),
-                2600 + n,
+                2600 + n / 8,
                 60,
             );
         }
@@ -139,7 +144,9 @@ mod tests {
         let mut congestion = Congestion::default();
         after(&mut congestion, 0, 50, 0);
         // The route changed: after the memory of the short way is gone, it is what it is.
-        assert_eq!(after(&mut congestion, 100, 400, 0), 1.0);
+        after(&mut congestion, 100, 400, 0);
+        after(&mut congestion, 200, 400, 0);
+        assert_eq!(after(&mut congestion, 300, 400, 0), 1.0);
     }
 
     #[test]

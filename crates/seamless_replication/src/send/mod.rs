@@ -227,8 +227,9 @@ impl Sender {
             lost_packets,
             ..
         } = self.counters;
-        let rtt = self.rtt.smoothed();
-        self.congestion.look(now, rtt, packets, lost_packets);
+        if let Some(rtt) = self.rtt.measured() {
+            self.congestion.look(now, rtt, packets, lost_packets);
+        }
     }
 
     /// Declares datagrams lost that three later ones overtook, or that are older than `timeout`.

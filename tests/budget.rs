@@ -1,0 +1,171 @@
+//! What a link may take: less while its network is full, near entities first, and none for ever
+//! last.
+
+mod common;
+
+use std::time::Duration;
+
+use bevy::prelude::*;
+use common::{Place, counted, me, pair, ready, register, settle};
+use seamless_replication::{
+    NetSlot, Peers, Replicated, ReplicationConfig,
+    interest::{InterestAppExt, View},
+    transport::Condition,
+};
+use seamless_testkit::{AppId, Cluster, Rng, Weather};
+
+const DELAY: Duration = Duration::from_millis(20);
+
+fn full(cluster: &mut Cluster, server: AppId) -> usize {
+    let config = cluster.world(server).resource::<ReplicationConfig>();
+    config.bytes_per_tick
+}
+
+/// Everything goes somewhere else, so that each change costs all its bytes.
+fn scatter(cluster: &mut Cluster, server: AppId, rng: &mut Rng) {
+    let world = cluster.world(server);
+    let mut places = world.query::<&mut Place>();
+    for mut place in places.iter_mut(world) {
+        let mut any = || rng.below(1 << 24) as f32 / 997.0;
+        *place = Place(any(), any(), any());
+    }
+}
+
+fn crowd(cluster: &mut Cluster, server: AppId, count: usize) {
+    for n in 0..count {
+        let place = Place(n as f32, 0.0, 0.0);
+        cluster.world(server).spawn((Replicated, place));
+    }
+}
+
+#[test]
+fn a_full_network_costs_budget_and_an_empty_one_gives_it_back() {
+    let narrow = Condition {
+        delay: DELAY,
+        bytes_per_second: Some(60_000),
+        queue_bytes: 90_000,
+        ..Condition::default()
+    };
+    let (mut cluster, [server, client]) = pair(1, Weather(narrow), register);
+    let mut rng = Rng::new(1);
+    let full = full(&mut cluster, server);
+    crowd(&mut cluster, server, 500);
+    let mut waits = Vec::new();
+    for frame in 0..1200 {
+        scatter(&mut cluster, server, &mut rng);
+        cluster.step();
+        if frame >= 900 {
+            waits.push(counted(&mut cluster, server).rtt);
+        }
+    }
+    let stats = counted(&mut cluster, server);
+    assert!(stats.budget < full / 3, "{} of {full}", stats.budget);
+    waits.sort_unstable();
+    // A queue that is always full makes everybody wait for a second and a half.
+    let median = waits[waits.len() / 2];
+    assert!(median < Duration::from_millis(900), "{median:?}");
+
+    cluster.change_weather(Weather::near());
+    cluster.run(1500);
+    assert_eq!(counted(&mut cluster, server).budget, full);
+    settle(&mut cluster, server, &[client]);
+}
+
+#[test]
+fn neither_a_long_way_nor_chance_losses_cost_budget() {
+    let far = Condition {
+        delay: Duration::from_millis(180),
+        ..Condition::default()
+    };
+    for weather in [Weather(far), Weather::lossy(0.3)] {
+        let (mut cluster, [server, _]) = pair(2, weather, register);
+        let mut rng = Rng::new(2);
+        let full = full(&mut cluster, server);
+        crowd(&mut cluster, server, 50);
+        for frame in 0..600 {
+            scatter(&mut cluster, server, &mut rng);
+            cluster.step();
+            let budget = counted(&mut cluster, server).budget;
+            assert_eq!(budget, full, "frame {frame}");
+        }
+    }
+}
+
+/// A server with entities in a line, and a client that looks from its beginning and has little
+/// room.
+fn in_a_line(count: usize) -> (Cluster, [AppId; 2]) {
+    let mut cluster = Cluster::new(3, |app| {
+        register(app);
+        app.interest_position::<Place>(|place| Vec3::new(place.0, place.1, place.2));
+        app.world_mut()
+            .resource_mut::<ReplicationConfig>()
+            .bytes_per_tick = 600;
+    });
+    cluster.set_weather(Weather::lossy(0.05));
+    let server = cluster.server();
+    let client = cluster.client(server);
+    ready(&mut cluster, client);
+    let id = me(&mut cluster, client);
+    let mut peers = cluster.world(server).resource_mut::<Peers>();
+    let peer = peers.by_id_mut(id).expect("it is linked");
+    peer.interest_mut().set_view(View::At(Vec3::ZERO, 900.0));
+    cluster.run(5);
+    // The far ones have the lower slots, which would go first without a view.
+    for n in (0..count).rev() {
+        let place = Place(n as f32, 0.0, 0.0);
+        cluster.world(server).spawn((Replicated, place));
+    }
+    (cluster, [server, client])
+}
+
+fn shown(cluster: &mut Cluster, client: AppId) -> Vec<f32> {
+    let world = cluster.world(client);
+    let mut places = world.query_filtered::<&Place, With<NetSlot>>();
+    places.iter(world).map(|place| place.0).collect()
+}
+
+#[test]
+fn the_near_ones_come_first() {
+    const COUNT: usize = 800;
+    let (mut cluster, [server, client]) = in_a_line(COUNT);
+    cluster.run_until("a quarter is there", 600, |cluster| {
+        shown(cluster, client).len() >= COUNT / 4
+    });
+    let there = shown(&mut cluster, client);
+    assert!(there.len() < COUNT / 2, "{} at once", there.len());
+    let mean = there.iter().sum::<f32>() / there.len() as f32;
+    assert!(mean < COUNT as f32 / 4.0, "{mean} m away on average");
+    settle(&mut cluster, server, &[client]);
+}
+
+#[test]
+fn none_starves_where_not_everything_fits() {
+    const COUNT: usize = 300;
+    const PATIENCE: usize = 400;
+    let (mut cluster, [server, client]) = in_a_line(COUNT);
+    settle(&mut cluster, server, &[client]);
+    // Where each stands is its number; how high, the time of its last change.
+    let mut oldest = 0;
+    for frame in 0..900 {
+        let world = cluster.world(server);
+        let mut places = world.query::<&mut Place>();
+        for mut place in places.iter_mut(world) {
+            place.1 = (frame * 7919 % 65_536) as f32 + frame as f32 / 1024.0;
+            place.2 = frame as f32;
+        }
+        cluster.step();
+        if frame >= PATIENCE {
+            let world = cluster.world(client);
+            let mut places = world.query_filtered::<&Place, With<NetSlot>>();
+            let ages = places.iter(world).map(|place| frame - place.2 as usize);
+            oldest = oldest.max(ages.max().expect("they are there"));
+        }
+    }
+    let stats = counted(&mut cluster, server);
+    assert!(
+        stats.deferred > 10_000,
+        "everything fits: {}",
+        stats.deferred
+    );
+    assert!(oldest < PATIENCE, "{oldest} frames old");
+}
