@@ -87,7 +87,7 @@ impl Ints {
     }
 
     /// A rotation: which of its four parts is the largest, and the other three in `bits` bits each,
-    /// 2 to 20. It is off by `0.6 / 2^bits` radians at most, about 0.07 degrees at 10 bits.
+    /// 2 to 20. It is off by about `5 / 2^bits` radians at most, which is 0.3 degrees at 10 bits.
     pub fn put_rotation(&mut self, rotation: Quat, bits: u32) {
         let mut parts = smallest_three(rotation, bits);
         // Near a tie, what is restored may have another part as its largest. Take what stays.

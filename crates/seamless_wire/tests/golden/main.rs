@@ -11,6 +11,7 @@ mod control;
 mod datagram;
 mod file;
 mod frame;
+mod ints;
 mod limits;
 mod mesh;
 mod packet;
