@@ -164,7 +164,7 @@ fn peers_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow) -> Outcome {
     } else {
         receiver.counters.stale += 1;
     }
-    if !receiver.table.keep(parsed) {
+    if !receiver.table.make_way(&parsed, newest) || !receiver.table.keep(parsed) {
         return Outcome::NotKept;
     }
     if newest {

@@ -6,6 +6,7 @@
 //! datagram acknowledged.
 
 pub(crate) mod apply;
+mod audit;
 pub(crate) mod driver;
 mod index;
 pub(crate) mod leave;
@@ -13,6 +14,7 @@ mod parse;
 mod show;
 mod table;
 
+pub(crate) use audit::AuditIn;
 pub(crate) use parse::{ParseContext, ParseError, ParsedRow, parse, parse_big_row};
 pub(crate) use table::{Redirect, RemoteTable};
 
@@ -27,6 +29,7 @@ pub(crate) struct Receiver {
     pub(crate) received: Received,
     pub(crate) control: ControlIn,
     pub(crate) table: RemoteTable,
+    pub(crate) audit: AuditIn,
     /// The newest tick that the peer sent.
     pub(crate) tick: Tick,
     pub(crate) counters: ReceiveCounters,

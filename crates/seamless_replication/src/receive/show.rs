@@ -7,7 +7,11 @@ use bevy::prelude::*;
 use seamless_transport::LinkSide;
 
 use super::{RemoteTable, table::RemoteSlot};
-use crate::{peer::Peer, registry::Registry, rows::Rows};
+use crate::{
+    peer::Peer,
+    registry::Registry,
+    rows::{Rows, Stored},
+};
 
 /// Which components of a row its writer speaks for. The others stay as they are.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,8 +40,10 @@ pub(super) fn show(world: &mut World, slot: &mut RemoteSlot, entity: Entity, par
         return true;
     };
     let row = &stored.row;
+    let distrusted = std::mem::take(&mut slot.distrusted);
     let shown = slot
         .shown
+        .filter(|_| !distrusted)
         .and_then(|(version, _)| slot.ring.get(version))
         .map(|shown| &shown.row);
     let (new, old) = {
@@ -96,7 +102,8 @@ pub(super) fn show_waiting(world: &mut World, peer: &mut Peer) {
             continue;
         };
         let shown = slot.shown.and_then(|(version, _)| slot.ring.get(version));
-        let Some(shown) = shown.filter(|shown| shown.row.set == newest.row.set) else {
+        let is_known = |shown: &&Stored| shown.row.set == newest.row.set && !slot.distrusted;
+        let Some(shown) = shown.filter(is_known) else {
             others.push(place);
             continue;
         };

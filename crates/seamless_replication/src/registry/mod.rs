@@ -201,6 +201,7 @@ fn entry<C: Component + TypePath>(
         priority: 1.0,
         is_resource: false,
         once: false,
+        unaudited: false,
         conditions: Vec::new(),
         erased: Box::new(Typed::new(replicator, copy)),
     }

@@ -66,6 +66,15 @@ impl<'a> Rule<'a> {
         })
     }
 
+    /// What this app shows of it on entities of others is this app's own matter once it was told:
+    /// for components that the game predicts or smooths in place. The audit compares only what is
+    /// kept, not what is shown ([`audit_world`](crate::ReplicationConfig::audit_world)). Not part
+    /// of the schema.
+    #[must_use]
+    pub fn unaudited(self) -> Self {
+        self.edit(|c| c.unaudited = true)
+    }
+
     /// Only on entities that match `F`: `With<T>`, `Without<T>`, `Or<..>` and tuples of them. The
     /// peers lose the component when the entity stops to match. With several of them, all must
     /// hold.

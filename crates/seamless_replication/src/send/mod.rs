@@ -3,6 +3,7 @@
 //! Per tick and link: one word operation per 64 slots to find what is both visible and changed,
 //! one visit per such entity. A settled entity costs its bit.
 
+mod audit;
 mod congestion;
 pub(crate) mod driver;
 mod encode;
@@ -21,6 +22,7 @@ use seamless_wire::{
     record::{LeaveReason, Version},
 };
 
+use audit::{AuditOut, AuditSent};
 use congestion::Congestion;
 pub(crate) use encode::{EncodeCache, Projection};
 use log::Contents;
@@ -46,6 +48,7 @@ pub(crate) struct Sender {
     pub(crate) control: ControlOut,
     pub(crate) rtt: Rtt,
     congestion: Congestion,
+    audit: AuditOut,
     pub(crate) counters: SendCounters,
 }
 
@@ -64,6 +67,7 @@ pub(crate) struct SendCounters {
     pub(crate) unsendable: u64,
     /// Entities that had to wait for a later tick, summed over ticks.
     pub(crate) deferred: u64,
+    pub(crate) audit: AuditSent,
 }
 
 impl Sender {
