@@ -158,6 +158,7 @@ impl Plugin for ReplicationPlugin {
         .init_resource::<Admission>()
         .init_resource::<Collector>()
         .init_resource::<Positions>()
+        .init_resource::<interest::Audiences>()
         .init_resource::<InterestGrid>()
         .init_resource::<ScopePolicy>()
         .init_resource::<Subscriptions>()
@@ -217,7 +218,13 @@ impl Plugin for ReplicationPlugin {
                 )
                     .chain()
                     .in_set(ReplicationSystems::Collect),
-                (interest::update_visibility, interest::tell_servers)
+                (
+                    interest::note_for_audiences,
+                    interest::update_visibility,
+                    interest::update_audiences,
+                    interest::tell_servers,
+                )
+                    .chain()
                     .in_set(ReplicationSystems::Visibility),
                 (send::driver::send, receive::driver::keep_house)
                     .chain()

@@ -13,6 +13,7 @@ use seamless_wire::{
 };
 
 use super::{
+    audience::Audience,
     condition::Condition,
     replicator::{MAX_COMPONENT_BYTES, Replicator},
     resource,
@@ -97,6 +98,8 @@ pub(crate) struct Registered {
     pub(crate) once: bool,
     /// Whether the world here may show another value than the one that was told.
     pub(crate) unaudited: bool,
+    /// Whom it is told to, if not to all who see the entity.
+    pub(crate) audience: Option<Audience>,
     /// What entities must match for it to be replicated on them.
     pub(crate) conditions: Vec<Condition>,
     pub(crate) erased: Box<dyn ErasedComponent>,

@@ -107,7 +107,10 @@ impl Sender {
         if version != acked {
             return None;
         }
-        let hash = context.rows.hash(slot, set)?;
+        let part = (Projection::Full, state.hidden);
+        let sets = &mut context.rows.sets;
+        let told = context.cache.project(context.registry, sets, set, part)?;
+        let hash = context.rows.hash(slot, told)?;
         Some(Audited {
             index: slot,
             version,

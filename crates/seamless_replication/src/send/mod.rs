@@ -31,7 +31,10 @@ pub(crate) use log::SentItem;
 pub(crate) use pack::{PackContext, Scratch};
 use slot::{Exception, LinkSlot, Presence};
 
-use crate::peer::{control::ControlOut, rtt::Rtt};
+use crate::{
+    peer::{control::ControlOut, rtt::Rtt},
+    rows::SetId,
+};
 
 /// Send side of one link.
 #[derive(Default)]
@@ -50,6 +53,8 @@ pub(crate) struct Sender {
     congestion: Congestion,
     audit: AuditOut,
     pub(crate) counters: SendCounters,
+    /// Slots that came into sight and whose audiences are still to be asked, if any are.
+    appeared: Option<Vec<u32>>,
 }
 
 /// Counted since the link stands.
@@ -118,7 +123,39 @@ impl Sender {
         *state = LinkSlot::appearing(appeared);
         state.told = told;
         self.exceptions.remove(&slot);
+        if let Some(appeared) = &mut self.appeared {
+            appeared.push(slot);
+        }
         self.visible.insert(slot as usize);
+        self.dirty.insert(slot as usize);
+    }
+
+    /// Whether to remember what comes into sight, for [`take_appeared`](Self::take_appeared).
+    pub(crate) fn notes_appearances(&mut self, notes: bool) {
+        if !notes {
+            self.appeared = None;
+        } else if self.appeared.is_none() {
+            self.appeared = Some(Vec::new());
+        }
+    }
+
+    /// What came into sight since it was asked last.
+    pub(crate) fn take_appeared(&mut self, into: &mut Vec<u32>) {
+        into.extend(self.appeared.iter_mut().flat_map(|list| list.drain(..)));
+    }
+
+    /// Components of a visible slot's row that the peer is not told. If that changes, it is told
+    /// the row whole, and acks of what it was told before say nothing any more.
+    pub(crate) fn hide(&mut self, slot: u32, hidden: SetId) {
+        let next = self.next;
+        let state = self.slot_mut(slot);
+        if state.hidden == hidden {
+            return;
+        }
+        state.hidden = hidden;
+        state.void(next);
+        self.exceptions.remove(&slot);
+        self.slots[slot as usize].special = false;
         self.dirty.insert(slot as usize);
     }
 

@@ -296,7 +296,7 @@ impl Sender {
         context: &mut PackContext<'_>,
     ) -> Option<u32> {
         let state = &self.slots[row.slot as usize];
-        let has = Has::new(state.acked(), state.before(), state.projection);
+        let has = state.has(state.projection);
         let (registry, rows) = (context.registry, &*context.rows);
         context.cache.run(registry, rows, row.slot, (has, told))
     }
@@ -323,7 +323,8 @@ impl Sender {
         big_rows: &mut Vec<BigRow>,
     ) {
         let slot = row.slot;
-        let has = Has::new(None, None, self.slots[slot as usize].projection);
+        let state = &self.slots[slot as usize];
+        let has = Has::new(None, None, (state.projection, state.hidden));
         let told = (has, bucket.told);
         let Some(run) = context
             .cache
