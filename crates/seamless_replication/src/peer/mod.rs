@@ -3,6 +3,7 @@
 pub(crate) mod acks;
 pub(crate) mod control;
 mod handshake;
+pub(crate) mod resume;
 pub(crate) mod rtt;
 
 use std::{
@@ -12,11 +13,11 @@ use std::{
 
 use bevy::prelude::*;
 use bytes::Bytes;
-use seamless_transport::{Channel, LinkId, LinkSide};
+use seamless_transport::{Channel, LinkId, LinkSide, PeerAddress};
 use seamless_wire::{
     NodeRef, PeerId, Tick, WireError, WireId, codec,
     control::Control,
-    frame::{Frame, HandoverOffer, Refusal},
+    frame::{Frame, HandoverOffer, Refusal, ResumeKey},
 };
 
 pub use handshake::{Admission, Admitted};
@@ -66,6 +67,12 @@ pub struct Peer {
     pub(crate) wants_names: bool,
     /// When it was lent some the last time.
     pub(crate) lent_names: Tick,
+    /// Where it leads.
+    pub(crate) address: Option<PeerAddress>,
+    /// What a client shows to go on after a drop.
+    pub(crate) resume_key: Option<ResumeKey>,
+    /// The dropped link that a client asked to go on with.
+    pub(crate) presented: Option<LinkId>,
 }
 
 impl Peer {
@@ -89,6 +96,9 @@ impl Peer {
             asked_for_names: false,
             wants_names: false,
             lent_names: Tick(0),
+            address: None,
+            resume_key: None,
+            presented: None,
         }
     }
 
@@ -214,6 +224,8 @@ impl Peer {
 pub struct Peers {
     pub(crate) map: BTreeMap<LinkId, Box<Peer>>,
     me: Option<PeerId>,
+    /// Sessions whose link dropped, the oldest first.
+    pub(crate) suspended: Vec<resume::Suspended>,
 }
 
 impl Peers {
@@ -295,6 +307,10 @@ impl Peers {
             peer.sender.vanish(slot, generation, reason);
             peer.interest.forget(slot, global);
         }
+        for suspended in &mut self.suspended {
+            suspended.peer.sender.vanish(slot, generation, reason);
+            suspended.peer.interest.forget(slot, global);
+        }
     }
 }
 
@@ -307,6 +323,9 @@ pub struct PeerJoined {
     pub peer: PeerId,
     /// Whether it only watches.
     pub spectator: bool,
+    /// Whether it goes on with what it had before its former link dropped, see
+    /// [`resume_grace`](crate::ReplicationConfig::resume_grace).
+    pub resumed: bool,
 }
 
 /// A peer that had joined is gone.
