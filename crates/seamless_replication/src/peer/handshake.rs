@@ -97,6 +97,10 @@ pub(crate) fn on_open(world: &mut World, link: LinkId) {
         LinkSide::ToClient => {
             let admission = world.resource::<Admission>();
             match (admission.decide)(link.id(), link.netcode_id(), link.user_data()) {
+                Ok(admitted) if world.resource::<Peers>().is_local(admitted.peer) => {
+                    let reason = "this is the name of the host's own player";
+                    refuse(world, &mut peer, Refusal::Other(reason.into()));
+                }
                 Ok(admitted) => {
                     peer.id = Some(admitted.peer);
                     peer.spectator = admitted.spectator;

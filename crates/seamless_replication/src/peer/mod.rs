@@ -224,6 +224,8 @@ impl Peer {
 pub struct Peers {
     pub(crate) map: BTreeMap<LinkId, Box<Peer>>,
     me: Option<PeerId>,
+    /// The player of a listen server.
+    local: Option<PeerId>,
     /// Sessions whose link dropped, the oldest first.
     pub(crate) suspended: Vec<resume::Suspended>,
 }
@@ -268,10 +270,27 @@ impl Peers {
         })
     }
 
-    /// Our own name, on a client.
+    /// Our own name: on a client, or on a server that has a
+    /// [local player](crate::listen::ListenPlugin).
     #[must_use]
     pub const fn me(&self) -> Option<PeerId> {
         self.me
+    }
+
+    /// Whether this is the player who sits at this server.
+    #[must_use]
+    pub fn is_local(&self, peer: PeerId) -> bool {
+        self.local == Some(peer)
+    }
+
+    /// The player who sits at this server.
+    pub(crate) const fn local(&self) -> Option<PeerId> {
+        self.local
+    }
+
+    pub(crate) const fn set_local(&mut self, player: PeerId) {
+        self.local = Some(player);
+        self.me = Some(player);
     }
 
     pub(crate) fn set_me(&mut self, me: PeerId) {
