@@ -10,7 +10,7 @@ use std::sync::{
 use bevy::prelude::*;
 use common::counted;
 use seamless_replication::{
-    ReplicateAppExt, Replicated, Replicator,
+    ReplicateAppExt, Replicated, ReplicationConfig, Replicator,
     wire::{WireError, codec},
 };
 use seamless_testkit::{AppId, Cluster, Weather};
@@ -66,6 +66,10 @@ fn world(entities: usize, clients: usize) -> (Cluster, AppId, Vec<Entity>, Work)
     let work = Work::default();
     let counting = work.clone();
     let mut cluster = Cluster::new(1, move |app| {
+        // The audit reads the client's world, some entities a second.
+        app.world_mut()
+            .resource_mut::<ReplicationConfig>()
+            .audit_world = false;
         app.replicate_as(Counted {
             work: counting.clone(),
             get: |tower: &Tower| tower.0,

@@ -246,7 +246,13 @@ fn an_equal_value_that_is_written_is_no_change() {
 
 #[test]
 fn what_settled_costs_keep_alives_and_nothing_else() {
-    let (mut cluster, apps, _wire) = on_a_wire(register);
+    let (mut cluster, apps, _wire) = on_a_wire(|app| {
+        register(app);
+        // Without it, to see the rest.
+        app.world_mut()
+            .resource_mut::<ReplicationConfig>()
+            .audit_per_second = 0;
+    });
     let server = apps[0];
     for x in 0..200 {
         cluster

@@ -63,8 +63,8 @@ pub use peer::{
 pub use plugin::{ReplicationConfig, ReplicationPlugin, ReplicationSystems};
 pub use prespawn::{PrespawnPlugin, PrespawnUnclaimed, Prespawned};
 pub use registry::{
-    Ints, IntsReader, Lossless, MAX_COMPONENT_BYTES, Quantize, Registry, ReplicateAppExt,
-    ReplicatedBundle, Replicator, Rule, TransformPrecision,
+    Audience, Ints, IntsReader, Lossless, MAX_COMPONENT_BYTES, Quantize, Registry, ReplicateAppExt,
+    ReplicatedBundle, Replicator, Rule, TransformPrecision, Viewer,
 };
 pub use seamless_transport as transport;
 pub use seamless_wire as wire;

@@ -35,6 +35,15 @@ pub struct ReplicationConfig {
     /// How long a client keeps entities whose server has gone or handed them on. Zero: not at
     /// all, which is right without a mesh.
     pub orphan_grace: Duration,
+    /// Entities of which a link is told, in each second, what the peer should have of them, so
+    /// that what went wrong there is found: of `n` settled entities each is looked at once in `n /
+    /// audit_per_second` seconds. 64 by default; 0 for none. They go where a datagram that goes
+    /// anyway has room, about 5 bytes each.
+    pub audit_per_second: u32,
+    /// Whether what the world here shows is compared, too, with what a peer told, and put right
+    /// where it has differed for a second, unchanged. True by default.
+    /// [`unaudited`](crate::Rule::unaudited) for single components.
+    pub audit_world: bool,
     /// Most entities a client may spawn on its server. 0 forbids it.
     pub client_entities: u32,
     /// Most memory for baselines of one client's entities, in bytes.
@@ -49,6 +58,8 @@ impl Default for ReplicationConfig {
             bytes_per_tick: 20_000,
             keep_alive_ticks: 10,
             orphan_grace: Duration::ZERO,
+            audit_per_second: 64,
+            audit_world: true,
             client_entities: 256,
             client_baseline_bytes: 4 << 20,
             server_baseline_bytes: 1 << 30,
@@ -147,6 +158,7 @@ impl Plugin for ReplicationPlugin {
         .init_resource::<Admission>()
         .init_resource::<Collector>()
         .init_resource::<Positions>()
+        .init_resource::<interest::Audiences>()
         .init_resource::<InterestGrid>()
         .init_resource::<ScopePolicy>()
         .init_resource::<Subscriptions>()
@@ -206,7 +218,13 @@ impl Plugin for ReplicationPlugin {
                 )
                     .chain()
                     .in_set(ReplicationSystems::Collect),
-                (interest::update_visibility, interest::tell_servers)
+                (
+                    interest::note_for_audiences,
+                    interest::update_visibility,
+                    interest::update_audiences,
+                    interest::tell_servers,
+                )
+                    .chain()
                     .in_set(ReplicationSystems::Visibility),
                 (send::driver::send, receive::driver::keep_house)
                     .chain()

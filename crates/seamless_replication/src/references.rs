@@ -98,6 +98,27 @@ impl References {
     }
 }
 
+/// Names to themselves, as far as they stand for an entity here.
+pub(crate) struct Known<'w> {
+    pub(crate) world: &'w World,
+}
+
+impl EntityMapper for Known<'_> {
+    fn get_mapped(&mut self, source: Entity) -> Entity {
+        let known = GlobalEntity::from_bits(source.to_bits()).is_some_and(|global| {
+            self.world.resource::<Slots>().entity(global).is_some()
+                || self
+                    .world
+                    .resource::<References>()
+                    .reserved
+                    .contains_key(&global)
+        });
+        if known { source } else { Entity::PLACEHOLDER }
+    }
+
+    fn set_mapped(&mut self, _source: Entity, _target: Entity) {}
+}
+
 /// Names to local entities, for one component of one entity.
 pub(crate) struct ToLocal<'w> {
     world: &'w mut World,

@@ -364,6 +364,12 @@ impl Slots {
         }
     }
 
+    /// Has audiences asked anew about the entity in a slot, for every client: something that they
+    /// look at has changed, and nothing that is replicated.
+    pub fn ask_again(&mut self, slot: &NetSlot) {
+        self.rerouted.push(slot.index);
+    }
+
     /// Changes what the entity in a slot is to us. It has a source again, or needs none.
     pub(crate) fn set_role(&mut self, index: u32, role: Role) {
         let Some(slot) = self.get_mut(index) else {

@@ -60,6 +60,25 @@ pub struct LinkStats {
     pub unsendable: u64,
     /// Records and datagrams from the peer that came to nothing.
     pub refused: RefusedStats,
+    /// What both ends found when they compared what the peer should have.
+    pub audit: AuditStats,
+}
+
+/// What was compared, see [`audit_per_second`](crate::ReplicationConfig::audit_per_second).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AuditStats {
+    /// Entities of ours that the peer was asked to compare.
+    pub named: u64,
+    /// Entities of ours that were told whole because the peer did not have them as it should.
+    pub resent: u64,
+    /// How often all of ours was told anew because the peer lacked much.
+    pub restarts: u64,
+    /// Entities of the peer that were compared here.
+    pub compared: u64,
+    /// Those of them that were not kept as they should be, and were asked for.
+    pub differing: u64,
+    /// Entities that were kept as they should be and shown otherwise, and were put right.
+    pub healed: u64,
 }
 
 /// What was received and not used.
@@ -252,6 +271,15 @@ pub(crate) fn update(
         entry.budget = peer.sender.budget(config.bytes_per_tick);
         entry.unsendable = counters.unsendable;
         entry.refused = RefusedStats::from(&peer.receiver.counters);
+        let seen = &peer.receiver.audit.counters;
+        entry.audit = AuditStats {
+            named: counters.audit.named,
+            resent: counters.audit.resent,
+            restarts: counters.audit.restarts,
+            compared: seen.compared,
+            differing: seen.differing,
+            healed: seen.healed,
+        };
     }
     stats.entities = slots.census();
     stats

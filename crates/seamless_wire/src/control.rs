@@ -151,6 +151,13 @@ pub enum Control {
         /// The other's term.
         term: Term,
     },
+    /// What you say that I have of an entity of yours, I do not have: tell it whole.
+    Resend {
+        /// The slot.
+        index: u32,
+        /// The version that I should have.
+        version: u32,
+    },
 }
 
 /// Which end of a link may say an item.
@@ -187,7 +194,7 @@ impl Control {
             | Self::RouteEnded { .. }
             // Only a server numbers what the other end writes.
             | Self::RowKept { yours: false, .. } => Speaker::Server,
-            Self::RowKept { yours: true, .. } => Speaker::Both,
+            Self::RowKept { yours: true, .. } | Self::Resend { .. } => Speaker::Both,
         }
     }
 

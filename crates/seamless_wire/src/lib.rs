@@ -14,6 +14,7 @@
 //! * [`hash`]: stable ids for registered types.
 //! * [`packet`]: header, acks and sections of a state datagram.
 //! * [`record`]: entity records inside a section.
+//! * [`audit`]: what a peer should have, by hashes of rows.
 //! * [`control`]: small ordered items that ride in state datagrams.
 //! * [`frame`]: what travels over the reliable channels: handshake, messages, big rows.
 //! * [`schema`]: what two peers must agree on before the first row.
@@ -25,6 +26,7 @@
 //! The bytes are described in `docs/wire-format.md` and pinned by the golden tests of this crate.
 //! Changing one changes that page and [`WIRE_VERSION`].
 
+pub mod audit;
 pub mod bits;
 pub mod codec;
 pub mod control;

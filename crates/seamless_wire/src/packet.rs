@@ -199,6 +199,8 @@ pub enum SectionKind {
     InputAck = 5,
     /// Unreliable messages.
     Messages = 6,
+    /// What the receiver should have, see [`crate::audit`].
+    Audit = 7,
 }
 
 impl SectionKind {
@@ -210,7 +212,7 @@ impl SectionKind {
     /// Reads the beginning of a section.
     ///
     /// # Errors
-    /// [`WireError`] at the end of the bits or for a kind that does not exist.
+    /// [`WireError`] at the end of the bits.
     pub fn read(r: &mut BitReader<'_>) -> Result<Self, WireError> {
         Ok(match r.get(3)? {
             0 => Self::End,
@@ -220,12 +222,7 @@ impl SectionKind {
             4 => Self::Inputs,
             5 => Self::InputAck,
             6 => Self::Messages,
-            value => {
-                return Err(WireError::Invalid {
-                    what: "kind of section",
-                    value,
-                });
-            }
+            _ => Self::Audit,
         })
     }
 }

@@ -8,6 +8,7 @@
 //! The server decides on view, scopes and exceptions. A client may ask for scopes
 //! ([`Subscriptions`]); it gets those that the server's [`ScopePolicy`] opens to it, by default none.
 
+mod audience;
 mod grid;
 mod subscription;
 mod visibility;
@@ -18,9 +19,13 @@ use bevy::{
     prelude::*,
     ptr::Ptr,
 };
-use seamless_wire::GlobalEntity;
+use seamless_wire::{
+    GlobalEntity,
+    hash::{Namespace, type_id},
+};
 use smallvec::SmallVec;
 
+pub(crate) use audience::{Audiences, note as note_for_audiences, update as update_audiences};
 pub use grid::{InterestGrid, InterestRegionId};
 pub use subscription::{ScopePolicy, Subscriptions};
 pub(crate) use subscription::{ToldScopes, hear, tell_servers};
@@ -73,6 +78,12 @@ pub struct PeerInterest {
     stale: bool,
     /// Slots to ask again.
     recheck: Vec<u32>,
+    /// By slot and component: for which entity, and what.
+    component_exceptions: HashMap<(u32, u64), (Option<GlobalEntity>, bool)>,
+    /// Slots whose components are to be asked again.
+    component_recheck: Vec<u32>,
+    /// Components of everything must be asked again.
+    masks_stale: bool,
 }
 
 impl Default for PeerInterest {
@@ -88,6 +99,9 @@ impl Default for PeerInterest {
             eye: None,
             stale: true,
             recheck: Vec::new(),
+            component_exceptions: HashMap::default(),
+            component_recheck: Vec::new(),
+            masks_stale: true,
         }
     }
 }
@@ -163,6 +177,32 @@ impl PeerInterest {
         self.recheck.push(slot.index);
     }
 
+    /// Shows (`true`) or hides (`false`) one component of one entity, whatever its audience;
+    /// `None` takes the exception back. Only components with an audience
+    /// ([`Rule::visible_to`](crate::Rule::visible_to)) can be excepted.
+    pub fn except_component<C: Component + TypePath>(
+        &mut self,
+        slot: &crate::NetSlot,
+        shown: Option<bool>,
+    ) {
+        let key = (slot.index, type_id(Namespace::Component, C::type_path()));
+        match shown {
+            Some(shown) => self
+                .component_exceptions
+                .insert(key, (slot.global(), shown)),
+            None => self.component_exceptions.remove(&key),
+        };
+        self.component_recheck.push(slot.index);
+    }
+
+    fn component_exception(&self, slot: u32, component: u64) -> Option<bool> {
+        if self.component_exceptions.is_empty() {
+            return None;
+        }
+        let exception = self.component_exceptions.get(&(slot, component));
+        exception.map(|(_, shown)| *shown)
+    }
+
     /// Where it looks from, if from anywhere.
     pub(crate) const fn eye(&self) -> Option<Vec3> {
         self.eye
@@ -177,6 +217,10 @@ impl PeerInterest {
             .is_some_and(|(of, _)| *of == entity)
         {
             self.exceptions.remove(&slot);
+        }
+        if !self.component_exceptions.is_empty() {
+            self.component_exceptions
+                .retain(|(at, _), (of, _)| *at != slot || *of != entity);
         }
     }
 

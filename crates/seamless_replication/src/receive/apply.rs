@@ -7,7 +7,7 @@ use seamless_wire::{Allocator, GlobalEntity, Holder, Tenure, Tick, WireId, recor
 use super::{
     ParsedHead, ParsedRow, ParsedRows,
     leave::end_remote,
-    show::{Part, show},
+    show::{Part, show, strip},
 };
 use crate::{
     authority::{Authority, Hosted, Remote},
@@ -169,7 +169,7 @@ fn peers_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow) -> Outcome {
     } else {
         receiver.counters.stale += 1;
     }
-    if !receiver.table.keep(&parsed) {
+    if !receiver.table.make_way(&parsed, newest) || !receiver.table.keep(&parsed) {
         return Outcome::NotKept;
     }
     if newest {
@@ -239,9 +239,11 @@ fn apply_newest(world: &mut World, peer: &mut Peer, allocator: Allocator, index:
     } else {
         Part::All
     };
-    if std::mem::replace(&mut slot.held, holder_me) && !holder_me {
+    let comes_back = std::mem::replace(&mut slot.held, holder_me) && !holder_me;
+    if comes_back {
         // What we wrote while we held it is not what this row was compared with.
         slot.shown = None;
+        strip(world, slot, entity);
     }
     if slot.entity != Some(entity) {
         slot.entity = Some(entity);

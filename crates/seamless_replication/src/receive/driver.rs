@@ -11,7 +11,9 @@ use seamless_wire::{
     record::Version,
 };
 
-use super::{ParseContext, ParseError, ParsedRows, apply, leave, parse, parse_big_row, show};
+use super::{
+    ParseContext, ParseError, ParsedRows, apply, audit, leave, parse, parse_big_row, show,
+};
 use crate::{
     clock::NetClock,
     inputs::{Inboxes, InputOutbox},
@@ -67,6 +69,7 @@ pub(crate) fn receive(world: &mut World) {
             take_datagram(world, &mut peer, &bytes);
         }
         show::show_waiting(world, &mut peer);
+        audit::compare(world, &mut peer);
         hand_out_control(world, &mut peer);
         if peer.receiver.counters.malformed > MAX_MALFORMED && peer.state != PeerState::Ended {
             tracing::warn!(%link, "closed after {MAX_MALFORMED} unreadable datagrams");
@@ -286,6 +289,7 @@ fn take_datagram(world: &mut World, peer: &mut Peer, bytes: &[u8]) {
     take_inputs(world, peer, parsed.inputs, parsed.input_ack);
     take_messages(world, peer, parsed.messages);
 
+    peer.receiver.audit.take(tick, parsed.audited);
     let mut kept = peer.receiver.control.has_room(&parsed.control);
     if kept {
         peer.receiver.control.take(parsed.control);
@@ -366,6 +370,10 @@ fn hand_out_control(world: &mut World, peer: &mut Peer) {
             Control::Names { first, count } => {
                 peer.asked_for_names = false;
                 take_names(world, first, count.min(names::LENT));
+            }
+            Control::Resend { index, .. } => {
+                let now = world.resource::<NetClock>().tick();
+                peer.sender.resend(index, now);
             }
             Control::MoreNames => peer.wants_names = true,
             Control::Subscribe(subscription) => {

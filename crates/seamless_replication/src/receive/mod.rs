@@ -6,6 +6,7 @@
 //! datagram acknowledged.
 
 pub(crate) mod apply;
+mod audit;
 pub(crate) mod driver;
 mod index;
 pub(crate) mod leave;
@@ -14,6 +15,7 @@ mod parsed;
 mod show;
 mod table;
 
+pub(crate) use audit::AuditIn;
 pub(crate) use parse::{ParseContext, ParseError, parse, parse_big_row};
 pub(crate) use parsed::{ParsedHead, ParsedRow, ParsedRows};
 pub(crate) use table::{Redirect, RemoteTable};
@@ -29,6 +31,7 @@ pub(crate) struct Receiver {
     pub(crate) received: Received,
     pub(crate) control: ControlIn,
     pub(crate) table: RemoteTable,
+    pub(crate) audit: AuditIn,
     /// The newest tick that the peer sent.
     pub(crate) tick: Tick,
     pub(crate) counters: ReceiveCounters,

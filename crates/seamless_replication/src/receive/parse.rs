@@ -2,6 +2,7 @@
 
 use seamless_wire::{
     Allocator, BitReader, Tick, WireError,
+    audit::{self, Audited},
     control::{self, Control, ControlSeq},
     delta::Baseline,
     frame::BigRow,
@@ -30,6 +31,7 @@ pub(crate) struct Parsed {
     pub(crate) input_ack: Option<InputAck>,
     /// Kind and payload of unreliable messages.
     pub(crate) messages: Vec<(u16, Vec<u8>)>,
+    pub(crate) audited: Vec<Audited>,
 }
 
 /// What parsing reads.
@@ -72,6 +74,7 @@ pub(crate) fn parse(bytes: &[u8], context: &mut ParseContext<'_>) -> Result<Pars
         inputs: None,
         input_ack: None,
         messages: Vec::new(),
+        audited: Vec::new(),
     };
     loop {
         match SectionKind::read(&mut r)? {
@@ -87,6 +90,7 @@ pub(crate) fn parse(bytes: &[u8], context: &mut ParseContext<'_>) -> Result<Pars
             SectionKind::Messages => {
                 crate::messages::read_section(&mut r, context.registry, &mut parsed.messages)?;
             }
+            SectionKind::Audit => parsed.audited = audit::read_section(&mut r, tick)?,
         }
     }
     r.expect_end()?;

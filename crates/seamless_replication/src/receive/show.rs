@@ -7,7 +7,11 @@ use bevy::prelude::*;
 use seamless_transport::LinkSide;
 
 use super::{RemoteTable, table::RemoteSlot};
-use crate::{peer::Peer, registry::Registry, rows::Rows};
+use crate::{
+    peer::Peer,
+    registry::Registry,
+    rows::{Rows, Stored},
+};
 
 /// Which components of a row its writer speaks for. The others stay as they are.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,8 +40,10 @@ pub(super) fn show(world: &mut World, slot: &mut RemoteSlot, entity: Entity, par
         return true;
     };
     let row = &stored.row;
+    let distrusted = std::mem::take(&mut slot.distrusted);
     let shown = slot
         .shown
+        .filter(|_| !distrusted)
         .and_then(|(version, _)| slot.ring.get(version))
         .map(|shown| &shown.row);
     let (new, old) = {
@@ -59,10 +65,18 @@ pub(super) fn show(world: &mut World, slot: &mut RemoteSlot, entity: Entity, par
             old.binary_search(&component)
                 .is_ok_and(|at| shown.value(at) == value)
         });
-        if same || !part.speaks_for(&registry, component) {
+        // A holder is told of what was hidden from it so far, too.
+        let is_news = |id| {
+            part == Part::HostWrites
+                && old.binary_search(&component).is_err()
+                && world
+                    .get_entity(entity)
+                    .is_ok_and(|entity| !entity.contains_id(id))
+        };
+        let registered = registry.component(component);
+        if same || !(part.speaks_for(&registry, component) || is_news(registered.component_id)) {
             continue;
         }
-        let registered = registry.component(component);
         if let Err(error) = registered.erased.apply(world, entity, value) {
             let path = &registered.descriptor.path;
             tracing::warn!(%entity, path, %error, "a component does not decode");
@@ -71,6 +85,25 @@ pub(super) fn show(world: &mut World, slot: &mut RemoteSlot, entity: Entity, par
     }
     slot.shown = Some((stored.version, row.set));
     good
+}
+
+/// Takes off the entity what is replicated and not in the newest row: the client held the entity,
+/// and may have added what the host did not take.
+pub(super) fn strip(world: &mut World, slot: &RemoteSlot, entity: Entity) {
+    let Some(stored) = slot.ring.newest() else {
+        return;
+    };
+    let registry = world.resource::<Registry>().clone();
+    for (component, registered) in registry.components().iter().enumerate() {
+        let sets = &world.resource::<Rows>().sets;
+        let told = sets.position(stored.row.set, component as u16).is_some();
+        let has = world
+            .get_entity(entity)
+            .is_ok_and(|entity| entity.contains_id(registered.component_id));
+        if has && !told {
+            registered.erased.remove(world, entity);
+        }
+    }
 }
 
 /// Shows the rows of a link that wait for it.
@@ -96,7 +129,8 @@ pub(super) fn show_waiting(world: &mut World, peer: &mut Peer) {
             continue;
         };
         let shown = slot.shown.and_then(|(version, _)| slot.ring.get(version));
-        let Some(shown) = shown.filter(|shown| shown.row.set == newest.row.set) else {
+        let is_known = |shown: &&Stored| shown.row.set == newest.row.set && !slot.distrusted;
+        let Some(shown) = shown.filter(is_known) else {
             others.push(place);
             continue;
         };

@@ -38,6 +38,8 @@ pub(crate) struct RemoteSlot {
     pub(crate) held: bool,
     /// A newer row waits to be shown.
     pub(crate) waiting: bool,
+    /// What the world shows is not the kept row of that version.
+    pub(crate) distrusted: bool,
 }
 
 impl RemoteSlot {
@@ -234,6 +236,38 @@ impl RemoteTable {
         match self.place(parsed.allocator, parsed.index) {
             Some(place) => self.keep_at(place, parsed.version, parsed.baseline, parsed.row.view()),
             None => false,
+        }
+    }
+
+    /// Makes way for a row that is told against nothing under a version that is kept already. That
+    /// one may be another part of the row, which the peer was told before, or a wrong one. `newest`:
+    /// whether the row is what the peer said last. False if the row must not be kept.
+    #[must_use]
+    pub(crate) fn make_way(&mut self, parsed: &ParsedRow, newest: bool) -> bool {
+        let Some(slot) = self.get_mut(parsed.allocator, parsed.index) else {
+            return true;
+        };
+        let kept = slot.ring.get(parsed.version);
+        if parsed.baseline.is_some() || kept.is_none_or(|kept| kept.row == parsed.row) {
+            return true;
+        }
+        if newest {
+            let before = slot.ring.bytes();
+            slot.ring.forget(parsed.version);
+            slot.distrusted = true;
+            let gone = before - slot.ring.bytes();
+            self.bytes -= gone;
+        }
+        newest
+    }
+
+    /// Nothing that is kept of a name is right: all of it goes, and what comes is shown as a whole.
+    pub(crate) fn distrust(&mut self, allocator: Allocator, index: u32) {
+        if let Some(slot) = self.get_mut(allocator, index) {
+            let bytes = slot.ring.bytes();
+            slot.ring.clear();
+            slot.distrusted = true;
+            self.bytes -= bytes;
         }
     }
 

@@ -13,6 +13,7 @@ use seamless_wire::{
 };
 
 use super::{
+    audience::Audience,
     condition::Condition,
     replicator::{MAX_COMPONENT_BYTES, Replicator},
     resource,
@@ -56,6 +57,21 @@ pub(crate) trait ErasedComponent: Send + Sync {
         failed: &mut dyn FnMut(Entity, WireError),
     );
 
+    /// Whether a component is another one than the row value says. `live` becomes its own row
+    /// value. References to entities that are not here count for nothing, and neither does a
+    /// value that does not decode.
+    ///
+    /// # Safety
+    /// `ptr` points to a component of the registered type.
+    #[expect(unsafe_code, reason = "the audit reads components by their id")]
+    unsafe fn differs(
+        &self,
+        ptr: Option<Ptr<'_>>,
+        world: &World,
+        value: &[u8],
+        live: &mut Vec<u8>,
+    ) -> bool;
+
     /// Takes the component off `entity`.
     fn remove(&self, world: &mut World, entity: Entity);
 
@@ -80,6 +96,10 @@ pub(crate) struct Registered {
     pub(crate) is_resource: bool,
     /// Whether only the first value of an entity is told.
     pub(crate) once: bool,
+    /// Whether the world here may show another value than the one that was told.
+    pub(crate) unaudited: bool,
+    /// Whom it is told to, if not to all who see the entity.
+    pub(crate) audience: Option<Audience>,
     /// What entities must match for it to be replicated on them.
     pub(crate) conditions: Vec<Condition>,
     pub(crate) erased: Box<dyn ErasedComponent>,
@@ -212,6 +232,35 @@ impl<C: Component, R: Replicator<C>> ErasedComponent for Typed<C, R> {
             }
             put(world, entity, component, self.copy.is_some());
         }
+    }
+
+    #[expect(unsafe_code, reason = "the audit reads components by their id")]
+    unsafe fn differs(
+        &self,
+        ptr: Option<Ptr<'_>>,
+        world: &World,
+        value: &[u8],
+        live: &mut Vec<u8>,
+    ) -> bool {
+        live.clear();
+        if let Some(ptr) = ptr {
+            // SAFETY: the caller promises that `ptr` points to a `C`.
+            let written = unsafe { self.write(ptr, world, live) };
+            if written.is_ok() && live == value {
+                return false;
+            }
+        }
+        let Ok(mut told) = self.replicator.read(value) else {
+            return false;
+        };
+        if ptr.is_none() {
+            return true;
+        }
+        if self.copy.is_some() {
+            C::map_entities(&mut told, &mut references::Known { world });
+        }
+        let mut again = Vec::with_capacity(value.len());
+        self.replicator.write(&told, &mut again).is_ok() && again != *live
     }
 
     fn remove(&self, world: &mut World, entity: Entity) {

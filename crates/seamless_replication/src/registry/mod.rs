@@ -5,6 +5,7 @@
 //! travels. So the order of registration does not matter, and two peers with the same types agree
 //! without talking.
 
+mod audience;
 mod bundle;
 mod component;
 mod condition;
@@ -31,6 +32,7 @@ use seamless_wire::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::plugin::ReplicationSystems;
+pub use audience::{Audience, Viewer};
 pub use bundle::ReplicatedBundle;
 
 pub(crate) use component::{Registered, StagedComponent, Typed};
@@ -201,6 +203,8 @@ fn entry<C: Component + TypePath>(
         priority: 1.0,
         is_resource: false,
         once: false,
+        unaudited: false,
+        audience: None,
         conditions: Vec::new(),
         erased: Box::new(Typed::new(replicator, copy)),
     }
@@ -294,6 +298,7 @@ impl RegistryBuilder {
             any_sparse: components
                 .iter()
                 .any(|c| c.storage == StorageType::SparseSet || c.has_sparse_condition()),
+            has_audiences: components.iter().any(|c| c.audience.is_some()),
             schema,
             components,
             kept,
@@ -313,6 +318,7 @@ struct Sealed {
     kept: Vec<Registered>,
     by_component: HashMap<ComponentId, u16>,
     any_sparse: bool,
+    has_audiences: bool,
 }
 
 impl Registry {
@@ -375,6 +381,11 @@ impl Registry {
 
     pub(crate) fn any_sparse(&self) -> bool {
         self.0.any_sparse
+    }
+
+    /// Whether any component is told to some clients only.
+    pub(crate) fn has_audiences(&self) -> bool {
+        self.0.has_audiences
     }
 
     /// A replicated or kept component by the hash of its path.

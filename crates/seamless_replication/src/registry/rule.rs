@@ -9,7 +9,7 @@ use bevy::{
     prelude::*,
 };
 
-use super::{Registered, builder, condition::Condition};
+use super::{Audience, Registered, builder, condition::Condition};
 
 /// Options of the component that was registered last. Chains on to the next registration.
 pub struct Rule<'a> {
@@ -64,6 +64,35 @@ impl<'a> Rule<'a> {
             c.once = true;
             c.descriptor.host_only = true;
         })
+    }
+
+    /// What this app shows of it on entities of others is this app's own matter once it was told:
+    /// for components that the game predicts or smooths in place. The audit compares only what is
+    /// kept, not what is shown ([`audit_world`](crate::ReplicationConfig::audit_world)). Not part
+    /// of the schema.
+    #[must_use]
+    pub fn unaudited(self) -> Self {
+        self.edit(|c| c.unaudited = true)
+    }
+
+    /// Only clients of an audience are told of it: the owner, a team, whomever a function names. The
+    /// others see the entity without it, and nothing of it goes over their links.
+    /// [`except_component`](crate::interest::PeerInterest::except_component) lets single clients
+    /// in or leaves them out, entity by entity, while the app runs.
+    ///
+    /// The server asks when the entity comes into a client's sight, when its row begins to have
+    /// the component, when it gets another holder, owner or other scopes, and when a client
+    /// changes scopes; audiences that look at the entity also when one of its replicated
+    /// components changes. [`Slots::ask_again`](crate::Slots::ask_again) is for anything else. A
+    /// client that holds the entity keeps what it may write.
+    ///
+    /// It is the server's business, and no part of the schema. Clients tell their server all.
+    ///
+    /// Cost: nothing for components, entities and links without such a rule. Clients from whom
+    /// the same is hidden share what is encoded. A change of the verdict costs one whole record.
+    #[must_use]
+    pub fn visible_to(self, audience: Audience) -> Self {
+        self.edit(|c| c.audience = Some(audience))
     }
 
     /// Only on entities that match `F`: `With<T>`, `Without<T>`, `Or<..>` and tuples of them. The

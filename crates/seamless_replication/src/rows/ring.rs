@@ -161,6 +161,20 @@ impl Ring {
         true
     }
 
+    /// Forgets one version, as if it had never been kept.
+    pub(crate) fn forget(&mut self, version: Version) {
+        let Some(at) = self.position(version) else {
+            return;
+        };
+        for later in at + 1..self.len as usize {
+            let (one, other) = (self.place(later - 1), self.place(later));
+            self.places.swap(one, other);
+        }
+        self.len -= 1;
+        let place = self.place(self.len as usize);
+        self.bytes -= self.places[place].row.byte_len();
+    }
+
     /// Forgets what is older than the version before `version`: the sender has moved on, and
     /// predicts from those two.
     pub(crate) fn forget_before(&mut self, version: Version) {
@@ -249,6 +263,21 @@ mod tests {
             "here already"
         );
         assert_eq!(ring.last(), Version(59));
+    }
+
+    #[test]
+    fn one_version_can_be_forgotten_and_kept_anew() {
+        let mut ring = Ring::default();
+        for version in 1..60 {
+            ring.keep(Version(version), Row::default());
+        }
+        ring.forget(Version(40));
+        assert_eq!(ring.len as usize, Ring::CAPACITY - 1);
+        assert!(ring.get(Version(40)).is_none());
+        assert!(ring.keep(Version(40), Row::default()));
+        assert_eq!(versions(&ring), (27..60).collect::<Vec<_>>());
+        ring.forget(Version(59));
+        assert_eq!(versions(&ring), (27..59).collect::<Vec<_>>());
     }
 
     #[test]

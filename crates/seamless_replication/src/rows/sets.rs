@@ -7,6 +7,14 @@ use seamless_wire::record::MAX_COMPONENTS;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub(crate) struct SetId(u16);
 
+impl SetId {
+    /// Its number, below 2^12.
+    #[inline]
+    pub(crate) const fn bits(self) -> u32 {
+        self.0 as u32
+    }
+}
+
 /// Most different sets. A peer that invents more of them is refused.
 const MAX_SETS: usize = 4096;
 

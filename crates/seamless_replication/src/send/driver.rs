@@ -101,6 +101,7 @@ pub(crate) fn send(
                 tick,
                 now,
                 budget,
+                audited_per_tick: config.audit_per_second as f32 / f32::from(clock.rate()),
                 whole: view.side == LinkSide::ToClient || !view.spectator,
                 route: &|index| slots.get(index).and_then(|slot| view.route(index, slot)),
                 relevance: eye.is_some().then_some(&relevance),

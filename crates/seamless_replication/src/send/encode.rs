@@ -67,7 +67,7 @@ impl SlotHead {
 pub(super) struct Has {
     acked: Version,
     before: Version,
-    /// Which of the two there are, and the projection.
+    /// Which of the two there are, the projection, and what is hidden.
     bits: u32,
 }
 
@@ -76,14 +76,15 @@ impl Has {
     pub(super) fn new(
         acked: Option<Version>,
         before: Option<Version>,
-        projection: Projection,
+        (projection, hidden): (Projection, SetId),
     ) -> Self {
         Self {
             acked: acked.unwrap_or_default(),
             before: before.unwrap_or_default(),
             bits: u32::from(acked.is_some())
                 | u32::from(before.is_some()) << 1
-                | (projection as u32) << 2,
+                | (projection as u32) << 2
+                | hidden.bits() << 4,
         }
     }
 
@@ -95,7 +96,8 @@ impl Has {
         (self.bits & 2 != 0).then_some(self.before)
     }
 
-    const fn projection(&self) -> u32 {
+    /// Which part of the row it is told.
+    const fn part(&self) -> u32 {
         self.bits >> 2
     }
 }
@@ -147,7 +149,7 @@ pub(crate) struct EncodeCache {
     runs: Vec<Run>,
     arena: Vec<u64>,
     writer: BitWriter,
-    projected: HashMap<(SetId, Projection), SetId>,
+    projected: HashMap<(SetId, Projection, SetId), SetId>,
     /// How many versions came after the oldest baseline that a link has.
     pub(super) deepest: u32,
     /// Bits of values per component: absolute, delta.
@@ -214,18 +216,18 @@ impl EncodeCache {
         head
     }
 
-    /// The set that is told of `set`.
+    /// The set that is told of `set` to a peer from which `hidden` is hidden.
     pub(super) fn project(
         &mut self,
         registry: &Registry,
         sets: &mut ComponentSets,
         set: SetId,
-        projection: Projection,
+        (projection, hidden): (Projection, SetId),
     ) -> Option<SetId> {
-        if projection == Projection::Full {
+        if projection == Projection::Full && hidden == SetId::default() {
             return Some(set);
         }
-        if let Some(&known) = self.projected.get(&(set, projection)) {
+        if let Some(&known) = self.projected.get(&(set, projection, hidden)) {
             return Some(known);
         }
         let told: Vec<u16> = sets
@@ -233,9 +235,10 @@ impl EncodeCache {
             .iter()
             .copied()
             .filter(|&component| projection.tells(registry, component))
+            .filter(|&component| sets.position(hidden, component).is_none())
             .collect();
         let projected = sets.intern(&told)?;
-        self.projected.insert((set, projection), projected);
+        self.projected.insert((set, projection, hidden), projected);
         Some(projected)
     }
 
@@ -287,7 +290,7 @@ impl EncodeCache {
         };
         let baseline = base.map(|base| base.version);
         let first = self.heads[slot as usize].runs;
-        let mut run = match self.twin(first, baseline, steps, has.projection()) {
+        let mut run = match self.twin(first, baseline, steps, has.part()) {
             Some(twin) => twin,
             None => {
                 self.writer.clear();
@@ -317,18 +320,12 @@ impl EncodeCache {
     }
 
     /// A run that is the same for another reason.
-    fn twin(
-        &self,
-        mut at: u32,
-        baseline: Option<Version>,
-        steps: u32,
-        projection: u32,
-    ) -> Option<Run> {
+    fn twin(&self, mut at: u32, baseline: Option<Version>, steps: u32, part: u32) -> Option<Run> {
         while at != NONE {
             let run = &self.runs[at as usize];
             if run.told_against() == baseline
                 && u32::from(run.steps) == steps
-                && run.has.projection() == projection
+                && run.has.part() == part
             {
                 return Some(*run);
             }

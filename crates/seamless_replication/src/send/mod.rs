@@ -3,6 +3,7 @@
 //! Per tick and link: one word operation per 64 slots to find what is both visible and changed,
 //! one visit per such entity. A settled entity costs its bit.
 
+mod audit;
 mod congestion;
 pub(crate) mod driver;
 mod encode;
@@ -21,6 +22,7 @@ use seamless_wire::{
     record::{LeaveReason, Version},
 };
 
+use audit::{AuditOut, AuditSent};
 use congestion::Congestion;
 pub(crate) use encode::{EncodeCache, Projection};
 use log::Contents;
@@ -29,7 +31,10 @@ pub(crate) use log::SentItem;
 pub(crate) use pack::{PackContext, Scratch};
 use slot::{Exception, LinkSlot, Presence};
 
-use crate::peer::{control::ControlOut, rtt::Rtt};
+use crate::{
+    peer::{control::ControlOut, rtt::Rtt},
+    rows::SetId,
+};
 
 /// Send side of one link.
 #[derive(Default)]
@@ -46,7 +51,10 @@ pub(crate) struct Sender {
     pub(crate) control: ControlOut,
     pub(crate) rtt: Rtt,
     congestion: Congestion,
+    audit: AuditOut,
     pub(crate) counters: SendCounters,
+    /// Slots that came into sight and whose audiences are still to be asked, if any are.
+    appeared: Option<Vec<u32>>,
 }
 
 /// Counted since the link stands.
@@ -64,6 +72,7 @@ pub(crate) struct SendCounters {
     pub(crate) unsendable: u64,
     /// Entities that had to wait for a later tick, summed over ticks.
     pub(crate) deferred: u64,
+    pub(crate) audit: AuditSent,
 }
 
 impl Sender {
@@ -114,7 +123,39 @@ impl Sender {
         *state = LinkSlot::appearing(appeared);
         state.told = told;
         self.exceptions.remove(&slot);
+        if let Some(appeared) = &mut self.appeared {
+            appeared.push(slot);
+        }
         self.visible.insert(slot as usize);
+        self.dirty.insert(slot as usize);
+    }
+
+    /// Whether to remember what comes into sight, for [`take_appeared`](Self::take_appeared).
+    pub(crate) fn notes_appearances(&mut self, notes: bool) {
+        if !notes {
+            self.appeared = None;
+        } else if self.appeared.is_none() {
+            self.appeared = Some(Vec::new());
+        }
+    }
+
+    /// What came into sight since it was asked last.
+    pub(crate) fn take_appeared(&mut self, into: &mut Vec<u32>) {
+        into.extend(self.appeared.iter_mut().flat_map(|list| list.drain(..)));
+    }
+
+    /// Components of a visible slot's row that the peer is not told. If that changes, it is told
+    /// the row whole, and acks of what it was told before say nothing any more.
+    pub(crate) fn hide(&mut self, slot: u32, hidden: SetId) {
+        let next = self.next;
+        let state = self.slot_mut(slot);
+        if state.hidden == hidden {
+            return;
+        }
+        state.hidden = hidden;
+        state.void(next);
+        self.exceptions.remove(&slot);
+        self.slots[slot as usize].special = false;
         self.dirty.insert(slot as usize);
     }
 

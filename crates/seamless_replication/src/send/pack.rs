@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use seamless_wire::{
-    Allocator, BitWriter, MAX_DATAGRAM, PacketSeq, Tick, WireId,
+    Allocator, BitWriter, MAX_DATAGRAM, PacketSeq, Tick, WireId, audit,
     control::{self, NumberedItem},
     frame::{BigRow, MAX_BIG_ROW},
     packet::{AckBits, SectionKind, StateHeader},
@@ -42,6 +42,8 @@ pub(crate) struct PackContext<'a> {
     pub(crate) now: Duration,
     /// Bytes this link may take in this tick.
     pub(crate) budget: usize,
+    /// Settled entities that are named to this peer in a tick, on average.
+    pub(crate) audited_per_tick: f32,
     /// Which part of a slot this peer is told, and its name on this link.
     pub(crate) route: &'a dyn Fn(u32) -> Option<(Projection, WireId)>,
     /// Whether this peer is told all of what nobody holds, under our own names.
@@ -113,8 +115,20 @@ impl Sender {
                 self.write_rows(bucket, &mut datagram, context, big_rows);
             }
         }
+        self.write_audit(&mut datagram, context);
         datagram.finish(self, context);
         true
+    }
+
+    /// Into what room there is left.
+    fn write_audit(&mut self, datagram: &mut Datagram<'_>, context: &mut PackContext<'_>) {
+        // The kind and the number of entities.
+        const HEAD_BITS: usize = 3 + 17;
+        let entities = self.audit(datagram.room().saturating_sub(HEAD_BITS), context);
+        if !entities.is_empty() {
+            SectionKind::Audit.write(datagram.w);
+            audit::write_section(datagram.w, context.tick, entities);
+        }
     }
 
     fn write_control(&mut self, datagram: &mut Datagram<'_>, context: &mut PackContext<'_>) {
@@ -282,7 +296,7 @@ impl Sender {
         context: &mut PackContext<'_>,
     ) -> Option<u32> {
         let state = &self.slots[row.slot as usize];
-        let has = Has::new(state.acked(), state.before(), state.projection);
+        let has = state.has(state.projection);
         let (registry, rows) = (context.registry, &*context.rows);
         context.cache.run(registry, rows, row.slot, (has, told))
     }
@@ -309,7 +323,8 @@ impl Sender {
         big_rows: &mut Vec<BigRow>,
     ) {
         let slot = row.slot;
-        let has = Has::new(None, None, self.slots[slot as usize].projection);
+        let state = &self.slots[slot as usize];
+        let has = Has::new(None, None, (state.projection, state.hidden));
         let told = (has, bucket.told);
         let Some(run) = context
             .cache
@@ -446,6 +461,11 @@ impl<'w> Datagram<'w> {
     /// Whether `bits` more bits leave room for the ends.
     fn has_room(&self, bits: usize) -> bool {
         self.w.bit_len() + bits + TAIL_BITS <= MAX_DATAGRAM * 8
+    }
+
+    /// Bits that are free.
+    fn room(&self) -> usize {
+        (MAX_DATAGRAM * 8).saturating_sub(self.w.bit_len() + TAIL_BITS)
     }
 
     fn finish(&mut self, sender: &mut Sender, context: &mut PackContext<'_>) {

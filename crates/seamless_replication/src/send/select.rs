@@ -7,7 +7,7 @@ use seamless_wire::{
 
 use super::{
     PackContext, Sender,
-    encode::{Has, Projection},
+    encode::Projection,
     slot::{Exception, Presence},
 };
 use crate::rows::{MAX_ROW_BYTES, Rows, SetId};
@@ -151,6 +151,7 @@ impl Sender {
         let usual = state.presence == Presence::Live
             && state.projection == Projection::Full
             && !state.special
+            && state.hidden == SetId::default()
             && head.plain
             && context.whole
             && head.there
@@ -165,7 +166,7 @@ impl Sender {
             self.dirty.set(index, false);
             return;
         }
-        let has = Has::new(state.acked(), state.before(), Projection::Full);
+        let has = state.has(Projection::Full);
         let told = (has, head.set);
         let Some(run) = context
             .cache
@@ -240,11 +241,12 @@ impl Sender {
             self.dirty.set(index, false);
             return self.settle(slot, exception);
         }
-        let has = Has::new(state.acked(), state.before(), projection);
+        let has = state.has(projection);
+        let part = (projection, state.hidden);
         state.priority += context.rows.sets.weight(set);
         let (registry, rows) = (context.registry, &mut *context.rows);
         let sets = &mut rows.sets;
-        let Some(told) = context.cache.project(registry, sets, set, projection) else {
+        let Some(told) = context.cache.project(registry, sets, set, part) else {
             return self.settle(slot, exception);
         };
         let size = told_bytes(rows, slot, told);

@@ -5,7 +5,8 @@ use seamless_wire::{
     record::{LeaveReason, Version},
 };
 
-use super::encode::Projection;
+use super::encode::{Has, Projection};
+use crate::rows::SetId;
 
 /// Losses in a row after which a row is told whole.
 const MAX_LOSSES: u8 = 16;
@@ -42,6 +43,8 @@ pub(super) struct LinkSlot {
     /// Whether anything of it was sent in this life. It may arrive even after it was given up as
     /// lost.
     pub(super) told: bool,
+    /// Components of the row that the peer is not told.
+    pub(super) hidden: SetId,
     /// Whether there is an [`Exception`].
     pub(super) special: bool,
 }
@@ -91,6 +94,12 @@ impl LinkSlot {
     #[inline]
     pub(super) fn sent(&self) -> Option<Version> {
         (self.has & has::SENT != 0).then_some(self.sent)
+    }
+
+    /// What it has of the row, for the encoder.
+    #[inline]
+    pub(super) fn has(&self, projection: Projection) -> Has {
+        Has::new(self.acked(), self.before(), (projection, self.hidden))
     }
 
     #[inline]

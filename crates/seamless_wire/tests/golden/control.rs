@@ -31,10 +31,11 @@ const fn kind(item: &Control) -> u8 {
         Control::RouteKept { .. } => 14,
         Control::HandoverEnded { .. } => 15,
         Control::RouteEnded { .. } => 16,
+        Control::Resend { .. } => 17,
     }
 }
 
-const KINDS: u8 = 17;
+const KINDS: u8 = 18;
 
 fn authority() -> Vec<(Control, &'static str)> {
     vec![
@@ -166,6 +167,13 @@ fn handovers() -> Vec<(Control, &'static str)> {
             "0f fd0500000000bc0a00 0c 02",
         ),
         (Control::RouteEnded { term: Term(14) }, "10 0e"),
+        (
+            Control::Resend {
+                index: 5,
+                version: 66_000,
+            },
+            "11 05 fcd0010100",
+        ),
     ]
 }
 

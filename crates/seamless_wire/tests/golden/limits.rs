@@ -1,7 +1,7 @@
 //! Numbers that both ends must agree on: what one writes, the other must take.
 
 use seamless_wire::{
-    GlobalEntity, MAX_DATAGRAM, WIRE_VERSION, WireId, codec, control, frame, packet, record,
+    GlobalEntity, MAX_DATAGRAM, WIRE_VERSION, WireId, audit, codec, control, frame, packet, record,
     recording, schema, snapshot, ticket,
 };
 
@@ -20,6 +20,7 @@ fn limits_are_those_of_the_page() {
         ("bytes of an item", control::MAX_ITEM_BYTES as u64, 256),
         ("components of a row", record::MAX_COMPONENTS as u64, 64),
         ("changes since a baseline", record::MAX_BASELINES.into(), 32),
+        ("entities in an audit", audit::MAX_AUDITED as u64, 256),
         ("leaves in a datagram", record::Leave::MAX as u64, 1024),
         ("short names", WireId::MAX_INDEX.into(), 1 << 20),
         (

@@ -5,6 +5,7 @@
 //! If a test here fails because the format is meant to change, raise `seamless_wire::WIRE_VERSION`
 //! and change that page with it.
 
+mod audit;
 mod bits;
 mod codec;
 mod control;
