@@ -85,7 +85,7 @@ pub fn adopt(
     let mut rows = world.resource_mut::<Rows>();
     if let Some(mut row) = shown {
         row.set_tenure(&tenure);
-        rows.push(index, &row);
+        rows.push(index, row.view());
     }
     let version = rows
         .newest(index)

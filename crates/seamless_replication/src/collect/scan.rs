@@ -184,7 +184,8 @@ impl Pass<'_> {
     ) -> u64 {
         let count = rows.sets.components(set).len();
         let previous = rows.newest(index).map(|(_, row)| row);
-        builder.begin(set, fence);
+        builder.clear();
+        builder.begin(count);
         let mut failed = 0;
         for position in 0..count {
             let (component, changed, ptr) = value(position);
@@ -219,7 +220,8 @@ impl Pass<'_> {
                 (true, _, None) | (false, None, None) => return failed,
             }
         }
-        rows.push(index, builder.row());
+        let built = builder.end();
+        rows.push(index, builder.row(built, set, &fence));
         failed
     }
 

@@ -5,7 +5,7 @@ use seamless_transport::LinkSide;
 use seamless_wire::{Allocator, GlobalEntity, Holder, Tenure, Tick, WireId, record::LeaveReason};
 
 use super::{
-    ParsedRow,
+    ParsedHead, ParsedRow, ParsedRows,
     leave::end_remote,
     show::{Part, show, strip},
 };
@@ -16,7 +16,7 @@ use crate::{
     prespawn,
     references::References,
     registry::Registry,
-    rows::{Row, Rows},
+    rows::{Row, RowRef, Rows},
     slots::{NetSlot, Role, Slot, Slots},
 };
 
@@ -31,15 +31,15 @@ enum Outcome {
 
 /// Takes the records of a datagram, and leaves the list empty. False if it must not be
 /// acknowledged.
-pub(crate) fn take_rows(world: &mut World, peer: &mut Peer, rows: &mut Vec<ParsedRow>) -> bool {
+pub(crate) fn take_rows(world: &mut World, peer: &mut Peer, rows: &mut ParsedRows) -> bool {
     let limit = world.resource::<ReplicationConfig>().limits(peer.side);
     let mut kept = true;
     let mut slots = world.resource::<Slots>();
-    for row in &mut *rows {
-        kept &= match take_usual(slots, peer, row, limit.baseline_bytes) {
+    for (head, row) in rows.iter() {
+        kept &= match take_usual(slots, peer, head, row, limit.baseline_bytes) {
             Some(kept) => kept,
             None => {
-                let kept = take_row(world, peer, std::mem::take(row));
+                let kept = take_row(world, peer, head.with(row.to_row()));
                 slots = world.resource::<Slots>();
                 kept
             }
@@ -53,27 +53,32 @@ pub(crate) fn take_rows(world: &mut World, peer: &mut Peer, rows: &mut Vec<Parse
 /// nothing but its components changes, and they can wait for the others. Whether it was kept;
 /// `None` for anything else.
 #[inline]
-fn take_usual(slots: &Slots, peer: &mut Peer, row: &mut ParsedRow, bytes: usize) -> Option<bool> {
+fn take_usual(
+    slots: &Slots,
+    peer: &mut Peer,
+    head: &ParsedHead,
+    row: RowRef<'_>,
+    bytes: usize,
+) -> Option<bool> {
     let table = &mut peer.receiver.table;
-    let place = row.place?;
-    let room = table.bytes() + row.row.byte_len() <= bytes;
+    let place = head.place?;
+    let room = table.bytes() + row.byte_len() <= bytes;
     let slot = table.at_mut(place);
     let usual = room
         && peer.side == LinkSide::ToServer
         && slot.live
         && slot.entity.is_some()
         && slot.checked.is_some_and(|then| slots.is_as_it_was(then))
-        && slot.newest.is_some_and(|newest| row.tick > newest)
+        && slot.newest.is_some_and(|newest| head.tick > newest)
         && slot
             .ring
             .newest()
-            .is_some_and(|newest| newest.row.fence == row.row.fence);
+            .is_some_and(|newest| newest.row.fence == *row.fence);
     if !usual {
         return None;
     }
-    slot.newest = Some(row.tick);
-    let values = std::mem::take(&mut row.row);
-    let kept = table.keep_at(place, row.version, row.baseline, values);
+    slot.newest = Some(head.tick);
+    let kept = table.keep_at(place, head.version, head.baseline, row);
     table.show_later(place);
     peer.receiver.counters.records += 1;
     Some(kept)
@@ -164,7 +169,7 @@ fn peers_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow) -> Outcome {
     } else {
         receiver.counters.stale += 1;
     }
-    if !receiver.table.make_way(&parsed, newest) || !receiver.table.keep(parsed) {
+    if !receiver.table.make_way(&parsed, newest) || !receiver.table.keep(&parsed) {
         return Outcome::NotKept;
     }
     if newest {
@@ -452,7 +457,7 @@ fn holder_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow, part: Part)
             table.begin_tenure(Allocator::Local, index);
         }
     }
-    if !table.keep(parsed) {
+    if !table.keep(&parsed) {
         return Outcome::NotKept;
     }
     table.set_global(Allocator::Local, index, Some(global));

@@ -11,7 +11,9 @@ use seamless_wire::{
     record::Version,
 };
 
-use super::{ParseContext, ParseError, apply, audit, leave, parse, parse_big_row, show};
+use super::{
+    ParseContext, ParseError, ParsedRows, apply, audit, leave, parse, parse_big_row, show,
+};
 use crate::{
     clock::NetClock,
     inputs::{Inboxes, InputOutbox},
@@ -219,7 +221,7 @@ fn take_big_row(world: &mut World, peer: &mut Peer, big: &BigRow) {
             receiver: &peer.receiver,
             header,
             sets_left: sets_left(peer),
-            spare: Vec::new(),
+            spare: ParsedRows::default(),
         };
         let parsed = parse_big_row(big, &mut context);
         (parsed, context.sets_left)

@@ -11,11 +11,13 @@ pub(crate) mod driver;
 mod index;
 pub(crate) mod leave;
 mod parse;
+mod parsed;
 mod show;
 mod table;
 
 pub(crate) use audit::AuditIn;
-pub(crate) use parse::{ParseContext, ParseError, ParsedRow, parse, parse_big_row};
+pub(crate) use parse::{ParseContext, ParseError, parse, parse_big_row};
+pub(crate) use parsed::{ParsedHead, ParsedRow, ParsedRows};
 pub(crate) use table::{Redirect, RemoteTable};
 
 use std::collections::VecDeque;
@@ -37,7 +39,7 @@ pub(crate) struct Receiver {
     /// a datagram with a late record must still be readable for what else is in it.
     pub(crate) retired: VecDeque<(Tick, u32)>,
     /// For the rows of the next datagram.
-    pub(crate) spare: Vec<ParsedRow>,
+    pub(crate) spare: ParsedRows,
     /// Sets of components that the peer was the first to name.
     pub(crate) invented: u16,
 }

@@ -1,40 +1,24 @@
 //! A datagram's bits to values, without touching anything.
 
 use seamless_wire::{
-    Allocator, BitReader, GlobalEntity, Tick, WireError,
+    Allocator, BitReader, Tick, WireError,
     audit::{self, Audited},
     control::{self, Control, ControlSeq},
     delta::Baseline,
     frame::BigRow,
     packet::{HeaderContext, InputAck, InputBatch, SectionKind, StateHeader},
-    record::{Form, Leave, RecordCursor, RecordHead, RowsHead, Version},
+    record::{Form, Leave, RecordCursor, RecordHead, RowsHead},
 };
 
-use super::Receiver;
+use super::{ParsedHead, ParsedRow, ParsedRows, Receiver};
 use crate::{
     registry::{MAX_COMPONENT_BYTES, Registry},
-    rows::{ComponentSets, Fence, MAX_ROW_BYTES, Row, RowBuilder, SetId},
+    rows::{ComponentSets, Fence, MAX_ROW_BYTES, Row, SetId},
 };
 
 /// Most bytes of rows that one datagram may unfold to. Ours unfold to some hundred kilobytes at
 /// worst; without a bound, records against large baselines would multiply.
 const MAX_UNFOLDED: usize = 4 << 20;
-
-/// One record, whole.
-#[derive(Debug, Default)]
-pub(crate) struct ParsedRow {
-    pub(crate) allocator: Allocator,
-    pub(crate) index: u32,
-    /// Where the name's slot is, for a delta whose name was not migrated.
-    pub(crate) place: Option<u32>,
-    /// `None`: that of the baseline.
-    pub(crate) generation: Option<u32>,
-    pub(crate) global: Option<GlobalEntity>,
-    pub(crate) version: Version,
-    pub(crate) baseline: Option<Version>,
-    pub(crate) tick: Tick,
-    pub(crate) row: Row,
-}
 
 /// Everything in a datagram.
 #[derive(Debug)]
@@ -42,7 +26,7 @@ pub(crate) struct Parsed {
     pub(crate) header: StateHeader,
     pub(crate) control: Vec<(ControlSeq, Control)>,
     pub(crate) leaves: Vec<Leave>,
-    pub(crate) rows: Vec<ParsedRow>,
+    pub(crate) rows: ParsedRows,
     pub(crate) inputs: Option<InputBatch>,
     pub(crate) input_ack: Option<InputAck>,
     /// Kind and payload of unreliable messages.
@@ -59,7 +43,7 @@ pub(crate) struct ParseContext<'a> {
     /// How many sets of components the peer may still invent; `None`: any number.
     pub(crate) sets_left: Option<u16>,
     /// An empty list for the rows, for its memory.
-    pub(crate) spare: Vec<ParsedRow>,
+    pub(crate) spare: ParsedRows,
 }
 
 /// Why a datagram was not read.
@@ -132,14 +116,15 @@ pub(crate) fn parse_big_row(
     context: &mut ParseContext<'_>,
 ) -> Result<ParsedRow, ParseError> {
     let mut r = BitReader::new(&big.section);
-    let mut rows = Vec::new();
+    let mut rows = ParsedRows::default();
     read_rows(&mut r, big.tick, context, &mut rows)?;
     r.expect_end()?;
-    match (rows.pop(), rows.pop()) {
-        (Some(row), None) if row.baseline.is_none() => Ok(row),
+    let mut all = rows.iter();
+    match (all.next(), all.next()) {
+        (Some((head, row)), None) if head.baseline.is_none() => Ok(head.with(row.to_row())),
         _ => Err(WireError::Invalid {
             what: "number of big rows",
-            value: rows.len() as u64,
+            value: rows.iter().count() as u64,
         }
         .into()),
     }
@@ -149,7 +134,7 @@ fn read_rows(
     r: &mut BitReader<'_>,
     tick: Tick,
     context: &mut ParseContext<'_>,
-    out: &mut Vec<ParsedRow>,
+    out: &mut ParsedRows,
 ) -> Result<(), ParseError> {
     let head = RowsHead::read(r, context.registry.components().len())?;
     let set = match &mut context.sets_left {
@@ -165,21 +150,16 @@ fn read_rows(
         .into());
     };
     let mut cursor = RecordCursor::new(tick, head.components.len());
-    let mut builder = RowBuilder::default();
-    let mut unfolded: usize = out.iter().map(|row| row.row.byte_len()).sum();
     while let Some(record) = cursor.read(r, head.components.len())? {
-        let row = read_record(r, tick, &head, set, &record, &mut builder, context)?;
-        unfolded += row.row.byte_len();
-        if unfolded > MAX_UNFOLDED {
-            let (value, max) = (unfolded as u64, MAX_UNFOLDED as u64);
+        read_record(r, tick, &head, set, &record, out, context)?;
+        if out.unfolded() > MAX_UNFOLDED {
             return Err(WireError::OutOfBounds {
                 what: "unfolded datagram",
-                value,
-                max,
+                value: out.unfolded() as u64,
+                max: MAX_UNFOLDED as u64,
             }
             .into());
         }
-        out.push(row);
     }
     Ok(())
 }
@@ -190,14 +170,15 @@ fn read_record(
     head: &RowsHead,
     set: SetId,
     record: &RecordHead,
-    builder: &mut RowBuilder,
+    out: &mut ParsedRows,
     context: &ParseContext<'_>,
-) -> Result<ParsedRow, ParseError> {
-    let mut parsed = ParsedRow {
+) -> Result<(), ParseError> {
+    let mut parsed = ParsedHead {
         allocator: head.allocator,
         index: record.index,
         tick,
-        ..ParsedRow::default()
+        set,
+        ..ParsedHead::default()
     };
     let (base, past, steps, mask) = match record.form {
         Form::Absolute {
@@ -239,12 +220,13 @@ fn read_record(
             (Some(&base.row), past.map(|past| &past.row), steps, mask)
         }
     };
-    let fence = match (&record.tenure, base) {
+    parsed.fence = match (&record.tenure, base) {
         (Some(tenure), base) => Fence::new(tenure, base.map(|base| &base.fence)),
         (None, Some(base)) => base.fence.clone(),
         (None, None) => Fence::default(),
     };
-    builder.begin(set, fence);
+    let builder = out.builder();
+    builder.begin(head.components.len());
     for (bit, &component) in head.components.iter().enumerate() {
         let of = |row: &'_ Row| -> Option<usize> {
             if row.set == set {
@@ -268,9 +250,9 @@ fn read_record(
                 value,
                 before: past.map(|past| (past, steps)),
             });
-            let before = builder.buffer().len();
+            let before = builder.byte_len();
             erased.decode(old, r, builder.buffer())?;
-            let len = builder.buffer().len();
+            let len = builder.byte_len();
             if len - before > MAX_COMPONENT_BYTES || len > MAX_ROW_BYTES {
                 let max = MAX_ROW_BYTES as u64;
                 return Err(WireError::OutOfBounds {
@@ -283,6 +265,6 @@ fn read_record(
             builder.end_value();
         }
     }
-    parsed.row = builder.take();
-    Ok(parsed)
+    out.end(parsed);
+    Ok(())
 }

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::{ParsedRow, index::PagedIndex};
 use crate::{
-    rows::{Ring, Row, SetId},
+    rows::{Ring, Row, RowRef, SetId},
     slots::SlotStamp,
 };
 
@@ -218,7 +218,7 @@ impl RemoteTable {
         place: u32,
         version: Version,
         baseline: Option<Version>,
-        row: Row,
+        row: RowRef<'_>,
     ) -> bool {
         let slot = &mut self.slots[place as usize];
         let before = slot.ring.bytes();
@@ -232,9 +232,9 @@ impl RemoteTable {
 
     /// As [`keep_at`](Self::keep_at), by name.
     #[must_use]
-    pub(crate) fn keep(&mut self, parsed: ParsedRow) -> bool {
+    pub(crate) fn keep(&mut self, parsed: &ParsedRow) -> bool {
         match self.place(parsed.allocator, parsed.index) {
-            Some(place) => self.keep_at(place, parsed.version, parsed.baseline, parsed.row),
+            Some(place) => self.keep_at(place, parsed.version, parsed.baseline, parsed.row.view()),
             None => false,
         }
     }
@@ -313,7 +313,7 @@ impl RemoteTable {
         slot.held = true;
         if let Some((version, row)) = row {
             let before = slot.ring.bytes();
-            slot.ring.keep(version, row);
+            slot.ring.keep(version, row.view());
             self.bytes = self.bytes + slot.ring.bytes() - before;
         }
         self.set_global(name.allocator, name.index, Some(global));

@@ -17,7 +17,7 @@ pub(crate) use depth::Depth;
 pub(crate) use fence::Fence;
 pub(crate) use hash::hash_of;
 pub(crate) use ring::{Ring, Stored};
-pub(crate) use row::{Row, RowBuilder};
+pub(crate) use row::{Built, Row, RowBuilder, RowRef};
 pub(crate) use sets::{ComponentSets, SetId};
 
 /// Largest row of one entity that a peer takes, in bytes of values.
@@ -79,10 +79,11 @@ impl Rows {
     }
 
     /// Stores `row` as the slot's next version, unless it equals the newest.
-    pub(crate) fn push(&mut self, slot: u32, row: &Row) -> bool {
+    #[inline]
+    pub(crate) fn push(&mut self, slot: u32, row: RowRef<'_>) -> bool {
         let (tick, keep) = (self.tick, self.depth.keep());
         let ring = self.ring_mut(slot);
-        if ring.newest().is_some_and(|newest| newest.row == *row) {
+        if ring.newest().is_some_and(|newest| row == newest.row) {
             return false;
         }
         ring.push_next(row, tick, keep);

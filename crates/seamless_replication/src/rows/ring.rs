@@ -5,7 +5,7 @@ use seamless_wire::{
     record::{MAX_BASELINES, Version},
 };
 
-use super::row::Row;
+use super::row::{Row, RowRef};
 
 /// A row with its number.
 #[derive(Debug, Clone, Default)]
@@ -85,7 +85,8 @@ impl Ring {
     }
 
     /// Appends the next version, which came to be in `tick`. At most `keep` of them are kept.
-    pub(crate) fn push_next(&mut self, row: &Row, tick: Tick, keep: usize) {
+    #[inline]
+    pub(crate) fn push_next(&mut self, row: RowRef<'_>, tick: Tick, keep: usize) {
         self.last = self.last.next(tick);
         while self.len as usize >= keep.clamp(1, Self::CAPACITY) {
             self.drop_oldest();
@@ -123,7 +124,7 @@ impl Ring {
 
     /// Keeps a received version. False if it is older than what was forgotten: then it must not be
     /// acknowledged. True also if it is here already.
-    pub(crate) fn keep(&mut self, version: Version, row: Row) -> bool {
+    pub(crate) fn keep(&mut self, version: Version, row: RowRef<'_>) -> bool {
         if let Some(forgotten) = self.forgotten
             && !version.is_newer_than(forgotten)
         {
@@ -150,7 +151,9 @@ impl Ring {
             self.last = version;
         }
         self.bytes += row.byte_len();
-        *self.free_place() = Stored { version, row };
+        let place = self.free_place();
+        place.version = version;
+        place.row.copy_from(row);
         for later in (at + 1..self.len as usize).rev() {
             let (one, other) = (self.place(later - 1), self.place(later));
             self.places.swap(one, other);
@@ -217,12 +220,12 @@ mod tests {
     fn the_newest_is_never_evicted_and_old_ones_are() {
         let mut ring = Ring::default();
         for tick in 1..=100 {
-            ring.push_next(&Row::default(), Tick(tick), Ring::CAPACITY);
+            ring.push_next(Row::default().view(), Tick(tick), Ring::CAPACITY);
         }
         assert_eq!(versions(&ring), (68..=100).collect::<Vec<_>>());
-        ring.push_next(&Row::default(), Tick(101), 0);
+        ring.push_next(Row::default().view(), Tick(101), 0);
         assert_eq!(versions(&ring), [101]);
-        ring.push_next(&Row::default(), Tick(200), 3);
+        ring.push_next(Row::default().view(), Tick(200), 3);
         let (stored, before, later) = ring.get_with_past(Version(200)).expect("kept");
         assert_eq!(stored.version, Version(200));
         assert_eq!(before.map(|before| before.version), Some(Version(101)));
@@ -233,7 +236,7 @@ mod tests {
     fn a_version_is_later_than_the_one_before_also_in_the_same_tick() {
         let mut ring = Ring::default();
         for tick in [5, 5, 3, 9] {
-            ring.push_next(&Row::default(), Tick(tick), 9);
+            ring.push_next(Row::default().view(), Tick(tick), 9);
         }
         assert_eq!(versions(&ring), [5, 6, 7, 9]);
     }
@@ -242,20 +245,23 @@ mod tests {
     fn received_versions_may_come_in_any_order() {
         let mut ring = Ring::default();
         for version in [5, 3, 9, 4, 9] {
-            ring.keep(Version(version), Row::default());
+            ring.keep(Version(version), Row::default().view());
         }
         assert_eq!(versions(&ring), [3, 4, 5, 9]);
         ring.forget_before(Version(9));
         assert_eq!(versions(&ring), [5, 9], "the one before stays");
         for version in 10..60 {
-            ring.keep(Version(version), Row::default());
+            ring.keep(Version(version), Row::default().view());
         }
         assert_eq!(ring.len as usize, Ring::CAPACITY);
         assert!(
-            !ring.keep(Version(8), Row::default()),
+            !ring.keep(Version(8), Row::default().view()),
             "older than the forgotten"
         );
-        assert!(ring.keep(Version(59), Row::default()), "here already");
+        assert!(
+            ring.keep(Version(59), Row::default().view()),
+            "here already"
+        );
         assert_eq!(ring.last(), Version(59));
     }
 
@@ -277,9 +283,9 @@ mod tests {
     #[test]
     fn the_number_goes_on_when_the_slot_is_reused() {
         let mut ring = Ring::default();
-        ring.push_next(&Row::default(), Tick(8), 9);
+        ring.push_next(Row::default().view(), Tick(8), 9);
         ring.clear();
-        ring.push_next(&Row::default(), Tick(8), 9);
+        ring.push_next(Row::default().view(), Tick(8), 9);
         assert_eq!(ring.newest().expect("kept").version, Version(9));
     }
 }

@@ -17,10 +17,55 @@ pub(crate) struct Row {
     data: SmallVec<[u8; 56]>,
 }
 
+/// A row that lies elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RowRef<'a> {
+    pub(crate) fence: &'a Fence,
+    pub(crate) set: SetId,
+    count: u16,
+    data: &'a [u8],
+}
+
 /// Bytes of one end.
 const END: usize = 4;
 
+impl RowRef<'_> {
+    /// Bytes of all values.
+    #[inline]
+    pub(crate) const fn byte_len(&self) -> usize {
+        self.data.len() - self.count as usize * END
+    }
+
+    /// A row of its own.
+    pub(crate) fn to_row(self) -> Row {
+        Row {
+            fence: self.fence.clone(),
+            set: self.set,
+            count: self.count,
+            data: SmallVec::from_slice(self.data),
+        }
+    }
+}
+
+impl PartialEq<Row> for RowRef<'_> {
+    #[inline]
+    fn eq(&self, row: &Row) -> bool {
+        self.set == row.set && *self.data == *row.data && *self.fence == row.fence
+    }
+}
+
 impl Row {
+    /// The row where it lies.
+    #[inline]
+    pub(crate) fn view(&self) -> RowRef<'_> {
+        RowRef {
+            fence: &self.fence,
+            set: self.set,
+            count: self.count,
+            data: &self.data,
+        }
+    }
+
     /// Puts it under another fence.
     pub(crate) fn set_tenure(&mut self, tenure: &Tenure) {
         self.fence = Fence::new(tenure, Some(&self.fence));
@@ -45,75 +90,104 @@ impl Row {
     }
 
     /// Bytes of all values.
+    #[inline]
     pub(crate) fn byte_len(&self) -> usize {
         self.data.len() - self.count as usize * END
     }
 
     /// Becomes a copy of `other` and keeps its memory.
-    pub(crate) fn copy_from(&mut self, other: &Self) {
-        self.fence = other.fence.clone();
+    #[inline]
+    pub(crate) fn copy_from(&mut self, other: RowRef<'_>) {
+        if self.fence != *other.fence {
+            self.fence = other.fence.clone();
+        }
         self.set = other.set;
         self.count = other.count;
         self.data.clear();
-        self.data.extend_from_slice(&other.data);
+        self.data.extend_from_slice(other.data);
     }
 }
 
-/// Makes a row value by value, in the order of its set, in memory that is used again.
-#[derive(Default)]
+/// Makes rows value by value, in the order of their sets, in memory that is used again.
+#[derive(Default, Debug)]
 pub(crate) struct RowBuilder {
-    fence: Fence,
-    set: SetId,
-    ends: Vec<u8>,
-    bytes: Vec<u8>,
-    row: Row,
+    data: Vec<u8>,
+    /// Where the row begins, where its values do, and where its next end is noted.
+    start: usize,
+    values: usize,
+    next: usize,
+}
+
+/// Where a row lies in a [`RowBuilder`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Built {
+    start: u32,
+    end: u32,
+    count: u16,
 }
 
 impl RowBuilder {
-    /// Begins a row.
+    /// Forgets all rows.
     #[inline]
-    pub(crate) fn begin(&mut self, set: SetId, fence: Fence) {
-        self.set = set;
-        self.fence = fence;
-        self.ends.clear();
-        self.bytes.clear();
+    pub(crate) fn clear(&mut self) {
+        self.data.clear();
+    }
+
+    /// Begins a row of `count` values, after those that are there.
+    #[inline]
+    pub(crate) fn begin(&mut self, count: usize) {
+        self.start = self.data.len();
+        self.next = self.start;
+        self.values = self.start + count * END;
+        self.data.resize(self.values, 0);
     }
 
     /// The buffer to append the next value to; [`end_value`](Self::end_value) closes it.
+    #[inline]
     pub(crate) const fn buffer(&mut self) -> &mut Vec<u8> {
-        &mut self.bytes
+        &mut self.data
     }
 
     /// The value is complete.
     #[inline]
     pub(crate) fn end_value(&mut self) {
-        let end = self.bytes.len() as u32;
-        self.ends.extend_from_slice(&end.to_le_bytes());
+        let end = (self.data.len() - self.values) as u32;
+        self.data[self.next..self.next + END].copy_from_slice(&end.to_le_bytes());
+        self.next += END;
     }
 
     /// Takes a value over as it is.
     #[inline]
     pub(crate) fn copy_value(&mut self, value: &[u8]) {
-        self.bytes.extend_from_slice(value);
+        self.data.extend_from_slice(value);
         self.end_value();
     }
 
-    /// The row.
+    /// Bytes of the values of the row that was begun last.
     #[inline]
-    pub(crate) fn row(&mut self) -> &Row {
-        let row = &mut self.row;
-        row.fence = self.fence.clone();
-        row.set = self.set;
-        row.count = (self.ends.len() / END) as u16;
-        row.data.clear();
-        row.data.extend_from_slice(&self.ends);
-        row.data.extend_from_slice(&self.bytes);
-        row
+    pub(crate) fn byte_len(&self) -> usize {
+        self.data.len().saturating_sub(self.values)
     }
 
-    /// The row, leaving an empty one.
-    pub(crate) fn take(&mut self) -> Row {
-        self.row();
-        std::mem::take(&mut self.row)
+    /// Ends the row.
+    #[inline]
+    pub(crate) fn end(&mut self) -> Built {
+        debug_assert_eq!(self.next, self.values, "all values are there");
+        Built {
+            start: self.start as u32,
+            end: self.data.len() as u32,
+            count: ((self.values - self.start) / END) as u16,
+        }
+    }
+
+    /// A row that was made since [`clear`](Self::clear).
+    #[inline]
+    pub(crate) fn row<'a>(&'a self, built: Built, set: SetId, fence: &'a Fence) -> RowRef<'a> {
+        RowRef {
+            fence,
+            set,
+            count: built.count,
+            data: &self.data[built.start as usize..built.end as usize],
+        }
     }
 }

@@ -10,13 +10,12 @@
 //!   two values that both ends have, and the distance to the prediction in the order of the floats
 //!   travels. Nothing is lost, and a body in flight costs its acceleration only.
 
+mod words;
+
 use crate::{BitReader, BitWriter, WireError};
 
 /// Bytes of one mask.
 const GROUP: usize = 8;
-
-/// Longest value that may travel as words, in words.
-const MAX_WORDS: usize = 32;
 
 /// What both ends have of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,16 +59,12 @@ pub fn write_bytes(w: &mut BitWriter, base: Option<Baseline<'_>>, new: &[u8]) {
         write_whole(w, new);
         return;
     }
-    if has_words(new.len()) {
-        let mut residuals = [0; MAX_WORDS];
-        let words = new.len() / 4;
-        let bits = residuals_of(&base, new, &mut residuals[..words]);
-        let as_words = bits <= mask_bits(base.value, new);
+    if words::are_in(new.len()) {
+        let residuals = words::Residuals::of(&base, new);
+        let as_words = residuals.bits() <= mask_bits(base.value, new);
         w.put_bool(as_words);
         if as_words {
-            for &residual in &residuals[..words] {
-                write_residual(w, residual);
-            }
+            residuals.write(w);
             return;
         }
     }
@@ -111,125 +106,19 @@ fn byte_mask(old: &[u8], new: &[u8]) -> u64 {
 }
 
 /// What the value takes as changed bytes.
+#[inline]
 fn mask_bits(old: &[u8], new: &[u8]) -> u32 {
     let groups = old.chunks(GROUP).zip(new.chunks(GROUP));
     groups
-        .map(|(old, new)| match differing(old, new).count_ones() {
-            0 => 1,
-            changed => 1 + new.len() as u32 + changed * 8,
+        .map(|(old, new)| {
+            // All counts are summed up in the highest byte.
+            let changed = (differing(old, new) >> 7).wrapping_mul(0x0101_0101_0101_0101) >> 56;
+            match changed as u32 {
+                0 => 1,
+                changed => 1 + new.len() as u32 + changed * 8,
+            }
         })
         .sum()
-}
-
-const fn has_words(len: usize) -> bool {
-    len > 0 && len.is_multiple_of(4) && len <= MAX_WORDS * 4
-}
-
-/// The words of a value of whole words.
-fn words(bytes: &[u8]) -> impl Iterator<Item = u32> {
-    let (words, _) = bytes.as_chunks::<4>();
-    words.iter().map(|word| u32::from_le_bytes(*word))
-}
-
-/// Distances of the words of `new` to their predictions, and the bits that they take.
-fn residuals_of(base: &Baseline<'_>, new: &[u8], out: &mut [u32]) -> u32 {
-    let mut bits = 0;
-    let mut take = |residual: &mut u32, new: u32, expected: u32| {
-        let distance = ascending(new).wrapping_sub(ascending(expected)) as i32;
-        *residual = zigzag32(distance);
-        bits += match *residual {
-            0 => 1,
-            residual => 1 + 5 + 31 - residual.leading_zeros(),
-        };
-    };
-    let values = out.iter_mut().zip(words(new)).zip(words(base.value));
-    match base.motion() {
-        None => values.for_each(|((residual, new), last)| take(residual, new, last)),
-        Some((before, steps)) => {
-            let steps = steps as f32;
-            for (((residual, new), last), before) in values.zip(words(before)) {
-                take(residual, new, predict(last, before, steps));
-            }
-        }
-    }
-    bits
-}
-
-/// Zero for what is too small to be a normal float: some processors are told to take it for that.
-#[inline]
-const fn flush(value: f32) -> f32 {
-    if value.to_bits() & 0x7f80_0000 == 0 {
-        0.0
-    } else {
-        value
-    }
-}
-
-/// The word that is to be expected. Both ends compute it, so it only adds, subtracts and
-/// multiplies, which IEEE 754 defines to the bit, one after the other, keeps away from what is too
-/// small to be normal, and never lets the bits of a NaN through.
-#[inline]
-fn predict(last: u32, before: u32, steps: f32) -> u32 {
-    if last == before {
-        return last;
-    }
-    let (from, to) = (flush(f32::from_bits(before)), flush(f32::from_bits(last)));
-    let ahead = flush(to + flush(flush(to - from) * steps));
-    if ahead.is_finite() {
-        ahead.to_bits()
-    } else {
-        last
-    }
-}
-
-/// A float's bits as a number that ascends with the float.
-const fn ascending(bits: u32) -> u32 {
-    if bits >> 31 == 0 {
-        bits | 1 << 31
-    } else {
-        !bits
-    }
-}
-
-/// The inverse of [`ascending`].
-const fn from_ascending(number: u32) -> u32 {
-    if number >> 31 == 0 {
-        !number
-    } else {
-        number & !(1 << 31)
-    }
-}
-
-const fn zigzag32(value: i32) -> u32 {
-    ((value << 1) ^ (value >> 31)) as u32
-}
-
-const fn unzigzag32(value: u32) -> i32 {
-    (value >> 1) as i32 ^ -((value & 1) as i32)
-}
-
-/// A zero is one bit. Anything else says how many bits it has; the highest of them is known.
-fn write_residual(w: &mut BitWriter, residual: u32) {
-    if residual == 0 {
-        w.put(0, 1);
-        return;
-    }
-    let low = 31 - residual.leading_zeros();
-    let head = 1 | u64::from(low) << 1;
-    let rest = u64::from(residual) & ((1 << low) - 1);
-    w.put(head | rest << 6, 6 + low);
-}
-
-#[inline]
-fn read_residual(r: &mut BitReader<'_>) -> Result<u32, WireError> {
-    let bits = r.peek();
-    if bits & 1 == 0 {
-        r.skip(1)?;
-        return Ok(0);
-    }
-    let low = (bits >> 1) as u32 & 31;
-    r.skip(6 + low)?;
-    Ok(1 << low | (bits >> 6) as u32 & ((1 << low) - 1))
 }
 
 fn write_whole(w: &mut BitWriter, bytes: &[u8]) {
@@ -256,28 +145,8 @@ pub fn read_bytes(
         }
     };
     let old = base.value;
-    if has_words(old.len()) && r.get_bool()? {
-        let mut new = [0; MAX_WORDS * 4];
-        let new = &mut new[..old.len()];
-        let mut put = |place: &mut [u8; 4], expected: u32| {
-            let distance = unzigzag32(read_residual(r)?) as u32;
-            let word = from_ascending(ascending(expected).wrapping_add(distance));
-            *place = word.to_le_bytes();
-            Ok::<(), WireError>(())
-        };
-        let (places, _) = new.as_chunks_mut::<4>();
-        let mut values = places.iter_mut().zip(words(old));
-        match base.motion() {
-            None => values.try_for_each(|(place, last)| put(place, last))?,
-            Some((before, steps)) => {
-                let steps = steps as f32;
-                for ((place, last), before) in values.zip(words(before)) {
-                    put(place, predict(last, before, steps))?;
-                }
-            }
-        }
-        out.extend_from_slice(new);
-        return Ok(());
+    if words::are_in(old.len()) && r.get_bool()? {
+        return words::read(r, &base, out);
     }
     for old in old.chunks(GROUP) {
         let start = out.len();
@@ -356,13 +225,6 @@ mod tests {
         }
 
         #[test]
-        fn floats_ascend(a in any::<f32>(), b in any::<f32>()) {
-            prop_assume!(a < b);
-            prop_assert!(ascending(a.to_bits()) < ascending(b.to_bits()));
-            prop_assert_eq!(from_ascending(ascending(a.to_bits())), a.to_bits());
-        }
-
-        #[test]
         fn junk_never_panics_nor_grows(
             bytes in proptest::collection::vec(any::<u8>(), 0..64),
             base in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..20)),
@@ -394,27 +256,5 @@ mod tests {
         };
         assert_eq!(round_trip(Some(moving), &new).1, 2 + 3);
         assert!(still > 20, "{still}");
-    }
-
-    #[test]
-    fn what_is_no_number_is_not_predicted() {
-        let (nan, one, max) = (f32::NAN.to_bits(), 1f32.to_bits(), f32::MAX.to_bits());
-        assert_eq!(predict(one, nan, 1.0), one);
-        assert_eq!(predict(nan, one, 1.0), nan);
-        assert_eq!(predict(max, (-f32::MAX).to_bits(), 5.0), max);
-    }
-
-    #[test]
-    fn what_is_too_small_to_be_normal_is_expected_to_be_nothing() {
-        let least = f32::MIN_POSITIVE;
-        assert_eq!(
-            predict((least * 1.5).to_bits(), least.to_bits(), 1.0),
-            (least * 1.5).to_bits()
-        );
-        assert_eq!(predict(7, 5, 1.0), 0);
-        assert_eq!(
-            predict((-least).to_bits(), (-least * 1.5).to_bits(), 1.0),
-            (-least).to_bits()
-        );
     }
 }

@@ -1,0 +1,103 @@
+//! Records of a datagram, read and not yet taken.
+
+use seamless_wire::{Allocator, GlobalEntity, Tick, record::Version};
+
+use crate::rows::{Built, Fence, Row, RowBuilder, RowRef, SetId};
+
+/// What stands before a record's values, in full.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ParsedHead {
+    pub(crate) allocator: Allocator,
+    pub(crate) index: u32,
+    /// Where the name's slot is, for a delta whose name was not migrated.
+    pub(crate) place: Option<u32>,
+    /// `None`: that of the baseline.
+    pub(crate) generation: Option<u32>,
+    pub(crate) global: Option<GlobalEntity>,
+    pub(crate) version: Version,
+    pub(crate) baseline: Option<Version>,
+    pub(crate) tick: Tick,
+    pub(crate) set: SetId,
+    pub(crate) fence: Fence,
+    pub(super) built: Built,
+}
+
+impl ParsedHead {
+    /// The record on its own.
+    pub(crate) fn with(&self, row: Row) -> ParsedRow {
+        ParsedRow {
+            allocator: self.allocator,
+            index: self.index,
+            generation: self.generation,
+            global: self.global,
+            version: self.version,
+            baseline: self.baseline,
+            tick: self.tick,
+            row,
+        }
+    }
+}
+
+/// One record, whole.
+#[derive(Debug)]
+pub(crate) struct ParsedRow {
+    pub(crate) allocator: Allocator,
+    pub(crate) index: u32,
+    /// `None`: that of the baseline.
+    pub(crate) generation: Option<u32>,
+    pub(crate) global: Option<GlobalEntity>,
+    pub(crate) version: Version,
+    pub(crate) baseline: Option<Version>,
+    pub(crate) tick: Tick,
+    pub(crate) row: Row,
+}
+
+/// The records of a datagram, their values one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct ParsedRows {
+    heads: Vec<ParsedHead>,
+    values: RowBuilder,
+    /// Bytes of the values of all rows.
+    unfolded: usize,
+}
+
+impl ParsedRows {
+    /// Where the next row is made.
+    #[inline]
+    pub(super) const fn builder(&mut self) -> &mut RowBuilder {
+        &mut self.values
+    }
+
+    /// The row that was begun is that of `head`.
+    #[inline]
+    pub(super) fn end(&mut self, mut head: ParsedHead) {
+        self.unfolded += self.values.byte_len();
+        head.built = self.values.end();
+        self.heads.push(head);
+    }
+
+    /// Bytes of all values.
+    pub(super) const fn unfolded(&self) -> usize {
+        self.unfolded
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.heads.is_empty()
+    }
+
+    /// All records.
+    #[inline]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&ParsedHead, RowRef<'_>)> {
+        let values = &self.values;
+        self.heads
+            .iter()
+            .map(|head| (head, values.row(head.built, head.set, &head.fence)))
+    }
+
+    /// Forgets all records, keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.heads.clear();
+        self.values.clear();
+        self.unfolded = 0;
+    }
+}
