@@ -21,6 +21,7 @@ use crate::{
     rows::Rows,
     send,
     slots::Slots,
+    snapshot::{self, SnapshotFailed, SnapshotReceived, SnapshotTransfer},
     stats::{self, EncodeTotals},
 };
 
@@ -175,6 +176,7 @@ impl Plugin for ReplicationPlugin {
         .init_resource::<WaitingMessages>()
         .init_resource::<InputOutbox>()
         .init_resource::<Inboxes>()
+        .init_resource::<SnapshotTransfer>()
         .init_resource::<EncodeTotals>()
         .add_message::<PeerJoined>()
         .add_message::<PeerLeft>()
@@ -182,6 +184,8 @@ impl Plugin for ReplicationPlugin {
         .add_message::<ControlReceived>()
         .add_message::<HandoverOffered>()
         .add_message::<Watched>()
+        .add_message::<SnapshotReceived>()
+        .add_message::<SnapshotFailed>()
         .add_message::<MessageNotSent>()
         .add_observer(collect::clamp_ticks);
         stats::register(app);
@@ -234,7 +238,11 @@ impl Plugin for ReplicationPlugin {
                 )
                     .chain()
                     .in_set(ReplicationSystems::Visibility),
-                (send::driver::send, receive::driver::keep_house)
+                (
+                    send::driver::send,
+                    snapshot::transfer::send_chunks,
+                    receive::driver::keep_house,
+                )
                     .chain()
                     .in_set(ReplicationSystems::Send),
                 stats::update.in_set(ReplicationSystems::Report),
