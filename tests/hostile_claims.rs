@@ -206,6 +206,10 @@ fn items(entity: GlobalEntity) -> Vec<Control> {
             last,
         });
     }
+    for index in [0, 3, u32::MAX] {
+        let version = u32::MAX;
+        all.push(Control::Resend { index, version });
+    }
     for yes in [true, false] {
         all.push(Control::Migrated {
             entity,
