@@ -137,8 +137,9 @@ pub(super) fn show_waiting(world: &mut World, peer: &mut Peer) {
         if shown.version == newest.version {
             continue;
         }
+        let (was, is) = (shown.row.values(), newest.row.values());
         for (at, &component) in sets.components(newest.row.set).iter().enumerate() {
-            if shown.row.value(at) != newest.row.value(at) {
+            if was.at(at) != is.at(at) {
                 changes[component as usize].push((entity, place, at as u16));
             }
         }

@@ -269,12 +269,12 @@ mod tests {
     fn one_version_can_be_forgotten_and_kept_anew() {
         let mut ring = Ring::default();
         for version in 1..60 {
-            ring.keep(Version(version), Row::default());
+            ring.keep(Version(version), Row::default().view());
         }
         ring.forget(Version(40));
         assert_eq!(ring.len as usize, Ring::CAPACITY - 1);
         assert!(ring.get(Version(40)).is_none());
-        assert!(ring.keep(Version(40), Row::default()));
+        assert!(ring.keep(Version(40), Row::default().view()));
         assert_eq!(versions(&ring), (27..60).collect::<Vec<_>>());
         ring.forget(Version(59));
         assert_eq!(versions(&ring), (27..59).collect::<Vec<_>>());

@@ -365,49 +365,36 @@ impl EncodeCache {
         (base, past, steps): (Option<&Stored>, Option<&Stored>, u32),
         told: SetId,
     ) -> u64 {
+        let counted = registry.components().len();
+        if self.component_bits.len() < counted {
+            self.component_bits.resize(counted, (0, 0));
+        }
+        // Positions are those in the told set: nearly always the row's own.
+        let new = row.beside(told);
+        let base = base.map(|base| base.row.beside(told));
+        let past = past.map(|past| past.row.beside(told));
         let mut mask = 0;
-        for (bit, &component) in sets.components(told).iter().enumerate() {
-            let at = if told == row.set {
-                bit
-            } else {
-                let Some(at) = sets.position(row.set, component) else {
-                    continue;
-                };
-                at
+        for (at, &component) in sets.components(told).iter().enumerate() {
+            let place = (at, component);
+            let Some(value) = new.get(sets, place) else {
+                continue;
             };
-            let value = row.value(at);
-            let of = |stored: &Stored| -> Option<usize> {
-                if stored.row.set == row.set {
-                    Some(at)
-                } else {
-                    sets.position(stored.row.set, component)
-                }
-            };
-            let old = base.and_then(|base| of(base).map(|at| base.row.value(at)));
+            let old = base.and_then(|base| base.get(sets, place));
             if old == Some(value) {
                 continue;
             }
-            let past = past.and_then(|past| of(past).map(|at| past.row.value(at)));
+            let past = past.and_then(|past| past.get(sets, place));
             let baseline = old.map(|value| Baseline {
                 value,
                 before: past.map(|past| (past, steps)),
             });
-            mask |= 1 << bit;
+            mask |= 1 << at;
             let before = self.writer.bit_len();
-            registry
-                .component(component)
-                .erased
-                .encode(baseline, value, &mut self.writer);
+            let erased = &registry.component(component).erased;
+            erased.encode(baseline, value, &mut self.writer);
             let bits = (self.writer.bit_len() - before) as u64;
-            if self.component_bits.len() <= component as usize {
-                self.component_bits.resize(component as usize + 1, (0, 0));
-            }
-            let count = &mut self.component_bits[component as usize];
-            if old.is_some() {
-                count.1 += bits;
-            } else {
-                count.0 += bits;
-            }
+            let (absolute, delta) = &mut self.component_bits[component as usize];
+            *(if old.is_some() { delta } else { absolute }) += bits;
         }
         mask
     }
