@@ -128,10 +128,12 @@ pub mod prelude {
         },
     };
     pub use seamless_replication::{
-        Authority, Frozen, Hosted, NetClock, NetSlot, PeerJoined, PeerLeft, Peers, Prespawned,
-        Quantize, Remote, ReplicateAppExt, Replicated, ReplicationStats, Slots, TransformPrecision,
+        Audience, Authority, Frozen, Hosted, NetClock, NetSlot, PeerJoined, PeerLeft, Peers,
+        Prespawned, Quantize, Remote, ReplicateAppExt, Replicated, ReplicationStats, Slots,
+        TransformPrecision,
         inputs::{InputAppExt, LocalInputs, PlayerInputs},
         interest::{InterestAppExt, ToolScopeId, ToolScopes, View},
+        listen::ListenPlugin,
         messages::{
             Delivery, Direction, FromPeer, MessageAppExt, NetEventCommandsExt, Target, ToPeers,
         },

@@ -27,6 +27,7 @@
 //! * [`Peers`]: the other ends of links; [`Admission`]: who is let in.
 //! * [`interest`]: who sees what.
 //! * [`messages`], [`inputs`]: typed messages and events, and players' inputs.
+//! * [`listen`]: host and client in one app.
 //! * [`snapshot`]: rows outside a connection, in memory and in files.
 //! * [`recording`]: what links did, in a file, and played back.
 //! * [`ReplicationStats`]: what it costs.
@@ -37,6 +38,7 @@ mod clock;
 mod collect;
 pub mod inputs;
 pub mod interest;
+pub mod listen;
 pub mod messages;
 pub mod migrate;
 mod names;

@@ -44,6 +44,13 @@ pub struct ReplicationConfig {
     /// where it has differed for a second, unchanged. True by default.
     /// [`unaudited`](crate::Rule::unaudited) for single components.
     pub audit_world: bool,
+    /// How long both ends of a link that dropped keep what the client was told, so that a client
+    /// that comes back goes on from there. A server does so for 64 clients at most, in 28 bytes for
+    /// each of its slots and what [`PeerInterest`](crate::interest::PeerInterest) holds; the client
+    /// keeps its entities as they are. Zero, the default: a link that drops is over, and its
+    /// entities go. Each end needs one above zero. Not for the links of a mesh, whose clients come
+    /// back by its doors.
+    pub resume_grace: Duration,
     /// Most entities a client may spawn on its server. 0 forbids it.
     pub client_entities: u32,
     /// Most memory for baselines of one client's entities, in bytes.
@@ -58,6 +65,7 @@ impl Default for ReplicationConfig {
             bytes_per_tick: 20_000,
             keep_alive_ticks: 10,
             orphan_grace: Duration::ZERO,
+            resume_grace: Duration::ZERO,
             audit_per_second: 64,
             audit_world: true,
             client_entities: 256,

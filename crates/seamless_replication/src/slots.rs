@@ -370,6 +370,19 @@ impl Slots {
         self.rerouted.push(slot.index);
     }
 
+    /// A client goes on over another link, and confirms there what it was told over the old one.
+    pub(crate) fn migrations_follow(&mut self, old: LinkId, new: LinkId) {
+        for index in 0..self.table.len() as u32 {
+            let under_way = self.get(index).and_then(|slot| slot.migrating);
+            if under_way.is_some_and(|migrating| migrating.link == old)
+                && let Some(slot) = self.get_mut(index)
+                && let Some(migrating) = &mut slot.migrating
+            {
+                migrating.link = new;
+            }
+        }
+    }
+
     /// Changes what the entity in a slot is to us. It has a source again, or needs none.
     pub(crate) fn set_role(&mut self, index: u32, role: Role) {
         let Some(slot) = self.get_mut(index) else {

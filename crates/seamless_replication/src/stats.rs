@@ -7,7 +7,7 @@ use bevy::{
     prelude::*,
 };
 use seamless_transport::{LinkId, LinkSide, Links};
-use seamless_wire::{GlobalEntity, PeerId};
+use seamless_wire::{GlobalEntity, PeerId, WireError};
 
 use crate::{
     clock::NetClock,
@@ -94,7 +94,7 @@ pub struct RefusedStats {
     pub stale: u64,
     /// Records of a writer who may not write.
     pub fenced: u64,
-    /// Records whose values did not decode.
+    /// Components that did not decode as their type; [`ReplicationStats::undecodable`] names the last.
     pub undecodable: u64,
     /// Records past a bound.
     pub over_bounds: u64,
@@ -143,6 +143,18 @@ pub struct TooLargeRow {
     pub max: usize,
 }
 
+/// A component that a peer told and that does not decode as its type here. The entity keeps the one
+/// it had, or goes without, until the peer tells another value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UndecodableComponent {
+    /// Whose.
+    pub entity: GlobalEntity,
+    /// Type path.
+    pub path: String,
+    /// What its decoder said.
+    pub error: WireError,
+}
+
 /// Everything, brought up to date once a tick.
 #[derive(Resource, Debug, Clone, Default)]
 pub struct ReplicationStats {
@@ -158,6 +170,8 @@ pub struct ReplicationStats {
     pub rows_too_large: u64,
     /// The last one of them.
     pub too_large: Option<TooLargeRow>,
+    /// The last component that did not decode; [`RefusedStats::undecodable`] counts them.
+    pub undecodable: Option<UndecodableComponent>,
     /// Messages of the game that were not sent; see
     /// [`MessageNotSent`](crate::messages::MessageNotSent).
     pub messages_not_sent: u64,

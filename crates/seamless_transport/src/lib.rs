@@ -117,6 +117,7 @@ mod playback;
 mod plugin;
 mod queues;
 mod reliable;
+mod secret;
 mod state;
 mod stats;
 mod tap;
@@ -137,6 +138,7 @@ pub use mint::{MAX_UNUSED_TOKENS, MintError, TokenMint, TokenRequest};
 pub use notice::{LinkClosed, LinkOpened};
 pub use playback::{LinksPlayback, PlayedEvent, PlayedPeer};
 pub use plugin::{FlushPlacement, Transport, TransportPlugin, TransportSystems, flush_links};
+pub use secret::secret;
 pub use state::{CloseReason, LinkError, LinkSide, LinkState, PeerAddress};
 pub use stats::{
     Backlog, LinkStats, Refused, RefusedCounts, Tally, Traffic, UDP_IPV4_HEADER_BYTES,

@@ -55,7 +55,12 @@ pub struct Hello {
     pub wire_version: u16,
     /// What the client registered.
     pub schema: Schema,
+    /// The key of the session that it would go on with.
+    pub resume: Option<ResumeKey>,
 }
+
+/// What a client shows to go on with a session whose link dropped.
+pub type ResumeKey = [u8; 16];
 
 impl Hello {
     /// The wire version in the bytes of a frame, if that is a hello, whatever else is in it.
@@ -89,6 +94,11 @@ pub struct Welcome {
     pub node: Option<NodeRef>,
     /// Whether this link only watches, for a handover that has not happened yet.
     pub spectator: bool,
+    /// What to show after a drop, if this server keeps anything.
+    pub resume: Option<ResumeKey>,
+    /// Whether the session of the key that was shown goes on: numbers of datagrams and of control
+    /// items, baselines.
+    pub resumed: bool,
 }
 
 /// Why a server does not talk to a client.
@@ -164,6 +174,7 @@ mod tests {
         let hello = Frame::Hello(Box::new(Hello {
             wire_version: 700,
             schema: Schema::default(),
+            resume: None,
         }));
         let mut bytes = codec::to_vec(&hello).expect("it encodes");
         assert_eq!(Hello::version_in(&bytes), Some(700));

@@ -43,5 +43,6 @@ impl Plugin for MeshClientPlugin {
     fn finish(&self, app: &mut App) {
         let mut config = app.world_mut().resource_mut::<ReplicationConfig>();
         config.orphan_grace = config.orphan_grace.max(ORPHAN_GRACE);
+        config.resume_grace = std::time::Duration::ZERO;
     }
 }

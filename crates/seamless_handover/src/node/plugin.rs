@@ -91,6 +91,8 @@ impl Plugin for MeshNodePlugin {
         }
         app.add_systems(Startup, |mut config: ResMut<ReplicationConfig>| {
             config.keep_alive_ticks = config.keep_alive_ticks.min(KEEP_ALIVE_TICKS);
+            // Clients come back by the doors, perhaps to another node.
+            config.resume_grace = Duration::ZERO;
         })
         .add_systems(
             RunFixedMainLoop,

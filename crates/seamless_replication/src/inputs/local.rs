@@ -97,6 +97,17 @@ impl OutBox {
         }
     }
 
+    /// The inputs that are not acknowledged, the oldest first, as many as go at once.
+    pub(crate) fn batch(&self) -> Option<InputBatch> {
+        let unacked = self.unacked().min(self.kept.len() as u32);
+        let start = self.kept.len() - unacked as usize;
+        let kept = self.kept.iter().skip(start).take(MAX_INPUTS as usize);
+        (unacked > 0).then(|| InputBatch {
+            first: InputSeq(self.newest.0 - unacked + 1),
+            inputs: kept.map(|kept| kept.bytes.clone()).collect(),
+        })
+    }
+
     /// Writes the inputs that are not acknowledged, the oldest first, as many as fit. False if
     /// there are none.
     pub(crate) fn write(&self, w: &mut BitWriter) -> bool {

@@ -203,6 +203,11 @@ impl PeerInterest {
         exception.map(|(_, shown)| *shown)
     }
 
+    /// Everything is asked again in the next tick.
+    pub(crate) const fn ask_everything_again(&mut self) {
+        self.stale = true;
+    }
+
     /// Where it looks from, if from anywhere.
     pub(crate) const fn eye(&self) -> Option<Vec3> {
         self.eye

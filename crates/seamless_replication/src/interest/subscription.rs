@@ -118,6 +118,13 @@ pub(crate) struct ToldScopes {
     done: bool,
 }
 
+impl ToldScopes {
+    /// What is wanted may have changed while nobody could be told.
+    pub(crate) const fn look_again(&mut self) {
+        self.done = false;
+    }
+}
+
 /// Client: tells servers what changed, and new ones everything. Once a tick, a look at each link.
 pub(crate) fn tell_servers(mut peers: ResMut<Peers>, wanted: Res<Subscriptions>) {
     for peer in peers

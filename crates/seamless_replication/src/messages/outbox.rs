@@ -5,9 +5,11 @@ use seamless_transport::LinkSide;
 use seamless_wire::{WireError, codec, frame::Frame};
 
 use super::{
-    Delivery, Direction, MAX_RELIABLE, MAX_UNRELIABLE, MessageNotSent, NetMessage, Target, ToPeers,
+    Delivery, Direction, Incoming, MAX_RELIABLE, MAX_UNRELIABLE, MessageNotSent, NetMessage,
+    Target, ToPeers, receive,
 };
 use crate::{
+    listen::{LOCAL_CLIENT, LOCAL_SERVER},
     peer::{Peer, PeerState, Peers},
     references::ToNames,
     registry::Registry,
@@ -46,6 +48,7 @@ pub(super) fn send<M: NetMessage>(
                 continue;
             }
         };
+        deliver_here(world, (kind, &payload), to, (direction, delivery));
         let mut peers = world.resource_mut::<Peers>();
         for peer in peers.iter_mut().filter(|peer| goes_to(peer, to, direction)) {
             match delivery {
@@ -63,6 +66,36 @@ pub(super) fn send<M: NetMessage>(
                 }
             }
         }
+    }
+}
+
+/// Delivers what one half of a listen server says to the other.
+fn deliver_here(
+    world: &mut World,
+    (kind, payload): (u16, &[u8]),
+    to: Target,
+    (direction, delivery): (Direction, Delivery),
+) {
+    let Some(player) = world.resource::<Peers>().local() else {
+        return;
+    };
+    let to_player = match to {
+        Target::Server => false,
+        Target::All => true,
+        Target::Peer(id) => id == player,
+        Target::AllExcept(id) => id != player,
+    };
+    let (side, link) = match to {
+        Target::Server if direction != Direction::ToClients => (LinkSide::ToClient, LOCAL_CLIENT),
+        _ if to_player && direction != Direction::ToServer => (LinkSide::ToServer, LOCAL_SERVER),
+        _ => return,
+    };
+    let mut incoming = Incoming::new(world, link, side, player);
+    incoming.kind = kind;
+    incoming.payload = payload.to_vec();
+    incoming.reliable = delivery == Delivery::Reliable;
+    if let Err(error) = receive(world, incoming) {
+        tracing::error!(%error, "a message to this app's own half does not decode");
     }
 }
 

@@ -41,6 +41,13 @@ impl ControlOut {
         Ok(())
     }
 
+    /// All that is not acknowledged is to be sent again.
+    pub(crate) fn all_due(&mut self) {
+        for (.., due) in &mut self.waiting {
+            *due = true;
+        }
+    }
+
     /// Items to be sent, ascending.
     pub(crate) fn due(&self) -> impl Iterator<Item = (ControlSeq, &[u8])> {
         self.waiting

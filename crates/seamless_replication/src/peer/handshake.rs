@@ -9,7 +9,7 @@ use seamless_wire::{
     frame::{Frame, Hello, Refusal, Welcome},
 };
 
-use super::{Peer, PeerJoined, PeerRefused, PeerState, Peers};
+use super::{Peer, PeerJoined, PeerRefused, PeerState, Peers, resume};
 use crate::{clock::NetClock, names, registry::Registry, slots::Slots};
 
 /// How long a peer may take to introduce itself.
@@ -37,6 +37,8 @@ type AdmitFn = dyn Fn(LinkId, u64, Option<&[u8; 256]>) -> Result<Admitted, Refus
 #[derive(Resource)]
 pub struct Admission {
     decide: Box<AdmitFn>,
+    /// Whether names are only those of links, so that a key alone says who comes back.
+    pub(super) names_nobody: bool,
     /// Which node of a mesh this is; told to clients.
     pub node: Option<NodeRef>,
 }
@@ -50,6 +52,7 @@ impl Default for Admission {
                     spectator: false,
                 })
             }),
+            names_nobody: true,
             node: None,
         }
     }
@@ -66,6 +69,7 @@ impl Admission {
     ) -> Self {
         Self {
             decide: Box::new(decide),
+            names_nobody: false,
             node: None,
         }
     }
@@ -77,18 +81,26 @@ pub(crate) fn on_open(world: &mut World, link: LinkId) {
     let links = world.resource::<Links>();
     let Some(link) = links.get(link) else { return };
     let mut peer = Peer::new(link.id(), link.side(), now);
+    peer.address = Some(link.peer_address());
     match link.side() {
         LinkSide::ToServer => {
             let schema = world.resource::<Registry>().schema().clone();
+            let resume = resume::key_for(world, link.peer_address());
+            peer.presented = resume.map(|(old, _)| old);
             let hello = Hello {
                 wire_version: WIRE_VERSION,
                 schema,
+                resume: resume.map(|(_, key)| key),
             };
             peer.send_frame(Frame::Hello(Box::new(hello)));
         }
         LinkSide::ToClient => {
             let admission = world.resource::<Admission>();
             match (admission.decide)(link.id(), link.netcode_id(), link.user_data()) {
+                Ok(admitted) if world.resource::<Peers>().is_local(admitted.peer) => {
+                    let reason = "this is the name of the host's own player";
+                    refuse(world, &mut peer, Refusal::Other(reason.into()));
+                }
                 Ok(admitted) => {
                     peer.id = Some(admitted.peer);
                     peer.spectator = admitted.spectator;
@@ -160,7 +172,6 @@ pub(crate) fn on_frame(world: &mut World, peer: &mut Peer, frame: Frame) -> Opti
 
 /// Server: the client has introduced itself.
 fn welcome(world: &mut World, peer: &mut Peer, hello: &Hello) {
-    let Some(id) = peer.id else { return };
     if let Err(error) = hello.schema.check() {
         return refuse(world, peer, Refusal::Other(error.to_string()));
     }
@@ -170,13 +181,20 @@ fn welcome(world: &mut World, peer: &mut Peer, hello: &Hello) {
     if !differences.is_empty() {
         return refuse(world, peer, Refusal::Schema(differences));
     }
+    let resumed = resume::take_up(world, peer, hello.resume.as_ref());
+    let Some(id) = peer.id else { return };
     // A client that comes again replaces its former link, which may not have noticed its end yet.
     for other in world.resource_mut::<Peers>().iter_mut() {
         if other.id == Some(id) && other.side == peer.side {
             other.state = PeerState::Ended;
         }
     }
-    let lent = world.resource_mut::<Slots>().names.lend(names::LENT);
+    let lent = match resumed {
+        // It has those that it was lent.
+        true => None,
+        false => world.resource_mut::<Slots>().names.lend(names::LENT),
+    };
+    peer.resume_key = resume::new_key(world, peer);
     let clock = world.resource::<NetClock>();
     peer.send_frame(Frame::Welcome(Box::new(Welcome {
         peer: id,
@@ -186,9 +204,11 @@ fn welcome(world: &mut World, peer: &mut Peer, hello: &Hello) {
         name_count: lent.map_or(0, |(_, count)| count),
         node: world.resource::<Admission>().node,
         spectator: peer.spectator,
+        resume: peer.resume_key,
+        resumed,
     })));
     peer.receiver.tick = clock.tick();
-    ready(world, peer, id);
+    ready(world, peer, id, resumed);
 }
 
 /// Client: the server lets us in.
@@ -212,20 +232,23 @@ fn enter(world: &mut World, peer: &mut Peer, welcome: &Welcome) {
     world.resource_mut::<Peers>().set_me(welcome.peer);
     peer.spectator = welcome.spectator;
     peer.node = welcome.node;
-    peer.receiver.tick = welcome.tick;
+    resume::go_on(world, peer, welcome.resumed);
+    peer.resume_key = welcome.resume;
+    peer.receiver.tick = peer.receiver.tick.max(welcome.tick);
     if let Some(first) = welcome.names {
         take_names(world, first, welcome.name_count);
     }
-    ready(world, peer, welcome.peer);
+    ready(world, peer, welcome.peer, welcome.resumed);
 }
 
-fn ready(world: &mut World, peer: &mut Peer, id: PeerId) {
+fn ready(world: &mut World, peer: &mut Peer, id: PeerId, resumed: bool) {
     peer.id = Some(id);
     peer.state = PeerState::Ready;
     world.write_message(PeerJoined {
         link: peer.link,
         peer: id,
         spectator: peer.spectator,
+        resumed,
     });
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod acks;
 pub(crate) mod control;
 mod handshake;
+pub(crate) mod resume;
 pub(crate) mod rtt;
 
 use std::{
@@ -12,11 +13,11 @@ use std::{
 
 use bevy::prelude::*;
 use bytes::Bytes;
-use seamless_transport::{Channel, LinkId, LinkSide};
+use seamless_transport::{Channel, LinkId, LinkSide, PeerAddress};
 use seamless_wire::{
     NodeRef, PeerId, Tick, WireError, WireId, codec,
     control::Control,
-    frame::{Frame, HandoverOffer, Refusal},
+    frame::{Frame, HandoverOffer, Refusal, ResumeKey},
 };
 
 pub use handshake::{Admission, Admitted};
@@ -66,6 +67,12 @@ pub struct Peer {
     pub(crate) wants_names: bool,
     /// When it was lent some the last time.
     pub(crate) lent_names: Tick,
+    /// Where it leads.
+    pub(crate) address: Option<PeerAddress>,
+    /// What a client shows to go on after a drop.
+    pub(crate) resume_key: Option<ResumeKey>,
+    /// The dropped link that a client asked to go on with.
+    pub(crate) presented: Option<LinkId>,
 }
 
 impl Peer {
@@ -89,6 +96,9 @@ impl Peer {
             asked_for_names: false,
             wants_names: false,
             lent_names: Tick(0),
+            address: None,
+            resume_key: None,
+            presented: None,
         }
     }
 
@@ -214,6 +224,10 @@ impl Peer {
 pub struct Peers {
     pub(crate) map: BTreeMap<LinkId, Box<Peer>>,
     me: Option<PeerId>,
+    /// The player of a listen server.
+    local: Option<PeerId>,
+    /// Sessions whose link dropped, the oldest first.
+    pub(crate) suspended: Vec<resume::Suspended>,
 }
 
 impl Peers {
@@ -256,10 +270,27 @@ impl Peers {
         })
     }
 
-    /// Our own name, on a client.
+    /// Our own name: on a client, or on a server that has a
+    /// [local player](crate::listen::ListenPlugin).
     #[must_use]
     pub const fn me(&self) -> Option<PeerId> {
         self.me
+    }
+
+    /// Whether this is the player who sits at this server.
+    #[must_use]
+    pub fn is_local(&self, peer: PeerId) -> bool {
+        self.local == Some(peer)
+    }
+
+    /// The player who sits at this server.
+    pub(crate) const fn local(&self) -> Option<PeerId> {
+        self.local
+    }
+
+    pub(crate) const fn set_local(&mut self, player: PeerId) {
+        self.local = Some(player);
+        self.me = Some(player);
     }
 
     pub(crate) fn set_me(&mut self, me: PeerId) {
@@ -295,6 +326,10 @@ impl Peers {
             peer.sender.vanish(slot, generation, reason);
             peer.interest.forget(slot, global);
         }
+        for suspended in &mut self.suspended {
+            suspended.peer.sender.vanish(slot, generation, reason);
+            suspended.peer.interest.forget(slot, global);
+        }
     }
 }
 
@@ -307,6 +342,9 @@ pub struct PeerJoined {
     pub peer: PeerId,
     /// Whether it only watches.
     pub spectator: bool,
+    /// Whether it goes on with what it had before its former link dropped, see
+    /// [`resume_grace`](crate::ReplicationConfig::resume_grace).
+    pub resumed: bool,
 }
 
 /// A peer that had joined is gone.

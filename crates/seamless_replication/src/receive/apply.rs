@@ -195,7 +195,6 @@ fn has_room(world: &World, peer: &mut Peer, parsed: &ParsedRow) -> bool {
 
 /// Brings the world to the newest row kept under a name, if that is the entity's newest.
 fn apply_newest(world: &mut World, peer: &mut Peer, allocator: Allocator, index: u32) -> Outcome {
-    let link = peer.link;
     let Some(slot) = peer.receiver.table.get_mut(allocator, index) else {
         return Outcome::NotKept;
     };
@@ -249,11 +248,7 @@ fn apply_newest(world: &mut World, peer: &mut Peer, allocator: Allocator, index:
         slot.entity = Some(entity);
         slot.shown = None;
     }
-    if !show(world, slot, entity, part) {
-        peer.receiver.counters.undecodable += 1;
-        tracing::warn!(%link, %global, "a row does not decode; the entity keeps its former state");
-        return Outcome::NotKept;
-    }
+    peer.receiver.counters.undecodable += show(world, slot, entity, part);
     if part == Part::All && !holder_me {
         let slots = world.resource::<Slots>();
         let local = slots.index_of(global);
@@ -490,12 +485,8 @@ fn holder_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow, part: Part)
         slot.entity = Some(entity);
         slot.shown = None;
     }
-    if show(world, slot, entity, part) {
-        Outcome::Kept
-    } else {
-        receiver.counters.undecodable += 1;
-        Outcome::NotKept
-    }
+    receiver.counters.undecodable += show(world, slot, entity, part);
+    Outcome::Kept
 }
 
 /// The fence of a holder's write.

@@ -22,7 +22,7 @@ use crate::{
     names,
     peer::{
         ControlReceived, HandoverOffered, Peer, PeerLeft, PeerState, Peers, on_frame, on_open,
-        refuse_other_version, take_names,
+        refuse_other_version, resume, take_names,
     },
     registry::Registry,
     rows::Rows,
@@ -103,18 +103,23 @@ fn open_and_close(world: &mut World) {
         })
         .collect();
     for link in closed {
-        let Some(mut peer) = world.resource_mut::<Peers>().map.remove(&link) else {
+        let Some(peer) = world.resource_mut::<Peers>().map.remove(&link) else {
             continue;
         };
-        leave::link_lost(world, &mut peer);
-        if let Some(id) = peer.id.filter(|_| peer.state != PeerState::Greeting) {
-            world.write_message(PeerLeft {
+        let left = peer
+            .id
+            .filter(|_| peer.state != PeerState::Greeting)
+            .map(|id| PeerLeft {
                 link,
                 peer: id,
                 spectator: peer.spectator,
             });
+        resume::suspend_or_end(world, peer);
+        if let Some(left) = left {
+            world.write_message(left);
         }
     }
+    resume::expire(world);
     for link in opened {
         on_open(world, link);
     }

@@ -57,7 +57,7 @@ pub(crate) struct ReceiveCounters {
     pub(crate) stale: u64,
     /// Records of a writer who may not write.
     pub(crate) fenced: u64,
-    /// Records whose values did not decode.
+    /// Components that did not decode.
     pub(crate) undecodable: u64,
     /// Scopes that a client asked for and did not get.
     pub(crate) refused_scopes: u64,

@@ -5,12 +5,15 @@
 
 use bevy::prelude::*;
 use seamless_transport::LinkSide;
+use seamless_wire::WireError;
 
 use super::{RemoteTable, table::RemoteSlot};
 use crate::{
     peer::Peer,
-    registry::Registry,
+    registry::{Registered, Registry},
     rows::{Rows, Stored},
+    slots::NetSlot,
+    stats::{ReplicationStats, UndecodableComponent},
 };
 
 /// Which components of a row its writer speaks for. The others stay as they are.
@@ -33,11 +36,12 @@ impl Part {
 }
 
 /// Makes the entity show the newest row: components that differ from what is shown are written,
-/// those that are not in it are removed. False if a value does not decode.
-pub(super) fn show(world: &mut World, slot: &mut RemoteSlot, entity: Entity, part: Part) -> bool {
+/// those that are not in it are removed. Gives how many values do not decode: those components stay
+/// as they were. Their bytes are kept like all others, and told again they would not decode either.
+pub(super) fn show(world: &mut World, slot: &mut RemoteSlot, entity: Entity, part: Part) -> u64 {
     let registry = world.resource::<Registry>().clone();
     let Some(stored) = slot.ring.newest() else {
-        return true;
+        return 0;
     };
     let row = &stored.row;
     let distrusted = std::mem::take(&mut slot.distrusted);
@@ -53,7 +57,7 @@ pub(super) fn show(world: &mut World, slot: &mut RemoteSlot, entity: Entity, par
             .map_or_else(Vec::new, |(_, set)| sets.components(set).to_vec());
         (sets.components(row.set).to_vec(), old)
     };
-    let mut good = true;
+    let mut undecodable = 0;
     for &component in &old {
         if part.speaks_for(&registry, component) && new.binary_search(&component).is_err() {
             registry.component(component).erased.remove(world, entity);
@@ -78,13 +82,26 @@ pub(super) fn show(world: &mut World, slot: &mut RemoteSlot, entity: Entity, par
             continue;
         }
         if let Err(error) = registered.erased.apply(world, entity, value) {
-            let path = &registered.descriptor.path;
-            tracing::warn!(%entity, path, %error, "a component does not decode");
-            good = false;
+            name_undecodable(world, entity, registered, error);
+            undecodable += 1;
         }
     }
     slot.shown = Some((stored.version, row.set));
-    good
+    undecodable
+}
+
+/// Says which component of which entity did not decode.
+fn name_undecodable(world: &mut World, entity: Entity, registered: &Registered, error: WireError) {
+    let path = &registered.descriptor.path;
+    let global = world.get::<NetSlot>(entity).and_then(NetSlot::global);
+    tracing::warn!(%entity, ?global, path, %error, "a component does not decode");
+    if let Some(entity) = global {
+        world.resource_mut::<ReplicationStats>().undecodable = Some(UndecodableComponent {
+            entity,
+            path: path.clone(),
+            error,
+        });
+    }
 }
 
 /// Takes off the entity what is replicated and not in the newest row: the client held the entity,
@@ -153,21 +170,24 @@ pub(super) fn show_waiting(world: &mut World, peer: &mut Peer) {
                 let row = &stored.expect("it was compared above").row;
                 (entity, row.value(at as usize))
             });
-            undecodable += registered.apply_all(world, &mut values);
+            for (entity, error) in registered.apply_all(world, &mut values) {
+                name_undecodable(world, entity, registered, error);
+                undecodable += 1;
+            }
         }
     }
     for place in others {
-        undecodable += u64::from(!show_one(world, table, place));
+        undecodable += show_one(world, table, place);
     }
     table.changes = changes;
     table.recycle_waiting(waiting);
     peer.receiver.counters.undecodable += undecodable;
 }
 
-fn show_one(world: &mut World, table: &mut RemoteTable, place: u32) -> bool {
+fn show_one(world: &mut World, table: &mut RemoteTable, place: u32) -> u64 {
     let slot = table.at_mut(place);
     match slot.entity {
         Some(entity) => show(world, slot, entity, Part::All),
-        None => true,
+        None => 0,
     }
 }

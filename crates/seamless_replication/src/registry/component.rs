@@ -119,18 +119,14 @@ impl Registered {
         self.conditions.iter().any(Condition::is_sparse)
     }
 
-    /// Puts components of this type on entities; gives how many did not decode.
+    /// Puts components of this type on entities; gives those that did not decode.
     pub(crate) fn apply_all(
         &self,
         world: &mut World,
         values: &mut dyn Iterator<Item = (Entity, &[u8])>,
-    ) -> u64 {
-        let mut failures = 0;
-        let mut failed = |entity, error| {
-            let path = &self.descriptor.path;
-            tracing::warn!(%entity, path, %error, "a component does not decode");
-            failures += 1;
-        };
+    ) -> Vec<(Entity, WireError)> {
+        let mut failures = Vec::new();
+        let mut failed = |entity, error| failures.push((entity, error));
         let id = self.component_id;
         self.erased.apply_all(world, id, values, &mut failed);
         failures

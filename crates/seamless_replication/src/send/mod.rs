@@ -53,6 +53,8 @@ pub(crate) struct Sender {
     congestion: Congestion,
     audit: AuditOut,
     pub(crate) counters: SendCounters,
+    /// Datagrams before this one went over another link.
+    measured_from: PacketSeq,
     /// Slots that came into sight and whose audiences are still to be asked, if any are.
     appeared: Option<Vec<u32>>,
 }
@@ -111,6 +113,23 @@ impl Sender {
     /// Slots that are not settled for this peer.
     pub(crate) fn unsettled(&self) -> usize {
         self.dirty.count_ones(..)
+    }
+
+    /// The stream goes on over another link: what was under way is lost, and how long it took says
+    /// nothing.
+    pub(crate) fn resume(&mut self) {
+        self.find_losses(Duration::MAX, Duration::ZERO);
+        self.control.all_due();
+        self.rtt = Rtt::default();
+        self.congestion = Congestion::default();
+        self.measured_from = self.next;
+        for (&slot, exception) in &mut self.exceptions {
+            // The channel is gone with what was in it.
+            if exception.bulk.take().is_some() {
+                self.slots[slot as usize].forget_sent();
+            }
+        }
+        self.dirty.union_with(&self.visible);
     }
 
     /// The slot comes into the peer's sight: it gets the whole row, whatever it had before, and
@@ -228,7 +247,7 @@ impl Sender {
             let Some((sent_at, contents)) = self.log.ack(seq) else {
                 continue;
             };
-            if seq == acks.newest {
+            if seq == acks.newest && seq >= self.measured_from {
                 self.rtt.sample(now.saturating_sub(sent_at));
             }
             for (slot, version) in contents.rows() {

@@ -65,15 +65,16 @@ fn assert_frame(frame: &Frame, pinned: &str) {
 
 #[test]
 fn hello_is_a_version_and_a_schema() {
-    let hello = |schema| {
+    let hello = |schema, resume| {
         Frame::Hello(Box::new(Hello {
             wire_version: 1,
             schema,
+            resume,
         }))
     };
-    assert_frame(&hello(Schema::default()), "00 01 00 00 00");
+    assert_frame(&hello(Schema::default(), None), "00 01 00 00 00 00");
     assert_frame(
-        &hello(schema()),
+        &hello(schema(), Some([0xa5; 16])),
         "00 01
          02
            fd2cae22a3eca0f4c9 0a 67616d653a3a426f6479 05 7365726465 00
@@ -82,7 +83,8 @@ fn hello_is_a_version_and_a_schema() {
            fdaf25076cd15d1953 0a 67616d653a3a43686174
              12 746f7365727665722c2072656c6961626c65
          01
-           fdbef0799dbfec1ae3 0b 67616d653a3a496e707574 05 696e707574",
+           fdbef0799dbfec1ae3 0b 67616d653a3a496e707574 05 696e707574
+         01 a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5",
     );
 }
 
@@ -117,10 +119,13 @@ fn welcome_is_a_name_the_time_and_names_to_use() {
         name_count: 256,
         node: Some(source()),
         spectator: false,
+        resume: Some([0x5a; 16]),
+        resumed: true,
     };
     assert_frame(
         &Frame::Welcome(Box::new(welcome.clone())),
-        "01 4d fcd0010100 1e  01 fd0500000000bc0a00 fb0001  01 03 09  00",
+        "01 4d fcd0010100 1e  01 fd0500000000bc0a00 fb0001  01 03 09  00
+         01 5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a  01",
     );
     assert_frame(
         &Frame::Welcome(Box::new(Welcome {
@@ -128,9 +133,11 @@ fn welcome_is_a_name_the_time_and_names_to_use() {
             name_count: 0,
             node: None,
             spectator: true,
+            resume: None,
+            resumed: false,
             ..welcome
         })),
-        "01 4d fcd0010100 1e  00 00  00  01",
+        "01 4d fcd0010100 1e  00 00  00  01  00 00",
     );
 }
 

@@ -1,0 +1,214 @@
+//! Links that dropped and come back.
+//!
+//! While a link stands, its server gives the client a key. When the link drops, without a goodbye
+//! from either end, both keep what is known of the stream from server to client for a while: the
+//! client its entities and the rows it retained, the server which of those the client acknowledged.
+//! A client that comes back in time and shows the key goes on from there, over a new link: the
+//! numbers of datagrams go on, what was under way counts as lost, and what changed meanwhile is
+//! told against what the client has. Control items go on both ways, each is delivered once.
+//!
+//! The other direction begins anew: a client's own entities are few. Reliable messages that were
+//! under way are gone. A key that is wrong, late or used up is no offence: the client joins as
+//! anybody does.
+
+use std::time::Duration;
+
+use bevy::prelude::*;
+use seamless_transport::{CloseReason, LinkId, LinkSide, LinkState, Links, PeerAddress, secret};
+use seamless_wire::{PeerId, frame::ResumeKey};
+
+use super::{Admission, Peer, PeerState, Peers};
+use crate::{
+    clock::NetClock,
+    plugin::ReplicationConfig,
+    receive::{Receiver, leave::link_lost},
+    send::Sender,
+    slots::{Role, Slots},
+};
+
+/// Most sessions that wait for their clients. The oldest goes first.
+const MAX_SUSPENDED: usize = 64;
+
+/// What is kept of a link that dropped.
+pub(crate) struct Suspended {
+    pub(crate) peer: Box<Peer>,
+    key: ResumeKey,
+    until: Duration,
+}
+
+/// Whether a link ended so that it may come back: nobody wanted it to.
+const fn is_dropped(reason: CloseReason) -> bool {
+    matches!(
+        reason,
+        CloseReason::TimedOut | CloseReason::Abandoned | CloseReason::Engine
+    )
+}
+
+/// Compares in a time that says nothing of where they differ.
+fn same(a: &ResumeKey, b: &ResumeKey) -> bool {
+    a.iter().zip(b).fold(0, |any, (a, b)| any | (a ^ b)) == 0
+}
+
+/// A link is gone. Keeps what may be resumed, and ends the rest.
+pub(crate) fn suspend_or_end(world: &mut World, mut peer: Box<Peer>) {
+    let grace = world.resource::<ReplicationConfig>().resume_grace;
+    let link = world.resource::<Links>().get(peer.link);
+    let dropped = match link.map(|link| link.state()) {
+        Some(LinkState::Closed(reason)) => is_dropped(reason),
+        _ => false,
+    };
+    let key = peer
+        .resume_key
+        .filter(|_| dropped && peer.state == PeerState::Ready && !peer.spectator);
+    let (Some(key), false) = (key, grace.is_zero()) else {
+        return link_lost(world, &mut peer);
+    };
+    let until = world.resource::<NetClock>().now() + grace;
+    match peer.side {
+        LinkSide::ToClient => {
+            link_lost(world, &mut peer);
+            let control = std::mem::take(&mut peer.receiver.control);
+            peer.receiver = Receiver {
+                control,
+                ..Receiver::default()
+            };
+        }
+        LinkSide::ToServer => {
+            let control = std::mem::take(&mut peer.sender.control);
+            peer.sender = Sender::default();
+            peer.sender.control = control;
+        }
+    }
+    peer.frames = Default::default();
+    peer.unreliable = Vec::new();
+    let mut peers = world.resource_mut::<Peers>();
+    peers.suspended.push(Suspended { peer, key, until });
+    if peers.suspended.len() > MAX_SUSPENDED {
+        let oldest = peers.suspended.remove(0);
+        give_up(world, oldest);
+    }
+}
+
+/// Nobody comes back for it.
+fn give_up(world: &mut World, mut suspended: Suspended) {
+    if suspended.peer.side == LinkSide::ToServer {
+        link_lost(world, &mut suspended.peer);
+    }
+}
+
+/// Gives up what was kept for long enough. Once a frame, a look at each.
+pub(crate) fn expire(world: &mut World) {
+    if world.resource::<Peers>().suspended.is_empty() {
+        return;
+    }
+    let now = world.resource::<NetClock>().now();
+    let mut peers = world.resource_mut::<Peers>();
+    let late: Vec<Suspended> = peers
+        .suspended
+        .extract_if(.., |suspended| suspended.until <= now)
+        .collect();
+    for suspended in late {
+        give_up(world, suspended);
+    }
+}
+
+/// A new key for a client, if this server keeps what it may come back for.
+pub(super) fn new_key(world: &World, peer: &Peer) -> Option<ResumeKey> {
+    let grace = world.resource::<ReplicationConfig>().resume_grace;
+    (!grace.is_zero() && !peer.spectator).then(secret)
+}
+
+/// Client: the key to show at this server, if a link to it dropped lately.
+pub(super) fn key_for(world: &World, address: PeerAddress) -> Option<(LinkId, ResumeKey)> {
+    let suspended = world.resource::<Peers>().suspended.iter();
+    let mut to_it = suspended.filter(|suspended| {
+        suspended.peer.side == LinkSide::ToServer && suspended.peer.address == Some(address)
+    });
+    to_it.next_back().map(|s| (s.peer.link, s.key))
+}
+
+/// Server: takes up the session of a key, if it is the client's. False if the client must join
+/// anew; whatever else waited for it is given up then, too.
+pub(super) fn take_up(world: &mut World, peer: &mut Peer, key: Option<&ResumeKey>) -> bool {
+    let anybody = world.resource::<Admission>().names_nobody;
+    let is_its = |id: Option<PeerId>| anybody || id == peer.id;
+    let mut peers = world.resource_mut::<Peers>();
+    let old = key.filter(|_| !peer.spectator).and_then(|key| {
+        let fits = |suspended: &Suspended| {
+            suspended.peer.side == LinkSide::ToClient
+                && same(&suspended.key, key)
+                && is_its(suspended.peer.id)
+        };
+        if let Some(at) = peers.suspended.iter().position(fits) {
+            return Some(peers.suspended.remove(at).peer);
+        }
+        // The former link may not have noticed its end yet.
+        let live = peers.map.values_mut().find(|other| {
+            other.side == LinkSide::ToClient
+                && other.state == PeerState::Ready
+                && other.resume_key.is_some_and(|other| same(&other, key))
+                && is_its(other.id)
+        })?;
+        let mut old = Box::new(Peer::new(live.link, live.side, live.since));
+        old.id = live.id;
+        old.sender = std::mem::take(&mut live.sender);
+        old.interest = std::mem::take(&mut live.interest);
+        old.receiver.control = std::mem::take(&mut live.receiver.control);
+        live.resume_key = None;
+        live.state = PeerState::Ended;
+        Some(old)
+    });
+    let Some(old) = old else {
+        let id = peer.id;
+        peers
+            .suspended
+            .retain(|other| other.peer.side != LinkSide::ToClient || other.peer.id != id);
+        return false;
+    };
+    peer.id = old.id;
+    peer.sender = old.sender;
+    peer.sender.resume();
+    peer.interest = old.interest;
+    peer.interest.ask_everything_again();
+    peer.receiver.control = old.receiver.control;
+    world
+        .resource_mut::<Slots>()
+        .migrations_follow(old.link, peer.link);
+    true
+}
+
+/// Client: the server took the session up, or did not.
+pub(super) fn go_on(world: &mut World, peer: &mut Peer, resumed: bool) {
+    let Some(old) = peer.presented.take() else {
+        return;
+    };
+    let mut peers = world.resource_mut::<Peers>();
+    let at = peers.suspended.iter().position(|s| s.peer.link == old);
+    let Some(at) = at else { return };
+    let suspended = peers.suspended.remove(at);
+    if !resumed {
+        return give_up(world, suspended);
+    }
+    let old = suspended.peer;
+    peer.receiver = old.receiver;
+    peer.sender.control = old.sender.control;
+    peer.sender.control.all_due();
+    peer.told_scopes = old.told_scopes;
+    peer.told_scopes.look_again();
+    let mut slots = world.resource_mut::<Slots>();
+    let told: Vec<u32> = slots
+        .iter()
+        .filter(|(_, slot)| {
+            slot.role()
+                == Role::Remote {
+                    source: Some(old.link),
+                }
+        })
+        .map(|(index, _)| index)
+        .collect();
+    for index in told {
+        let source = Some(peer.link);
+        slots.set_role(index, Role::Remote { source });
+        slots.rerouted.push(index);
+    }
+}

@@ -1,0 +1,434 @@
+//! A client whose link dropped comes back: it goes on from what it had, or joins anew, and either
+//! way ends with what the server has.
+
+mod common;
+
+use std::time::Duration;
+
+use bevy::prelude::*;
+use common::{
+    Health, Label, Place, authority::lending, find, get, me, name, register, seen, settle,
+    spawn_on, state_sent, wait_for,
+};
+use seamless_replication::{
+    Admission, Admitted, NetSlot, PeerJoined, Peers, Replicated, ReplicationConfig, Role, Slots,
+    interest::{Subscriptions, ToolScopeId, ToolScopes},
+    transport::{CloseReason, Links},
+    wire::{GlobalEntity, PeerId, codec, frame::Frame},
+};
+use seamless_testkit::{AppId, Cluster, Fate, Rng, Way, Weather};
+
+const ENTITIES: u32 = 500;
+
+/// How often a client joined, and how often it went on.
+#[derive(Resource, Default)]
+struct Joined(u32, u32);
+
+fn count(mut joined: MessageReader<PeerJoined>, mut count: ResMut<Joined>) {
+    for joined in joined.read() {
+        count.0 += u32::from(!joined.resumed);
+        count.1 += u32::from(joined.resumed);
+    }
+}
+
+fn keeping(seconds: u64) -> impl Fn(&mut App) + 'static {
+    move |app| {
+        lending(app);
+        app.init_resource::<Joined>().add_systems(Update, count);
+        app.world_mut()
+            .resource_mut::<ReplicationConfig>()
+            .resume_grace = Duration::from_secs(seconds);
+    }
+}
+
+/// A server with a world, and a client that has it.
+fn scene(seconds: u64) -> (Cluster, [AppId; 2], Vec<Entity>) {
+    let mut cluster = Cluster::new(4, keeping(seconds));
+    cluster.set_weather(Weather::lossy(0.05));
+    let server = cluster.server();
+    let client = cluster.client(server);
+    common::ready(&mut cluster, client);
+    let all = (0..ENTITIES)
+        .map(|n| {
+            let bundle = (
+                Replicated,
+                Place(n as f32, 0.5, 0.25),
+                Health(n),
+                Label(format!("crate number {n}")),
+            );
+            cluster.world(server).spawn(bundle).id()
+        })
+        .collect();
+    settle(&mut cluster, server, &[client]);
+    cluster.run(30);
+    (cluster, [server, client], all)
+}
+
+fn peers(cluster: &mut Cluster, app: AppId) -> usize {
+    cluster.world(app).resource::<Peers>().iter().count()
+}
+
+/// The network is gone until both ends have noticed.
+fn drop_link(cluster: &mut Cluster, apps: [AppId; 2]) {
+    cluster.change_weather(Weather::lossy(1.0));
+    cluster.run_until("both ends notice", 300, |cluster| {
+        apps.iter().all(|app| peers(cluster, *app) == 0)
+    });
+    cluster.set_weather(Weather::lossy(0.05));
+}
+
+fn come_back(cluster: &mut Cluster, [server, client]: [AppId; 2]) {
+    cluster.connect(client, server);
+    cluster.run_until("it is back", 300, |cluster| {
+        peers(cluster, client) > 0 && cluster.is_ready(client)
+    });
+}
+
+fn joined(cluster: &mut Cluster, app: AppId) -> (u32, u32) {
+    let joined = cluster.world(app).resource::<Joined>();
+    (joined.0, joined.1)
+}
+
+/// Entities by name, with the Bevy entity they are.
+fn bodies(cluster: &mut Cluster, app: AppId) -> Vec<(GlobalEntity, Entity)> {
+    let world = cluster.world(app);
+    let mut all: Vec<_> = world
+        .query::<(Entity, &NetSlot)>()
+        .iter(world)
+        .filter_map(|(entity, slot)| Some((slot.global()?, entity)))
+        .collect();
+    all.sort_unstable();
+    all
+}
+
+#[test]
+fn who_comes_back_in_time_is_told_only_what_changed() {
+    let (mut cluster, apps, all) = scene(60);
+    let [server, client] = apps;
+    let before = bodies(&mut cluster, client);
+    let id = me(&mut cluster, client);
+    let joining = state_sent(&mut cluster, server).bytes;
+    drop_link(&mut cluster, apps);
+    assert_eq!(bodies(&mut cluster, client), before, "they stay");
+    let world = cluster.world(server);
+    for &entity in &all[..10] {
+        world.get_mut::<Place>(entity).expect("it has one").2 = 9.0;
+    }
+    world.despawn(all[20]);
+    world.entity_mut(all[30]).remove::<Label>();
+    world.spawn((Replicated, Place(1e6, 0.0, 0.0)));
+    come_back(&mut cluster, apps);
+    settle(&mut cluster, server, &[client]);
+    assert_eq!(joined(&mut cluster, server), (1, 1));
+    assert_eq!(joined(&mut cluster, client), (1, 1));
+    assert_eq!(me(&mut cluster, client), id, "under its name");
+    let after = bodies(&mut cluster, client);
+    let same = after.iter().filter(|body| before.contains(body)).count();
+    assert_eq!((same, after.len()), (499, 500), "the same Bevy entities");
+    let resuming = state_sent(&mut cluster, server).bytes;
+    assert!(
+        resuming * 20 < joining,
+        "{resuming} bytes, {joining} to join"
+    );
+    // And on it goes.
+    for n in 0..60 {
+        for &entity in &all[40..60] {
+            let world = cluster.world(server);
+            world.get_mut::<Place>(entity).expect("it has one").1 = n as f32;
+        }
+        cluster.step();
+    }
+    settle(&mut cluster, server, &[client]);
+    cluster.run(300);
+    let stats = common::counted(&mut cluster, client);
+    assert_eq!((stats.audit.differing, stats.audit.healed), (0, 0));
+    assert_eq!(stats.refused.malformed, 0);
+}
+
+#[test]
+fn a_link_may_drop_again_and_again_while_the_world_changes() {
+    for seed in 0..6 {
+        let (mut cluster, apps, mut all) = scene(60);
+        let [server, client] = apps;
+        let mut rng = Rng::new(seed);
+        for round in 0..4u32 {
+            let frames = rng.below(30);
+            for phase in 0..3 {
+                match phase {
+                    0 => {}
+                    1 => drop_link(&mut cluster, apps),
+                    _ => come_back(&mut cluster, apps),
+                }
+                for _ in 0..frames {
+                    let world = cluster.world(server);
+                    let at = rng.below(all.len());
+                    match rng.below(6) {
+                        0 => world.despawn(all.swap_remove(at)),
+                        1 => {
+                            let place = Place(rng.next() as f32, 0.0, 0.0);
+                            all.push(world.spawn((Replicated, place)).id());
+                            true
+                        }
+                        2 => {
+                            world.entity_mut(all[at]).remove::<Label>();
+                            true
+                        }
+                        3 => {
+                            world.entity_mut(all[at]).insert(Label("new".into()));
+                            true
+                        }
+                        _ => {
+                            world.entity_mut(all[at]).insert(Health(rng.next() as u32));
+                            true
+                        }
+                    };
+                    cluster.step();
+                }
+            }
+            settle(&mut cluster, server, &[client]);
+            assert_eq!(joined(&mut cluster, client), (1, round + 1), "seed {seed}");
+        }
+        cluster.run(120);
+        let stats = common::counted(&mut cluster, client);
+        assert_eq!(stats.audit.differing, 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn who_comes_back_before_the_server_noticed_goes_on_as_well() {
+    let (mut cluster, apps, all) = scene(60);
+    let [server, client] = apps;
+    let before = bodies(&mut cluster, client);
+    // The client's side alone: what it sends is lost, and it hears nothing.
+    let link = cluster
+        .world(client)
+        .resource::<Links>()
+        .iter()
+        .next()
+        .expect("one")
+        .id();
+    cluster
+        .world(client)
+        .resource_mut::<Links>()
+        .get_mut(link)
+        .expect("it stands")
+        .abandon();
+    cluster.run(2);
+    assert_eq!(
+        (peers(&mut cluster, server), peers(&mut cluster, client)),
+        (1, 0)
+    );
+    cluster
+        .world(server)
+        .get_mut::<Place>(all[3])
+        .expect("it has one")
+        .0 = -5.0;
+    come_back(&mut cluster, apps);
+    settle(&mut cluster, server, &[client]);
+    assert_eq!(joined(&mut cluster, client), (1, 1));
+    assert_eq!(bodies(&mut cluster, client), before);
+    cluster.run(200);
+    assert_eq!(peers(&mut cluster, server), 1, "the old link has ended");
+    settle(&mut cluster, server, &[client]);
+}
+
+#[test]
+fn who_comes_back_too_late_joins_anew() {
+    let (mut cluster, apps, _) = scene(2);
+    let [server, client] = apps;
+    drop_link(&mut cluster, apps);
+    cluster.run(70);
+    assert!(bodies(&mut cluster, client).is_empty(), "given up");
+    come_back(&mut cluster, apps);
+    settle(&mut cluster, server, &[client]);
+    assert_eq!(joined(&mut cluster, client), (2, 0));
+    assert_eq!(bodies(&mut cluster, client).len(), ENTITIES as usize);
+}
+
+#[test]
+fn who_comes_back_to_a_server_that_forgot_joins_anew_without_doubles() {
+    let (mut cluster, apps, _) = scene(60);
+    let [server, client] = apps;
+    // The client keeps what it has for longer.
+    let mut config = cluster.world(server).resource_mut::<ReplicationConfig>();
+    config.resume_grace = Duration::from_secs(1);
+    drop_link(&mut cluster, apps);
+    cluster.run(40);
+    assert_eq!(bodies(&mut cluster, client).len(), ENTITIES as usize);
+    come_back(&mut cluster, apps);
+    settle(&mut cluster, server, &[client]);
+    assert_eq!(joined(&mut cluster, client), (2, 0));
+    let world = cluster.world(client);
+    let places = world.query::<&Place>().iter(world).count();
+    assert_eq!(places, ENTITIES as usize, "each once");
+}
+
+#[test]
+fn a_server_keeps_sixty_four_sessions_and_no_more() {
+    let mut cluster = Cluster::new(4, keeping(60));
+    cluster.set_weather(Weather::clear());
+    let server = cluster.server();
+    cluster.world(server).spawn((Replicated, Place::default()));
+    let clients: Vec<AppId> = (0..70).map(|_| cluster.client(server)).collect();
+    cluster.run(20);
+    cluster.change_weather(Weather::lossy(1.0));
+    cluster.run_until("all have dropped", 300, |cluster| {
+        peers(cluster, server) == 0
+    });
+    cluster.set_weather(Weather::clear());
+    for &client in &clients {
+        cluster.connect(client, server);
+    }
+    cluster.run(30);
+    assert_eq!(joined(&mut cluster, server), (76, 64));
+    settle(&mut cluster, server, &clients);
+}
+
+#[test]
+fn a_goodbye_is_no_drop() {
+    let (mut cluster, apps, _) = scene(60);
+    let [server, client] = apps;
+    for link in cluster.world(client).resource_mut::<Links>().iter_mut() {
+        link.close(CloseReason::Requested);
+    }
+    cluster.run(20);
+    assert!(bodies(&mut cluster, client).is_empty());
+    come_back(&mut cluster, apps);
+    settle(&mut cluster, server, &[client]);
+    assert_eq!(joined(&mut cluster, server), (2, 0));
+}
+
+#[test]
+fn a_session_is_for_whom_it_was() {
+    // Names come from outside, so a key alone is not enough.
+    let (mut cluster, apps, _) = scene(60);
+    let [server, client] = apps;
+    let admission = Admission::new(|_, netcode, _| {
+        Ok(Admitted {
+            peer: PeerId(netcode),
+            spectator: false,
+        })
+    });
+    cluster.world(server).insert_resource(admission);
+    drop_link(&mut cluster, apps);
+    come_back(&mut cluster, apps);
+    settle(&mut cluster, server, &[client]);
+    assert_eq!(joined(&mut cluster, client), (2, 0));
+    let world = cluster.world(client);
+    assert_eq!(
+        world.query::<&Place>().iter(world).count(),
+        ENTITIES as usize
+    );
+}
+
+#[test]
+fn a_key_that_was_made_up_is_of_no_use() {
+    let (mut cluster, apps, _) = scene(60);
+    let [server, client] = apps;
+    let victim = me(&mut cluster, client);
+    drop_link(&mut cluster, apps);
+    cluster.set_weather(Weather::clear());
+    let (forger, wire) = cluster.client_over_wire(server);
+    wire.decide(|parcel| match parcel.channel {
+        Some(_) if parcel.way == Way::ToServer => Fate::Hold,
+        _ => Fate::Pass,
+    });
+    cluster.run(20);
+    let mut parcel = wire.kept().remove(0);
+    let Ok(Frame::Hello(mut hello)) = codec::decode(&parcel.bytes) else {
+        panic!("the first thing a client says is hello");
+    };
+    assert_eq!(hello.resume, None);
+    hello.resume = Some([0xa5; 16]);
+    parcel.bytes = codec::to_vec(&Frame::Hello(hello)).expect("it encodes");
+    wire.put(parcel);
+    wire.pass();
+    common::ready(&mut cluster, forger);
+    assert_ne!(me(&mut cluster, forger), victim);
+    settle(&mut cluster, server, &[forger]);
+    come_back(&mut cluster, apps);
+    settle(&mut cluster, server, &[client]);
+    assert_eq!(joined(&mut cluster, server), (2, 1));
+    assert_eq!(me(&mut cluster, client), victim);
+}
+
+#[test]
+fn a_session_is_taken_up_once() {
+    let (mut cluster, apps, _) = scene(60);
+    let [server, client] = apps;
+    drop_link(&mut cluster, apps);
+    // Two links at once with the same key.
+    cluster.connect(client, server);
+    cluster.connect(client, server);
+    cluster.run(200);
+    settle(&mut cluster, server, &[client]);
+    let (_, resumed) = joined(&mut cluster, server);
+    assert!(resumed <= 1, "{resumed}");
+    let world = cluster.world(client);
+    assert_eq!(
+        world.query::<&Place>().iter(world).count(),
+        ENTITIES as usize
+    );
+}
+
+#[test]
+fn a_clients_own_entities_and_its_scopes_come_back_with_it() {
+    let (mut cluster, apps, _) = scene(60);
+    let [server, client] = apps;
+    let scope = ToolScopeId(6);
+    let policy = seamless_replication::interest::ScopePolicy::open([scope]);
+    cluster.world(server).insert_resource(policy);
+    cluster
+        .world(client)
+        .resource_mut::<Subscriptions>()
+        .enter(scope);
+    let scoped = (Replicated, Label("map".into()), ToolScopes(vec![scope]));
+    let map = cluster.world(server).spawn(scoped).id();
+    let map = name(&mut cluster, server, map);
+    wait_for(&mut cluster, client, map);
+    let own = cluster
+        .world(client)
+        .spawn((Replicated, Place(7.0, 7.0, 7.0)))
+        .id();
+    cluster.run(20);
+    let own_name = name(&mut cluster, client, own);
+    wait_for(&mut cluster, server, own_name);
+    drop_link(&mut cluster, apps);
+    assert_eq!(
+        find(&mut cluster, server, own_name),
+        None,
+        "its host is gone"
+    );
+    cluster
+        .world(client)
+        .resource_mut::<Subscriptions>()
+        .leave(scope);
+    come_back(&mut cluster, apps);
+    cluster.run_until("the scope is left", 200, |cluster| {
+        find(cluster, client, map).is_none()
+    });
+    let there = wait_for(&mut cluster, server, own_name);
+    assert_eq!(get(&mut cluster, server, there), Some(Place(7.0, 7.0, 7.0)));
+    let world = cluster.world(server);
+    let slot = *world.get::<NetSlot>(there).expect("on the network");
+    let role = world.resource::<Slots>().role(&slot);
+    assert!(matches!(role, Some(Role::Remote { source: Some(_) })));
+    assert_eq!(joined(&mut cluster, client), (1, 1));
+    cluster
+        .world(client)
+        .get_mut::<Place>(own)
+        .expect("it has one")
+        .0 = 8.0;
+    cluster.run_until("it goes on", 100, |cluster| {
+        get::<Place>(cluster, server, there).is_some_and(|place| place.0 == 8.0)
+    });
+}
+
+#[test]
+fn without_a_grace_nothing_is_kept() {
+    let (mut cluster, apps) = common::pair(1, Weather::near(), register);
+    let [_, client] = apps;
+    spawn_on(&mut cluster, apps, Place::default());
+    drop_link(&mut cluster, apps);
+    assert!(seen(&mut cluster, client).is_empty());
+}
