@@ -6,12 +6,15 @@ use seamless_replication::{
     migrate::{follow, restore, written_version},
     transport::{LinkId, LinkSide},
     wire::{
-        Holder, RequestId, Term,
+        Holder, PeerId, RequestId, Term,
         control::{AuthorityAnswer, Control, DenyReason},
     },
 };
 
-use crate::view::{self, AuthorityDenied, AuthorityView};
+use crate::{
+    Delegated, Loan,
+    view::{self, AuthorityDenied, AuthorityView},
+};
 
 /// Requests without an answer, and releases that go out with this tick's rows.
 #[derive(Resource, Default)]
@@ -50,8 +53,16 @@ pub trait AuthorityCommandsExt {
     /// Host: the entity cannot be lent any more. It goes on being replicated.
     fn undelegate(&mut self) -> &mut Self;
 
-    /// Host: lends the entity to a client, whoever has it.
-    fn give_authority(&mut self, peer: seamless_replication::wire::PeerId) -> &mut Self;
+    /// Client: asks for a lease to begin anew, of an entity that is ours. Without effect otherwise.
+    fn renew_authority(&mut self) -> &mut Self;
+
+    /// Host: lends the entity to a client, whoever has it, until it is given back or taken.
+    fn give_authority(&mut self, peer: PeerId) -> &mut Self {
+        self.lend_authority(peer, Loan::default())
+    }
+
+    /// Host: lends the entity to a client on these terms, whoever has it.
+    fn lend_authority(&mut self, peer: PeerId, loan: Loan) -> &mut Self;
 
     /// Host: keeps the entity; requests are denied.
     fn take_authority(&mut self) -> &mut Self;
@@ -74,17 +85,26 @@ impl AuthorityCommandsExt for EntityCommands<'_> {
     }
 
     fn undelegate(&mut self) -> &mut Self {
+        // Its observer says so to the fence.
+        self.try_remove::<Delegated>()
+    }
+
+    fn renew_authority(&mut self) -> &mut Self {
         self.queue(|entity: EntityWorldMut| {
             on_world(entity, |world, entity| {
-                crate::server::apply(world, entity, crate::HolderEvent::Disable);
+                if world.get::<AuthorityView>(entity) == Some(&AuthorityView::Granted)
+                    && let Err(reason) = ask(world, entity)
+                {
+                    tracing::warn!(%entity, ?reason, "a lease cannot be renewed");
+                }
             });
         })
     }
 
-    fn give_authority(&mut self, peer: seamless_replication::wire::PeerId) -> &mut Self {
+    fn lend_authority(&mut self, peer: PeerId, loan: Loan) -> &mut Self {
         self.queue(move |entity: EntityWorldMut| {
             on_world(entity, |world, entity| {
-                crate::server::give(world, entity, peer);
+                crate::server::give(world, entity, peer, loan);
             });
         })
     }
@@ -119,33 +139,33 @@ fn request(world: &mut World, entity: Entity) {
     ) {
         return;
     }
-    let Some((link, slot)) = source(world, entity) else {
-        return deny(world, entity, DenyReason::NotDelegated);
-    };
-    let Some(global) = slot.global() else {
-        return deny(world, entity, DenyReason::Unknown);
-    };
+    match ask(world, entity) {
+        Ok(request) => {
+            let granted = None;
+            let view = AuthorityView::Requested { request, granted };
+            world.entity_mut(entity).insert(view);
+        }
+        Err(reason) => deny(world, entity, reason),
+    }
+}
+
+/// Sends a request.
+fn ask(world: &mut World, entity: Entity) -> Result<RequestId, DenyReason> {
+    let (link, slot) = source(world, entity).ok_or(DenyReason::NotDelegated)?;
+    let global = slot.global().ok_or(DenyReason::Unknown)?;
     let mut asked = world.resource_mut::<Asked>();
     asked.last = asked.last.wrapping_add(1);
     let request = RequestId(asked.last);
-    let sent = world
-        .resource_mut::<Peers>()
-        .get_mut(link)
-        .is_some_and(|peer| {
-            peer.send_control(&Control::AuthorityRequest {
-                request,
-                entity: global,
-            })
-            .is_ok()
-        });
-    if !sent {
-        return deny(world, entity, DenyReason::Limited);
-    }
-    world.resource_mut::<Asked>().open.insert(request, entity);
-    world.entity_mut(entity).insert(AuthorityView::Requested {
+    let mut peers = world.resource_mut::<Peers>();
+    let peer = peers.get_mut(link).ok_or(DenyReason::HostedElsewhere)?;
+    let control = Control::AuthorityRequest {
         request,
-        granted: None,
-    });
+        entity: global,
+    };
+    peer.send_control(&control)
+        .map_err(|_| DenyReason::Limited)?;
+    world.resource_mut::<Asked>().open.insert(request, entity);
+    Ok(request)
 }
 
 fn deny(world: &mut World, entity: Entity, reason: DenyReason) {
@@ -190,7 +210,8 @@ fn delegate(world: &mut World, entity: Entity) {
             }
         }
         (None, _) => {
-            crate::server::apply(world, entity, crate::HolderEvent::Enable);
+            // Its observer says so to the fence.
+            world.entity_mut(entity).insert(Delegated);
         }
         (Some(_), None) => deny(world, entity, DenyReason::Unknown),
     }

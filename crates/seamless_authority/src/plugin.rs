@@ -7,8 +7,11 @@ use seamless_replication::{
 };
 
 use crate::{
+    AuthorityStats,
     client::{self, Asked},
+    held::{self, Held},
     holder::HolderEvent,
+    lease::{self, Leases},
     policy::{AuthorityPolicy, Terms},
     server::{self, Pending},
     view,
@@ -41,6 +44,13 @@ impl Plugin for AuthorityPlugin {
             .init_resource::<Pending>()
             .init_resource::<AuthorityPolicy>()
             .init_resource::<Terms>()
+            .init_resource::<Held>()
+            .init_resource::<Leases>()
+            .init_resource::<AuthorityStats>()
+            .add_observer(held::follow)
+            .add_observer(held::forget)
+            .add_observer(lease::follow)
+            .add_observer(lease::forget)
             .add_observer(view::follow_row)
             .add_observer(view::tell_granted)
             .add_observer(view::tell_lost)
@@ -53,9 +63,12 @@ impl Plugin for AuthorityPlugin {
             )
             .add_systems(
                 FixedPostUpdate,
-                client::send_releases
-                    .after(ReplicationSystems::Visibility)
-                    .before(ReplicationSystems::Send)
+                (
+                    lease::end_leases.before(ReplicationSystems::Collect),
+                    client::send_releases
+                        .after(ReplicationSystems::Visibility)
+                        .before(ReplicationSystems::Send),
+                )
                     .run_if(tick_is_fresh),
             );
     }

@@ -153,14 +153,11 @@ pub(crate) fn tell_lost(
     };
     let reason = match (authority, view) {
         (_, Some(AuthorityView::Releasing(_))) => None,
-        (Some(authority), _) if !authority.delegated => Some(LossReason::Disabled),
-        (Some(authority), _) => Some(match authority.holder {
-            Holder::Host => LossReason::Taken,
-            Holder::Nobody => LossReason::Reset,
-            Holder::Peer(peer) if Some(peer) != peers.me() => LossReason::Given,
-            // Still ours by the row: the entity itself goes.
-            Holder::Peer(_) => LossReason::Gone,
-        }),
+        // Still ours by the row: the entity itself goes.
+        (Some(authority), _) if peers.me().map(Holder::Peer) == Some(authority.holder) => {
+            Some(LossReason::Gone)
+        }
+        (Some(authority), _) => LossReason::of(authority.ended),
         (None, _) => Some(LossReason::Gone),
     };
     commands.trigger(AuthorityLost { entity, reason });
@@ -168,7 +165,7 @@ pub(crate) fn tell_lost(
 
 #[cfg(test)]
 mod tests {
-    use seamless_replication::wire::{Tenure, Term};
+    use seamless_replication::wire::{Tenure, TenureEnd, Term};
 
     use super::*;
 
@@ -184,7 +181,7 @@ mod tests {
             ..Tenure::plain(Term(1))
         };
         for &holder in holders {
-            tenure.transfer(holder);
+            tenure.transfer(holder, TenureEnd::Given);
         }
         Authority::of(false, &tenure)
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bevy::prelude::*;
 use seamless_transport::{LinkId, LinkSide};
 use seamless_wire::{
-    Allocator, GlobalEntity, Holder, HostEntity, RemoteEntity, Tenure, Term, WireId,
+    Allocator, GlobalEntity, Holder, HostEntity, RemoteEntity, Tenure, TenureEnd, Term, WireId,
     control::{Control, DenyReason},
     record::Version,
 };
@@ -58,7 +58,7 @@ pub fn adopt(
     };
     tenure.rehost(term);
     if !keep_holder {
-        tenure.transfer(Holder::Nobody);
+        tenure.transfer(Holder::Nobody, TenureEnd::OutOfScope);
     }
 
     let expires = redirect_expiry(world);
@@ -166,6 +166,7 @@ pub fn follow(world: &mut World, link: LinkId, response: &Control) -> Option<Ent
         baseline = row.is_some();
         if let Some(peer) = world.resource_mut::<Peers>().get_mut(link) {
             peer.receiver.table.install(name, global, entity, row);
+            peer.sender.migrated(old_index);
         }
     }
     let mut peers = world.resource_mut::<Peers>();
@@ -201,10 +202,11 @@ pub fn confirmed(world: &mut World, link: LinkId, global: GlobalEntity, baseline
         return;
     };
     peer.receiver.table.confirm(index);
+    peer.sender.appear(index);
     if baseline {
-        peer.sender.appear(index);
         peer.sender.install_baseline(index, migrating.version);
     }
+    peer.sender.migrated(index);
 }
 
 /// Forgets redirects that are past their time. Once a tick, a look at each link.
@@ -305,6 +307,16 @@ pub fn has_arrived(world: &World, link: LinkId, slot: &NetSlot, version: u32) ->
         .and_then(|peer| peer.receiver.table.get(Allocator::Local, slot.index))
         .filter(|held| !held.is_of_before(tenure.since))
         .is_some_and(|held| !Version(version).is_newer_than(held.ring.last()))
+}
+
+/// Server: the number of the holder's newest row that arrived over `link`, if any did in its
+/// present tenure.
+#[must_use]
+pub fn held_version(world: &World, link: LinkId, slot: &NetSlot) -> Option<u32> {
+    let tenure = world.resource::<Slots>().tenure(slot)?;
+    let peer = world.resource::<Peers>().get(link)?;
+    let held = peer.receiver.table.get(Allocator::Local, slot.index)?;
+    (!held.is_of_before(tenure.since)).then(|| held.ring.last().0)
 }
 
 /// Shows a remote entity again as its host told of it last, over whatever was written here.

@@ -60,6 +60,22 @@ pub struct LinkStats {
     pub unsendable: u64,
     /// Records and datagrams from the peer that came to nothing.
     pub refused: RefusedStats,
+    /// What lending and migration cost.
+    pub authority: AuthorityCosts,
+}
+
+/// What lending and migration cost on one link, sent to the peer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AuthorityCosts {
+    /// Records that told of a change of holder or host of what the peer knew already.
+    pub fences: u64,
+    /// Bits of their heads: all of the record but values that changed as well.
+    pub fence_bits: u64,
+    /// Bits of values told to a holder that had written them itself. Should be 0.
+    pub echo_bits: u64,
+    /// Bits of values told whole of what had migrated between the two, and so was there. Should
+    /// be 0.
+    pub resent_bits: u64,
 }
 
 /// What was received and not used.
@@ -252,6 +268,12 @@ pub(crate) fn update(
         entry.budget = peer.sender.budget(config.bytes_per_tick);
         entry.unsendable = counters.unsendable;
         entry.refused = RefusedStats::from(&peer.receiver.counters);
+        entry.authority = AuthorityCosts {
+            fences: counters.fences,
+            fence_bits: counters.fence_bits,
+            echo_bits: counters.echo_bits,
+            resent_bits: counters.resent_bits,
+        };
     }
     stats.entities = slots.census();
     stats

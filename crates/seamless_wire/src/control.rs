@@ -234,6 +234,8 @@ pub enum DenyReason {
     Unknown,
     /// Too many requests or spawns.
     Limited,
+    /// It is too far away.
+    TooFar,
 }
 
 /// What a client wants to be told about.

@@ -10,7 +10,10 @@ use super::{
     encode::{Has, Projection},
     slot::{Exception, Presence},
 };
-use crate::rows::{MAX_ROW_BYTES, Rows, SetId};
+use crate::{
+    registry::Registry,
+    rows::{MAX_ROW_BYTES, Rows, SetId},
+};
 
 /// Ticks after which a row on the bulk channel that the peer did not keep is sent again. The
 /// channel is reliable and may be long, so this is not a matter of round trips.
@@ -206,7 +209,11 @@ impl Sender {
         };
         // An echo is left out only for a holder that has the values.
         let projection = match (projection, state.projection) {
-            (Projection::HostOnly, Projection::Full) if state.acked().is_none() => Projection::Full,
+            (Projection::HostOnly, Projection::Full)
+                if state.acked().is_none() && !(context.has_written)(slot) =>
+            {
+                Projection::Full
+            }
             (projection, _) => projection,
         };
         let mut exception = self.exceptions.get(&slot).cloned().unwrap_or_default();
@@ -262,7 +269,11 @@ impl Sender {
         let Some(run) = context.cache.run(registry, rows, slot, (has, told)) else {
             return;
         };
-        let bits = context.cache.get(run).bits + HEAD_BITS;
+        let written = context.cache.get(run);
+        if (context.has_written)(slot) && holders_own(registry, rows, told, written.mask) {
+            self.counters.echo_bits += u64::from(written.bits);
+        }
+        let bits = written.bits + HEAD_BITS;
         due.add(told, id.allocator, Candidate { slot, run }, bits);
     }
 
@@ -276,6 +287,14 @@ impl Sender {
             self.exceptions.remove(&slot);
         }
     }
+}
+
+/// Whether a component that is told is one that a holder writes.
+fn holders_own(registry: &Registry, rows: &Rows, told: SetId, mask: u64) -> bool {
+    let mut components = rows.sets.components(told).iter().enumerate();
+    components.any(|(bit, &component)| {
+        mask >> bit & 1 != 0 && !registry.component(component).descriptor.host_only
+    })
 }
 
 /// Bytes of the values that a peer is told of a slot's newest row.

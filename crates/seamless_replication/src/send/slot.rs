@@ -51,6 +51,8 @@ mod has {
     pub(super) const ACKED: u8 = 1;
     pub(super) const BEFORE: u8 = 2;
     pub(super) const SENT: u8 = 4;
+    /// It migrated, and nothing was acknowledged since.
+    pub(super) const MIGRATED: u8 = 8;
 }
 
 /// What is out of the ordinary with a slot.
@@ -128,6 +130,17 @@ impl LinkSlot {
         self.set_sent(version);
     }
 
+    /// See [`has::MIGRATED`]. The peer shows it, so it must hear if it leaves.
+    pub(super) const fn migrated(&mut self) {
+        self.told = true;
+        self.has |= has::MIGRATED;
+    }
+
+    /// Whether what the peer has of it came by a migration.
+    pub(super) const fn has_migrated(&self) -> bool {
+        self.has & has::MIGRATED != 0
+    }
+
     #[inline]
     pub(super) fn ack(&mut self, version: Version) {
         if self.presence != Presence::Live {
@@ -151,7 +164,7 @@ impl LinkSlot {
                     self.has |= has::BEFORE;
                 }
                 self.acked = version;
-                self.has |= has::ACKED;
+                self.has = (self.has | has::ACKED) & !has::MIGRATED;
             }
         }
     }
