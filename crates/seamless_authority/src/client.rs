@@ -28,6 +28,11 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
+    /// Whether a release goes out with this tick.
+    pub(crate) fn gives_back(&self, entity: Entity) -> bool {
+        self.releases.contains(&entity)
+    }
+
     /// The row came again while the release is under way: tells a new host of it.
     pub(crate) fn still_releasing(&mut self, entity: Entity, term: Term) {
         if self.released.get(&entity) != Some(&term) && !self.releases.contains(&entity) {
@@ -309,6 +314,16 @@ fn heard_answer(world: &mut World, entity: Entity, request: RequestId, answer: A
     if !ours {
         return;
     }
+    if !authority.delegated {
+        // It could be lent when it was asked for, and cannot any more.
+        let reason = match answer {
+            AuthorityAnswer::Granted(_) => DenyReason::Revoked,
+            AuthorityAnswer::Denied(reason) => reason,
+        };
+        restore_of(world, entity);
+        world.entity_mut(entity).remove::<AuthorityView>();
+        return deny(world, entity, reason);
+    }
     let Some(me) = world.resource::<Peers>().me() else {
         return;
     };
@@ -330,14 +345,20 @@ fn heard_answer(world: &mut World, entity: Entity, request: RequestId, answer: A
             (after, Some(reason))
         }
     };
-    let slot = world.get::<NetSlot>(entity).copied();
-    if let Some(slot) = slot.filter(|_| reason.is_some()) {
+    if reason.is_some() {
         // What was written here in hope of a grant goes.
-        restore(world, &slot);
+        restore_of(world, entity);
     }
     let mut commands = world.commands();
     view::enter(&mut commands.entity(entity), before, after, reason);
     world.flush();
+}
+
+/// Shows an entity as its host told of it last.
+fn restore_of(world: &mut World, entity: Entity) {
+    if let Some(slot) = world.get::<NetSlot>(entity).copied() {
+        restore(world, &slot);
+    }
 }
 
 /// The server is gone: open requests will not be answered.

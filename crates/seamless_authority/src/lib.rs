@@ -17,10 +17,12 @@
 //! * [`AuthorityView`], [`Granted`], [`AuthorityGranted`], [`AuthorityDenied`], [`AuthorityLost`]:
 //!   what a client sees and hears.
 //! * [`AuthorityPolicy`], [`Loan`]: who may, how many, how far away, for how long, and what of it.
+//! * [`WriteGuard`]: what becomes of a client's writes without authority.
 //! * [`AuthorityStats`]: what happened.
 //! * [`Pending`], [`resume_deferred`]: requests for entities on their way to another node.
 
 mod client;
+mod guard;
 mod held;
 mod holder;
 mod lease;
@@ -31,6 +33,7 @@ mod stats;
 mod view;
 
 pub use client::AuthorityCommandsExt;
+pub use guard::WriteGuard;
 pub use holder::{HolderEvent, Loan, LossReason, Outcome, step};
 pub use plugin::{AuthorityPlugin, AuthoritySystems, Delegated};
 pub use policy::{AuthorityPolicy, Terms};

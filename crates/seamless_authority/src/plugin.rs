@@ -9,6 +9,7 @@ use seamless_replication::{
 use crate::{
     AuthorityStats,
     client::{self, Asked},
+    guard::{self, WriteGuard},
     held::{self, Held},
     holder::HolderEvent,
     lease::{self, Leases},
@@ -45,6 +46,8 @@ impl Plugin for AuthorityPlugin {
             .init_resource::<AuthorityPolicy>()
             .init_resource::<Terms>()
             .init_resource::<Held>()
+            .init_resource::<WriteGuard>()
+            .init_resource::<guard::Watched>()
             .init_resource::<Leases>()
             .init_resource::<AuthorityStats>()
             .add_observer(held::follow)
@@ -56,7 +59,16 @@ impl Plugin for AuthorityPlugin {
             .add_observer(view::tell_lost)
             .add_observer(enable)
             .add_observer(disable)
-            .add_systems(PreUpdate, react.in_set(AuthoritySystems::React))
+            .add_systems(
+                PreUpdate,
+                (react, guard::begin)
+                    .chain()
+                    .in_set(AuthoritySystems::React),
+            )
+            .add_systems(
+                PreUpdate,
+                guard::refuse_writes.before(ReplicationSystems::Receive),
+            )
             .configure_sets(
                 PreUpdate,
                 AuthoritySystems::React.in_set(ReplicationSystems::React),
@@ -64,7 +76,9 @@ impl Plugin for AuthorityPlugin {
             .add_systems(
                 FixedPostUpdate,
                 (
-                    lease::end_leases.before(ReplicationSystems::Collect),
+                    (lease::end_leases, guard::refuse_writes)
+                        .chain()
+                        .before(ReplicationSystems::Collect),
                     client::send_releases
                         .after(ReplicationSystems::Visibility)
                         .before(ReplicationSystems::Send),

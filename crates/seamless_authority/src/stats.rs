@@ -8,7 +8,7 @@ use seamless_replication::wire::{
 
 use crate::holder::Outcome;
 
-/// Counted on the host, since the app started.
+/// Counted since the app started; all but the last on the host.
 #[derive(Resource, Debug, Clone, Default)]
 pub struct AuthorityStats {
     /// Requests that were granted.
@@ -25,6 +25,9 @@ pub struct AuthorityStats {
     pub migrated: u64,
     /// Delegations that were refused, by reason.
     pub refused: HashMap<DenyReason, u64>,
+    /// Writes without authority that this app made itself, of entities that others host; see
+    /// [`WriteGuard`](crate::WriteGuard).
+    pub refused_writes: u64,
 }
 
 impl AuthorityStats {

@@ -93,7 +93,18 @@ pub(crate) fn follow_row(
     let Ok((authority, view)) = entities.get(entity) else {
         return;
     };
+    if !authority.hosted
+        && !authority.delegated
+        && let Some(AuthorityView::Requested { granted: None, .. }) = view
+    {
+        // The answer will say so.
+        return;
+    }
     if authority.hosted || !authority.delegated {
+        if let Some(AuthorityView::Requested { .. }) = view {
+            let reason = DenyReason::Revoked;
+            commands.trigger(AuthorityDenied { entity, reason });
+        }
         commands
             .entity(entity)
             .try_remove::<(AuthorityView, Granted)>();
@@ -127,8 +138,14 @@ pub(crate) fn enter(
         before,
         Some(AuthorityView::Granted | AuthorityView::Releasing(_))
     );
-    let denied = after == AuthorityView::Denied && before != Some(after) && !was_ours;
-    if let Some(reason) = reason.or_else(|| denied.then_some(DenyReason::Held)) {
+    let asked = matches!(before, Some(AuthorityView::Requested { .. }));
+    let implied = match after {
+        AuthorityView::Denied if before != Some(after) && !was_ours => Some(DenyReason::Held),
+        // It was granted and taken back before we knew.
+        AuthorityView::Available if asked => Some(DenyReason::Revoked),
+        _ => None,
+    };
+    if let Some(reason) = reason.or(implied) {
         entity.trigger(|entity| AuthorityDenied { entity, reason });
     }
 }

@@ -91,6 +91,8 @@ pub struct RefusedStats {
     pub stale: u64,
     /// Records of a writer who may not write.
     pub fenced: u64,
+    /// Of those, records with a component that is not lent.
+    pub masked: u64,
     /// Records whose values did not decode.
     pub undecodable: u64,
     /// Records past a bound.
@@ -109,6 +111,7 @@ impl From<&ReceiveCounters> for RefusedStats {
             late: c.late,
             stale: c.stale,
             fenced: c.fenced,
+            masked: c.masked,
             undecodable: c.undecodable,
             over_bounds: c.refused,
             scopes: c.refused_scopes,

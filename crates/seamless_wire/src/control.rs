@@ -236,6 +236,8 @@ pub enum DenyReason {
     Limited,
     /// It is too far away.
     TooFar,
+    /// It was granted, and taken back before the requester knew.
+    Revoked,
 }
 
 /// What a client wants to be told about.

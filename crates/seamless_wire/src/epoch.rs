@@ -111,6 +111,18 @@ impl WriteMask {
         self.withheld
     }
 
+    /// What both allow.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self::withholding(self.withheld | other.withheld)
+    }
+
+    /// What one of the two allows.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self::withholding(self.withheld & other.withheld)
+    }
+
     /// Whether the component with this bit may be written.
     #[must_use]
     pub const fn allows(self, bit: u8) -> bool {

@@ -64,7 +64,7 @@ pub fn setup(app: &mut App) {
         .add_observer(|event: On<AuthorityLost>, mut notes: ResMut<Notes>| {
             notes.0.push((event.entity, Note::Lost));
         })
-        .add_systems(Update, write_rogue);
+        .add_systems(FixedUpdate, write_rogue);
 }
 
 /// A game that does not ask.

@@ -82,7 +82,7 @@ fn take_usual(slots: &Slots, peer: &mut Peer, row: &mut ParsedRow, bytes: usize)
 /// Takes one record. False if its datagram must not be acknowledged.
 pub(crate) fn take_row(world: &mut World, peer: &mut Peer, mut parsed: ParsedRow) -> bool {
     peer.receiver.counters.records += 1;
-    let mut part = Part::HolderWrites;
+    let mut as_host = false;
     if let Some(&redirect) = peer.receiver.table.redirect(parsed.allocator, parsed.index) {
         if parsed
             .generation
@@ -96,12 +96,12 @@ pub(crate) fn take_row(world: &mut World, peer: &mut Peer, mut parsed: ParsedRow
             parsed.generation = Some(redirect.slot_generation);
             if !redirect.confirmed {
                 // Written while the client was still the host.
-                part = Part::All;
+                as_host = true;
             }
         }
     }
     let outcome = match (parsed.allocator, peer.side) {
-        (Allocator::Local, LinkSide::ToClient) => holder_row(world, peer, parsed, part),
+        (Allocator::Local, LinkSide::ToClient) => holder_row(world, peer, parsed, as_host),
         (Allocator::Peer, _) => peers_row(world, peer, parsed),
         // A server never uses the names that its client gave.
         (Allocator::Local, LinkSide::ToServer) => {
@@ -207,8 +207,15 @@ fn apply_newest(world: &mut World, peer: &mut Peer, allocator: Allocator, index:
         generation: slot.generation,
     };
 
-    let local = world.resource::<Slots>().index_of(global);
+    let slots = world.resource::<Slots>();
+    let local = slots.index_of(global);
     let fresh = local.is_none();
+    // Whether we hold it already, in the tenure that the row tells of.
+    let held_on = local
+        .and_then(|local| slots.get(local))
+        .is_some_and(|slot| {
+            (slot.tenure.holder, slot.tenure.since) == (tenure.holder, tenure.since)
+        });
     let entity = match local {
         None => match spawn(world, peer, global, tenure, name) {
             Some(entity) => entity,
@@ -228,13 +235,13 @@ fn apply_newest(world: &mut World, peer: &mut Peer, allocator: Allocator, index:
     let Some(slot) = peer.receiver.table.get_mut(allocator, index) else {
         return Outcome::NotKept;
     };
-    // What we hold is ours to write, once we have it at all.
-    let part = if holder_me && !fresh {
-        Part::HostWrites
+    // What we hold is ours to write, once we have it as it was lent to us.
+    let part = if holder_me && !fresh && held_on {
+        Part::HostWrites(tenure.writes)
     } else {
         Part::All
     };
-    if std::mem::replace(&mut slot.held, holder_me) && !holder_me {
+    if std::mem::replace(&mut slot.held, holder_me) && part == Part::All {
         // What we wrote while we held it is not what this row was compared with.
         slot.shown = None;
     }
@@ -404,8 +411,8 @@ fn spawn(
     Some(entity)
 }
 
-/// A record of a holder about an entity that we host.
-fn holder_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow, part: Part) -> Outcome {
+/// A record of a holder about an entity that we host. `as_host`: it still hosted it when it wrote.
+fn holder_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow, as_host: bool) -> Outcome {
     let (index, tick) = (parsed.index, parsed.tick);
     let slots = world.resource::<Slots>();
     let Some((global, entity)) = slots
@@ -427,18 +434,24 @@ fn holder_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow, part: Part)
         peer.receiver.counters.fenced += 1;
         return Outcome::NotKept;
     };
-    let (generation, since) = slots.get(index).map_or_else(Default::default, |slot| {
-        (slot.generation, slot.tenure.since)
-    });
-    let registry = world.resource::<Registry>().clone();
-    let foreign = part != Part::All && {
-        let sets = &world.resource::<Rows>().sets;
-        sets.components(parsed.row.set)
-            .iter()
-            .any(|&component| registry.component(component).descriptor.host_only)
-    };
-    if foreign || !may_write(world, peer.id, Some(global), &parsed.row) {
+    let (generation, tenure) = slots
+        .get(index)
+        .map_or_else(Default::default, |slot| (slot.generation, slot.tenure));
+    let since = tenure.since;
+    if !may_write(world, peer.id, Some(global), &parsed.row) {
         peer.receiver.counters.fenced += 1;
+        return Outcome::NotKept;
+    }
+    let part = match as_host {
+        true => Part::All,
+        false => Part::HolderWrites(tenure.writes),
+    };
+    let registry = world.resource::<Registry>().clone();
+    let sets = &world.resource::<Rows>().sets;
+    let mut components = sets.components(parsed.row.set).iter();
+    if components.any(|&component| !part.speaks_for(&registry, component)) {
+        peer.receiver.counters.fenced += 1;
+        peer.receiver.counters.masked += 1;
         return Outcome::NotKept;
     }
     if !has_room(world, peer, &parsed) {

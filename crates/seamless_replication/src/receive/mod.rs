@@ -52,6 +52,7 @@ pub(crate) struct ReceiveCounters {
     pub(crate) stale: u64,
     /// Records of a writer who may not write.
     pub(crate) fenced: u64,
+    pub(crate) masked: u64,
     /// Records whose values did not decode.
     pub(crate) undecodable: u64,
     /// Scopes that a client asked for and did not get.

@@ -5,6 +5,7 @@
 
 use bevy::prelude::*;
 use seamless_transport::LinkSide;
+use seamless_wire::WriteMask;
 
 use super::{RemoteTable, table::RemoteSlot};
 use crate::{peer::Peer, registry::Registry, rows::Rows};
@@ -13,17 +14,18 @@ use crate::{peer::Peer, registry::Registry, rows::Rows};
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     All,
-    HostWrites,
-    HolderWrites,
+    /// What the host writes of what is lent on these terms.
+    HostWrites(WriteMask),
+    /// What the holder writes of it.
+    HolderWrites(WriteMask),
 }
 
 impl Part {
-    fn speaks_for(self, registry: &Registry, component: u16) -> bool {
-        let host_only = registry.component(component).descriptor.host_only;
+    pub(super) fn speaks_for(self, registry: &Registry, component: u16) -> bool {
         match self {
             Self::All => true,
-            Self::HostWrites => host_only,
-            Self::HolderWrites => !host_only,
+            Self::HostWrites(writes) => !registry.holder_writes(component, writes),
+            Self::HolderWrites(writes) => registry.holder_writes(component, writes),
         }
     }
 }

@@ -80,6 +80,8 @@ pub(crate) struct Registered {
     pub(crate) is_resource: bool,
     /// Whether only the first value of an entity is told.
     pub(crate) once: bool,
+    /// Its bit in a [`WriteMask`](seamless_wire::WriteMask), if it can be withheld from a holder.
+    pub(crate) write_bit: Option<u8>,
     /// What entities must match for it to be replicated on them.
     pub(crate) conditions: Vec<Condition>,
     pub(crate) erased: Box<dyn ErasedComponent>,

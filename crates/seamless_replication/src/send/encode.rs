@@ -5,7 +5,7 @@
 //! acknowledged last and the one before, and few links differ in that.
 
 use bevy::platform::collections::HashMap;
-use seamless_wire::{BitWriter, delta::Baseline, record::Version};
+use seamless_wire::{BitWriter, WriteMask, delta::Baseline, record::Version};
 
 use crate::{
     registry::Registry,
@@ -26,12 +26,11 @@ pub(crate) enum Projection {
 }
 
 impl Projection {
-    fn tells(self, registry: &Registry, component: u16) -> bool {
-        let host_only = registry.component(component).descriptor.host_only;
+    fn tells(self, registry: &Registry, component: u16, writes: WriteMask) -> bool {
         match self {
             Self::Full => true,
-            Self::HostOnly => host_only,
-            Self::HolderOnly => !host_only,
+            Self::HostOnly => !registry.holder_writes(component, writes),
+            Self::HolderOnly => registry.holder_writes(component, writes),
         }
     }
 }
@@ -147,7 +146,7 @@ pub(crate) struct EncodeCache {
     runs: Vec<Run>,
     arena: Vec<u64>,
     writer: BitWriter,
-    projected: HashMap<(SetId, Projection), SetId>,
+    projected: HashMap<(SetId, Projection, WriteMask), SetId>,
     /// How many versions came after the oldest baseline that a link has.
     pub(super) deepest: u32,
     /// Bits of values per component: absolute, delta.
@@ -220,22 +219,22 @@ impl EncodeCache {
         registry: &Registry,
         sets: &mut ComponentSets,
         set: SetId,
-        projection: Projection,
+        (projection, writes): (Projection, WriteMask),
     ) -> Option<SetId> {
         if projection == Projection::Full {
             return Some(set);
         }
-        if let Some(&known) = self.projected.get(&(set, projection)) {
+        if let Some(&known) = self.projected.get(&(set, projection, writes)) {
             return Some(known);
         }
         let told: Vec<u16> = sets
             .components(set)
             .iter()
             .copied()
-            .filter(|&component| projection.tells(registry, component))
+            .filter(|&component| projection.tells(registry, component, writes))
             .collect();
         let projected = sets.intern(&told)?;
-        self.projected.insert((set, projection), projected);
+        self.projected.insert((set, projection, writes), projected);
         Some(projected)
     }
 

@@ -1,8 +1,8 @@
 //! What a link is due, within its budget.
 
 use seamless_wire::{
-    Allocator, WireId,
-    record::{Leave, LeaveReason},
+    Allocator, WireId, WriteMask,
+    record::{Leave, LeaveReason, Version},
 };
 
 use super::{
@@ -207,17 +207,24 @@ impl Sender {
         let Some((projection, id)) = (context.route)(slot) else {
             return;
         };
-        // An echo is left out only for a holder that has the values.
+        // An echo is left out only for a holder that has the values with which it was lent.
         let projection = match (projection, state.projection) {
             (Projection::HostOnly, Projection::Full)
-                if state.acked().is_none() && !(context.has_written)(slot) =>
+                if !has_tenure(context, slot, state.acked()) && !(context.has_written)(slot) =>
             {
                 Projection::Full
             }
             (projection, _) => projection,
         };
+        let writes = match projection {
+            Projection::Full => WriteMask::ALL,
+            _ => context
+                .slots
+                .get(slot)
+                .map_or(WriteMask::ALL, |slot| slot.tenure.writes),
+        };
         let mut exception = self.exceptions.get(&slot).cloned().unwrap_or_default();
-        if state.projection != projection {
+        if state.projection != projection || exception.writes != writes {
             // A part of what the peer has in full can be told against that; anything else begins
             // anew. So who loses authority gets the whole row.
             if state.projection != Projection::Full {
@@ -225,6 +232,7 @@ impl Sender {
                 exception.bulk = None;
             }
             state.projection = projection;
+            exception.writes = writes;
             exception.too_large = None;
         }
         if !head.there {
@@ -251,7 +259,10 @@ impl Sender {
         state.priority += context.rows.sets.weight(set);
         let (registry, rows) = (context.registry, &mut *context.rows);
         let sets = &mut rows.sets;
-        let Some(told) = context.cache.project(registry, sets, set, projection) else {
+        let Some(told) = context
+            .cache
+            .project(registry, sets, set, (projection, writes))
+        else {
             return self.settle(slot, exception);
         };
         let size = told_bytes(rows, slot, told);
@@ -270,7 +281,8 @@ impl Sender {
             return;
         };
         let written = context.cache.get(run);
-        if (context.has_written)(slot) && holders_own(registry, rows, told, written.mask) {
+        if (context.has_written)(slot) && holders_own(registry, rows, (told, writes), written.mask)
+        {
             self.counters.echo_bits += u64::from(written.bits);
         }
         let bits = written.bits + HEAD_BITS;
@@ -280,7 +292,9 @@ impl Sender {
     /// Keeps what is out of the ordinary with a slot, or forgets that anything was.
     fn settle(&mut self, slot: u32, exception: Exception) {
         let state = &mut self.slots[slot as usize];
-        state.special = exception.bulk.is_some() || exception.too_large.is_some();
+        state.special = exception.bulk.is_some()
+            || exception.too_large.is_some()
+            || exception.writes != WriteMask::ALL;
         if state.special {
             self.exceptions.insert(slot, exception);
         } else {
@@ -289,12 +303,26 @@ impl Sender {
     }
 }
 
+/// Whether a version is of the present tenure.
+fn has_tenure(context: &PackContext<'_>, slot: u32, version: Option<Version>) -> bool {
+    let since = context.slots.get(slot).map(|slot| slot.tenure.since);
+    let ring = context.rows.ring(slot);
+    let stored = ring
+        .zip(version)
+        .and_then(|(ring, version)| ring.get(version));
+    stored.is_some_and(|stored| Some(stored.row.fence.since) == since)
+}
+
 /// Whether a component that is told is one that a holder writes.
-fn holders_own(registry: &Registry, rows: &Rows, told: SetId, mask: u64) -> bool {
+fn holders_own(
+    registry: &Registry,
+    rows: &Rows,
+    (told, writes): (SetId, WriteMask),
+    mask: u64,
+) -> bool {
     let mut components = rows.sets.components(told).iter().enumerate();
-    components.any(|(bit, &component)| {
-        mask >> bit & 1 != 0 && !registry.component(component).descriptor.host_only
-    })
+    components
+        .any(|(bit, &component)| mask >> bit & 1 != 0 && registry.holder_writes(component, writes))
 }
 
 /// Bytes of the values that a peer is told of a slot's newest row.

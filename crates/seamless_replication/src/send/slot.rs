@@ -1,7 +1,7 @@
 //! What one peer has of one slot.
 
 use seamless_wire::{
-    PacketSeq, Tick,
+    PacketSeq, Tick, WriteMask,
     record::{LeaveReason, Version},
 };
 
@@ -64,6 +64,8 @@ pub(super) struct Exception {
     pub(super) bulk: Option<Version>,
     /// When that one was sent.
     pub(super) bulk_sent: Tick,
+    /// Which components the holder writes, while the peer is told a part of the row.
+    pub(super) writes: WriteMask,
     /// A version that is larger than the peer takes. It is not tried again.
     pub(super) too_large: Option<Version>,
 }
