@@ -1,12 +1,14 @@
 //! The client's side: ask, give back, hear.
 
+use std::collections::BTreeMap;
+
 use bevy::{platform::collections::HashMap, prelude::*};
 use seamless_replication::{
-    Authority, ControlReceived, Hosted, NetSlot, Peers, Slots,
-    migrate::{follow, restore, written_version},
+    Authority, ControlReceived, Hosted, NetClock, NetSlot, Peer, PeerState, Peers, Slots,
+    migrate::{follow, restore, written_version, yield_to_host},
     transport::{LinkId, LinkSide},
     wire::{
-        Holder, PeerId, RequestId, Term,
+        GlobalEntity, Holder, PeerId, RequestId, Term, Tick,
         control::{AuthorityAnswer, Control, DenyReason},
     },
 };
@@ -25,6 +27,11 @@ pub(crate) struct Asked {
     /// Under which host's term each release was sent. A host that took the entity over meanwhile
     /// may not know of it.
     released: HashMap<Entity, Term>,
+    /// Delegations that were sent and not answered, and over which link.
+    delegated: HashMap<GlobalEntity, LinkId>,
+    /// Entities of ours that the server may have taken over before a link was lost; and when to
+    /// give up one that it said is its own, and does not tell us of.
+    unclear: BTreeMap<GlobalEntity, Option<Tick>>,
 }
 
 impl Asked {
@@ -203,16 +210,19 @@ fn delegate(world: &mut World, entity: Entity) {
     let Some(slot) = world.get::<NetSlot>(entity).copied() else {
         return;
     };
-    let mut peers = world.resource_mut::<Peers>();
     // On a client there is one server that plays; a host has none and decides for itself.
-    let server = peers
-        .iter_mut()
-        .find(|peer| peer.side() == LinkSide::ToServer && !peer.is_spectator());
+    let server = playing(world.resource::<Peers>());
     match (server, slot.global()) {
-        (Some(server), Some(entity)) => {
-            if let Err(error) = server.send_control(&Control::Delegate { entity }) {
-                tracing::warn!(%entity, %error, "a delegation cannot be asked for");
+        (Some(server), Some(global)) => {
+            let link = server.link();
+            let asked = world.resource::<Asked>().delegated.get(&global);
+            if asked != Some(&link) {
+                send_delegation(world, link, global);
             }
+        }
+        // A client without a server delegates when it has one.
+        (None, Some(global)) if world.resource::<Peers>().me().is_some() => {
+            world.resource_mut::<Asked>().unclear.insert(global, None);
         }
         (None, _) => {
             // Its observer says so to the fence.
@@ -220,6 +230,78 @@ fn delegate(world: &mut World, entity: Entity) {
         }
         (Some(_), None) => deny(world, entity, DenyReason::Unknown),
     }
+}
+
+/// The link to the server that plays.
+fn playing(peers: &Peers) -> Option<&Peer> {
+    peers.iter().find(|peer| {
+        peer.side() == LinkSide::ToServer
+            && !peer.is_spectator()
+            && peer.state() == PeerState::Ready
+    })
+}
+
+/// Asks the server to take an entity over; later, if there is no room now.
+fn send_delegation(world: &mut World, link: LinkId, global: GlobalEntity) {
+    let mut peers = world.resource_mut::<Peers>();
+    let control = Control::Delegate { entity: global };
+    let sent = peers
+        .get_mut(link)
+        .is_some_and(|peer| peer.send_control(&control).is_ok());
+    let mut asked = world.resource_mut::<Asked>();
+    if sent {
+        asked.unclear.remove(&global);
+        asked.delegated.insert(global, link);
+    } else {
+        asked.unclear.insert(global, None);
+    }
+}
+
+/// What the server may have taken over without our knowing: it is asked again over a new link, and
+/// if it says that it hosts the entity, we do not. Once a frame, a step for each of them.
+pub(crate) fn clear_up(world: &mut World) {
+    if world.resource::<Asked>().unclear.is_empty() {
+        return;
+    }
+    let Some(link) = playing(world.resource::<Peers>()).map(Peer::link) else {
+        return;
+    };
+    let now = world.resource::<NetClock>().tick();
+    for (global, deadline) in std::mem::take(&mut world.resource_mut::<Asked>().unclear) {
+        let slots = world.resource::<Slots>();
+        let entity = slots.entity(global);
+        let Some(entity) = entity.filter(|entity| world.get::<Hosted>(*entity).is_some()) else {
+            continue;
+        };
+        if yield_to_host(world, global) {
+            continue;
+        }
+        match deadline {
+            None => send_delegation(world, link, global),
+            Some(deadline) if now >= deadline => {
+                world.despawn(entity);
+            }
+            waiting => {
+                world
+                    .resource_mut::<Asked>()
+                    .unclear
+                    .insert(global, waiting);
+            }
+        }
+    }
+}
+
+/// The server hosts what we took for ours.
+fn hosted_there(world: &mut World, global: GlobalEntity) {
+    let clock = world.resource::<NetClock>();
+    let deadline = clock.tick().plus(clock.rate().into());
+    let mut asked = world.resource_mut::<Asked>();
+    asked.delegated.remove(&global);
+    asked
+        .unclear
+        .entry(global)
+        .or_insert(None)
+        .get_or_insert(deadline);
 }
 
 /// After collect, before send: a release names the last row of this tick, so that the server can
@@ -281,13 +363,23 @@ pub(crate) fn hear(world: &mut World, received: &ControlReceived) {
             };
             heard_answer(world, entity, *request, *answer);
         }
-        Control::MigrateResponse { .. } => {
+        Control::MigrateResponse { entity, .. } => {
+            world.resource_mut::<Asked>().delegated.remove(entity);
             follow(world, received.link, &received.control);
         }
+        Control::WriteRefused {
+            entity: global,
+            hosted: true,
+        }
+        | Control::DelegateRefused {
+            entity: global,
+            reason: DenyReason::HostedElsewhere,
+        } => hosted_there(world, *global),
         Control::DelegateRefused {
             entity: global,
             reason,
         } => {
+            world.resource_mut::<Asked>().delegated.remove(global);
             let entity = world.resource::<Slots>().entity(*global);
             if let Some(entity) = entity {
                 deny(world, entity, *reason);
@@ -363,6 +455,11 @@ fn restore_of(world: &mut World, entity: Entity) {
 
 /// The server is gone: open requests will not be answered.
 pub(crate) fn link_lost(world: &mut World, link: LinkId) {
+    let mut asked = world.resource_mut::<Asked>();
+    let asked = &mut *asked;
+    for (global, _) in asked.delegated.extract_if(|_, over| *over == link) {
+        asked.unclear.insert(global, None);
+    }
     let open: Vec<(RequestId, Entity)> = world
         .resource::<Asked>()
         .open

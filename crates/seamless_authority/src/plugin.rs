@@ -124,6 +124,7 @@ fn react(
             None => {}
         }
     }
+    client::clear_up(world);
     server::finish_releases(world);
     server::finish_delegations(world);
     let blind: Vec<Watched> = watched

@@ -4,7 +4,7 @@ use bevy::{platform::collections::HashMap, prelude::*};
 use seamless_replication::{
     Authority, ControlReceived, Frozen, NetClock, NetSlot, Peer, Peers, Role, Slots,
     interest::position_of,
-    migrate::{adopt, confirmed, has_arrived, sees},
+    migrate::{adopt, confirmed, has_arrived, is_migrating, sees},
     transport::LinkId,
     wire::{
         Epoch, GlobalEntity, PeerId, RequestId, Tick,
@@ -150,7 +150,7 @@ pub(crate) fn hear(world: &mut World, received: &ControlReceived) {
             hear_release(world, (link, peer), entity, epoch, last);
         }
         Control::Delegate { entity } => hear_delegate(world, (link, peer), *entity),
-        &Control::Migrated { entity, baseline } => confirmed(world, link, entity, baseline),
+        &Control::Migrated { entity, kept } => confirmed(world, link, entity, kept),
         _ => {}
     }
 }
@@ -364,6 +364,10 @@ pub(crate) fn finish_delegations(world: &mut World) {
 }
 
 fn decide_delegation(world: &mut World, (link, peer): (LinkId, PeerId), global: GlobalEntity) {
+    if is_migrating(world, link, global) {
+        // It asked twice.
+        return;
+    }
     let entity = world.resource::<Slots>().entity(global);
     let allowed = entity.is_some_and(|entity| {
         world

@@ -15,7 +15,7 @@ use bevy::prelude::*;
 use seamless_transport::{LinkId, LinkSide};
 use seamless_wire::{
     Allocator, GlobalEntity, Holder, HostEntity, RemoteEntity, Tenure, TenureEnd, Term, WireId,
-    control::{Control, DenyReason},
+    control::{Control, DenyReason, Kept},
     record::Version,
 };
 
@@ -46,8 +46,13 @@ pub fn adopt(
     let index = slots.index_of(global).ok_or(DenyReason::Unknown)?;
     let slot = slots.get(index).ok_or(DenyReason::Unknown)?;
     let (entity, generation) = (slot.entity, slot.generation);
-    if slot.role() != (Role::Remote { source: Some(link) }) || slot.owner.is_none() {
-        return Err(DenyReason::NotDelegated);
+    match slot.role() {
+        Role::Remote {
+            source: Some(source),
+        } if source == link && slot.owner.is_some() => {}
+        // Taken over long ago; the client lost its link before it knew.
+        Role::Host if slot.tenure.delegated => return Err(DenyReason::HostedElsewhere),
+        _ => return Err(DenyReason::NotDelegated),
     }
     let name = slot.remote_name.ok_or(DenyReason::Unknown)?;
     let holder = slot.owner.map_or(Holder::Nobody, Holder::Peer);
@@ -92,7 +97,11 @@ pub fn adopt(
         .map_or_else(Version::default, |(version, _)| version);
     apply::change_role(world, entity, Role::Host, tenure);
     if let Some(slot) = world.resource_mut::<Slots>().get_mut(index) {
-        slot.migrating = Some(Migrating { link, version });
+        slot.migrating = Some(Migrating {
+            link,
+            version,
+            old_index: name.index,
+        });
     }
     let response = Control::MigrateResponse {
         entity: global,
@@ -152,7 +161,7 @@ pub fn follow(world: &mut World, link: LinkId, response: &Control) -> Option<Ent
         index: new_index,
         generation: new_generation,
     };
-    let mut baseline = false;
+    let mut kept = Kept::Nothing;
     if let Some(entity) = entity {
         apply::change_role(world, entity, Role::Remote { source: Some(link) }, tenure);
         if let Some(slot) = world.resource_mut::<Slots>().get_mut(old_index) {
@@ -163,7 +172,10 @@ pub fn follow(world: &mut World, link: LinkId, response: &Control) -> Option<Ent
             row.set_tenure(&tenure);
             (Version(version), row)
         });
-        baseline = row.is_some();
+        kept = match row {
+            Some(_) => Kept::Row,
+            None => Kept::Entity,
+        };
         if let Some(peer) = world.resource_mut::<Peers>().get_mut(link) {
             peer.receiver.table.install(name, global, entity, row);
             peer.sender.migrated(old_index);
@@ -173,7 +185,7 @@ pub fn follow(world: &mut World, link: LinkId, response: &Control) -> Option<Ent
     if let Some(peer) = peers.get_mut(link)
         && let Err(error) = peer.send_control(&Control::Migrated {
             entity: global,
-            baseline,
+            kept,
         })
     {
         tracing::warn!(%link, %error, "a migration cannot be confirmed");
@@ -181,10 +193,45 @@ pub fn follow(world: &mut World, link: LinkId, response: &Control) -> Option<Ent
     entity
 }
 
+/// Client: gives up an entity of ours that the server hosts, as far as it has told us of it by now:
+/// it migrated, and the link was lost before we knew. False if the server has not told us yet.
+pub fn yield_to_host(world: &mut World, global: GlobalEntity) -> bool {
+    let slots = world.resource::<Slots>();
+    let entity = slots
+        .index_of(global)
+        .and_then(|index| slots.get(index))
+        .filter(|slot| slot.role() == Role::Host)
+        .map(|slot| slot.entity);
+    let peers = world.resource::<Peers>();
+    let told = peers
+        .iter()
+        .filter(|peer| peer.side() == LinkSide::ToServer)
+        .find_map(|peer| Some((peer.link(), peer.receiver.table.name_of(global)?)));
+    let (Some(entity), Some((link, name))) = (entity, told) else {
+        return false;
+    };
+    let source = Some(link);
+    apply::change_role(world, entity, Role::Remote { source }, Tenure::default());
+    if let Some(mut peer) = world.resource_mut::<Peers>().map.remove(&link) {
+        apply::reapply(world, &mut peer, name);
+        world.resource_mut::<Peers>().map.insert(link, peer);
+    }
+    true
+}
+
+/// Server: whether an entity migrates from this link already, and the client does not know yet.
+#[must_use]
+pub fn is_migrating(world: &World, link: LinkId, global: GlobalEntity) -> bool {
+    let slots = world.resource::<Slots>();
+    let slot = slots.index_of(global).and_then(|index| slots.get(index));
+    let migrating = slot.and_then(|slot| slot.migrating);
+    migrating.is_some_and(|migrating| migrating.link == link)
+}
+
 /// Server: the client has migrated too. From here on it is told of the entity like anybody else.
 ///
-/// `baseline`: whether it still had the row that [`Control::MigrateResponse`] named.
-pub fn confirmed(world: &mut World, link: LinkId, global: GlobalEntity, baseline: bool) {
+/// `kept`: what it has of the entity and of the row that [`Control::MigrateResponse`] named.
+pub fn confirmed(world: &mut World, link: LinkId, global: GlobalEntity, kept: Kept) {
     let mut slots = world.resource_mut::<Slots>();
     let Some(index) = slots.index_of(global) else {
         return;
@@ -201,9 +248,14 @@ pub fn confirmed(world: &mut World, link: LinkId, global: GlobalEntity, baseline
     let Some(peer) = peers.get_mut(link) else {
         return;
     };
-    peer.receiver.table.confirm(index);
+    peer.receiver.table.confirm(migrating.old_index);
+    if kept == Kept::Nothing {
+        // It begins anew with the next record, also as a holder.
+        peer.receiver.table.forget(Allocator::Local, index);
+        return;
+    }
     peer.sender.appear(index);
-    if baseline {
+    if kept == Kept::Row {
         peer.sender.install_baseline(index, migrating.version);
     }
     peer.sender.migrated(index);

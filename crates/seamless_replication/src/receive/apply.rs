@@ -2,7 +2,9 @@
 
 use bevy::prelude::*;
 use seamless_transport::LinkSide;
-use seamless_wire::{Allocator, GlobalEntity, Holder, Tenure, Tick, WireId, record::LeaveReason};
+use seamless_wire::{
+    Allocator, GlobalEntity, Holder, Tenure, Tick, WireId, control::Control, record::LeaveReason,
+};
 
 use super::{
     ParsedRow,
@@ -174,6 +176,20 @@ fn peers_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow) -> Outcome {
     }
 }
 
+/// Most entities of which one peer is told that it may not write them.
+const MAX_REFUSED: usize = 1024;
+
+/// Tells a writer once that it may not.
+fn refuse(peer: &mut Peer, entity: GlobalEntity, hosted: bool) {
+    let refused = &mut peer.receiver.refused;
+    if peer.side == LinkSide::ToServer || refused.len() >= MAX_REFUSED || !refused.insert(entity) {
+        return;
+    }
+    if let Err(error) = peer.send_control(&Control::WriteRefused { entity, hosted }) {
+        tracing::debug!(%entity, %error, "a writer is not told that it may not");
+    }
+}
+
 /// Whether the record may be kept without passing a bound; makes room for its name.
 fn has_room(world: &World, peer: &mut Peer, parsed: &ParsedRow) -> bool {
     let limits = world.resource::<ReplicationConfig>().limits(peer.side);
@@ -226,6 +242,9 @@ fn apply_newest(world: &mut World, peer: &mut Peer, allocator: Allocator, index:
             Verdict::Later => return Outcome::Kept,
             Verdict::Fenced => {
                 peer.receiver.counters.fenced += 1;
+                let slot = world.resource::<Slots>().get(local);
+                let hosted = slot.is_some_and(|slot| slot.role() == Role::Host);
+                refuse(peer, global, hosted);
                 return Outcome::NotKept;
             }
         },
@@ -440,6 +459,7 @@ fn holder_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow, as_host: bo
     let since = tenure.since;
     if !may_write(world, peer.id, Some(global), &parsed.row) {
         peer.receiver.counters.fenced += 1;
+        refuse(peer, global, false);
         return Outcome::NotKept;
     }
     let part = match as_host {
@@ -452,6 +472,7 @@ fn holder_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow, as_host: bo
     if components.any(|&component| !part.speaks_for(&registry, component)) {
         peer.receiver.counters.fenced += 1;
         peer.receiver.counters.masked += 1;
+        refuse(peer, global, false);
         return Outcome::NotKept;
     }
     if !has_room(world, peer, &parsed) {

@@ -24,6 +24,8 @@ use seamless_wire::Tick;
 /// Receive side of one link.
 #[derive(Default)]
 pub(crate) struct Receiver {
+    /// Entities of which the peer was told that it may not write them.
+    pub(crate) refused: bevy::platform::collections::HashSet<seamless_wire::GlobalEntity>,
     pub(crate) received: Received,
     pub(crate) control: ControlIn,
     pub(crate) table: RemoteTable,
