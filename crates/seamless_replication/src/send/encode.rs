@@ -5,7 +5,7 @@
 //! acknowledged last and the one before, and few links differ in that.
 
 use bevy::platform::collections::HashMap;
-use seamless_wire::{BitWriter, delta::Baseline, record::Version};
+use seamless_wire::{BitWriter, WriteMask, delta::Baseline, record::Version};
 
 use crate::{
     registry::Registry,
@@ -26,14 +26,23 @@ pub(crate) enum Projection {
 }
 
 impl Projection {
-    fn tells(self, registry: &Registry, component: u16) -> bool {
-        let host_only = registry.component(component).descriptor.host_only;
+    fn tells(self, registry: &Registry, component: u16, writes: WriteMask) -> bool {
         match self {
             Self::Full => true,
-            Self::HostOnly => host_only,
-            Self::HolderOnly => !host_only,
+            Self::HostOnly => !registry.holder_writes(component, writes),
+            Self::HolderOnly => registry.holder_writes(component, writes),
         }
     }
+}
+
+/// What of a row a peer is told.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Part {
+    pub(crate) projection: Projection,
+    /// Components that are hidden from it.
+    pub(crate) hidden: SetId,
+    /// Components that a holder writes.
+    pub(crate) writes: WriteMask,
 }
 
 /// Rows above this many bytes are encoded when they are written, not when they are selected, and
@@ -149,7 +158,7 @@ pub(crate) struct EncodeCache {
     runs: Vec<Run>,
     arena: Vec<u64>,
     writer: BitWriter,
-    projected: HashMap<(SetId, Projection, SetId), SetId>,
+    projected: HashMap<(SetId, Part), SetId>,
     /// How many versions came after the oldest baseline that a link has.
     pub(super) deepest: u32,
     /// Bits of values per component: absolute, delta.
@@ -222,23 +231,23 @@ impl EncodeCache {
         registry: &Registry,
         sets: &mut ComponentSets,
         set: SetId,
-        (projection, hidden): (Projection, SetId),
+        part: Part,
     ) -> Option<SetId> {
-        if projection == Projection::Full && hidden == SetId::default() {
+        if part.projection == Projection::Full && part.hidden == SetId::default() {
             return Some(set);
         }
-        if let Some(&known) = self.projected.get(&(set, projection, hidden)) {
+        if let Some(&known) = self.projected.get(&(set, part)) {
             return Some(known);
         }
         let told: Vec<u16> = sets
             .components(set)
             .iter()
             .copied()
-            .filter(|&component| projection.tells(registry, component))
-            .filter(|&component| sets.position(hidden, component).is_none())
+            .filter(|&component| part.projection.tells(registry, component, part.writes))
+            .filter(|&component| sets.position(part.hidden, component).is_none())
             .collect();
         let projected = sets.intern(&told)?;
-        self.projected.insert((set, projection, hidden), projected);
+        self.projected.insert((set, part), projected);
         Some(projected)
     }
 

@@ -137,5 +137,8 @@ pub(crate) const fn lent() -> Tenure {
         since: epoch(9, 2),
         holder: Holder::Peer(PeerId(77)),
         delegated: true,
+        writes: WriteMask::ALL,
+        lease: 0,
+        ended: TenureEnd::Unheld,
     }
 }
