@@ -1,17 +1,22 @@
 //! The client's side: ask, give back, hear.
 
+use std::collections::BTreeMap;
+
 use bevy::{platform::collections::HashMap, prelude::*};
 use seamless_replication::{
-    Authority, ControlReceived, Hosted, NetSlot, Peers, Slots,
-    migrate::{follow, restore, written_version},
+    Authority, ControlReceived, Hosted, NetClock, NetSlot, Peer, PeerState, Peers, Slots,
+    migrate::{follow, restore, written_version, yield_to_host},
     transport::{LinkId, LinkSide},
     wire::{
-        Holder, RequestId, Term,
+        GlobalEntity, Holder, PeerId, RequestId, Term, Tick,
         control::{AuthorityAnswer, Control, DenyReason},
     },
 };
 
-use crate::view::{self, AuthorityDenied, AuthorityView};
+use crate::{
+    Delegated, Loan,
+    view::{self, AuthorityDenied, AuthorityView},
+};
 
 /// Requests without an answer, and releases that go out with this tick's rows.
 #[derive(Resource, Default)]
@@ -22,9 +27,19 @@ pub(crate) struct Asked {
     /// Under which host's term each release was sent. A host that took the entity over meanwhile
     /// may not know of it.
     released: HashMap<Entity, Term>,
+    /// Delegations that were sent and not answered, and over which link.
+    delegated: HashMap<GlobalEntity, LinkId>,
+    /// Entities of ours that the server may have taken over before a link was lost; and when to
+    /// give up one that it said is its own, and does not tell us of.
+    unclear: BTreeMap<GlobalEntity, Option<Tick>>,
 }
 
 impl Asked {
+    /// Whether a release goes out with this tick.
+    pub(crate) fn gives_back(&self, entity: Entity) -> bool {
+        self.releases.contains(&entity)
+    }
+
     /// The row came again while the release is under way: tells a new host of it.
     pub(crate) fn still_releasing(&mut self, entity: Entity, term: Term) {
         if self.released.get(&entity) != Some(&term) && !self.releases.contains(&entity) {
@@ -50,8 +65,16 @@ pub trait AuthorityCommandsExt {
     /// Host: the entity cannot be lent any more. It goes on being replicated.
     fn undelegate(&mut self) -> &mut Self;
 
-    /// Host: lends the entity to a client, whoever has it.
-    fn give_authority(&mut self, peer: seamless_replication::wire::PeerId) -> &mut Self;
+    /// Client: asks for a lease to begin anew, of an entity that is ours. Without effect otherwise.
+    fn renew_authority(&mut self) -> &mut Self;
+
+    /// Host: lends the entity to a client, whoever has it, until it is given back or taken.
+    fn give_authority(&mut self, peer: PeerId) -> &mut Self {
+        self.lend_authority(peer, Loan::default())
+    }
+
+    /// Host: lends the entity to a client on these terms, whoever has it.
+    fn lend_authority(&mut self, peer: PeerId, loan: Loan) -> &mut Self;
 
     /// Host: keeps the entity; requests are denied.
     fn take_authority(&mut self) -> &mut Self;
@@ -74,17 +97,26 @@ impl AuthorityCommandsExt for EntityCommands<'_> {
     }
 
     fn undelegate(&mut self) -> &mut Self {
+        // Its observer says so to the fence.
+        self.try_remove::<Delegated>()
+    }
+
+    fn renew_authority(&mut self) -> &mut Self {
         self.queue(|entity: EntityWorldMut| {
             on_world(entity, |world, entity| {
-                crate::server::apply(world, entity, crate::HolderEvent::Disable);
+                if world.get::<AuthorityView>(entity) == Some(&AuthorityView::Granted)
+                    && let Err(reason) = ask(world, entity)
+                {
+                    tracing::warn!(%entity, ?reason, "a lease cannot be renewed");
+                }
             });
         })
     }
 
-    fn give_authority(&mut self, peer: seamless_replication::wire::PeerId) -> &mut Self {
+    fn lend_authority(&mut self, peer: PeerId, loan: Loan) -> &mut Self {
         self.queue(move |entity: EntityWorldMut| {
             on_world(entity, |world, entity| {
-                crate::server::give(world, entity, peer);
+                crate::server::give(world, entity, peer, loan);
             });
         })
     }
@@ -119,33 +151,33 @@ fn request(world: &mut World, entity: Entity) {
     ) {
         return;
     }
-    let Some((link, slot)) = source(world, entity) else {
-        return deny(world, entity, DenyReason::NotDelegated);
-    };
-    let Some(global) = slot.global() else {
-        return deny(world, entity, DenyReason::Unknown);
-    };
+    match ask(world, entity) {
+        Ok(request) => {
+            let granted = None;
+            let view = AuthorityView::Requested { request, granted };
+            world.entity_mut(entity).insert(view);
+        }
+        Err(reason) => deny(world, entity, reason),
+    }
+}
+
+/// Sends a request.
+fn ask(world: &mut World, entity: Entity) -> Result<RequestId, DenyReason> {
+    let (link, slot) = source(world, entity).ok_or(DenyReason::NotDelegated)?;
+    let global = slot.global().ok_or(DenyReason::Unknown)?;
     let mut asked = world.resource_mut::<Asked>();
     asked.last = asked.last.wrapping_add(1);
     let request = RequestId(asked.last);
-    let sent = world
-        .resource_mut::<Peers>()
-        .get_mut(link)
-        .is_some_and(|peer| {
-            peer.send_control(&Control::AuthorityRequest {
-                request,
-                entity: global,
-            })
-            .is_ok()
-        });
-    if !sent {
-        return deny(world, entity, DenyReason::Limited);
-    }
-    world.resource_mut::<Asked>().open.insert(request, entity);
-    world.entity_mut(entity).insert(AuthorityView::Requested {
+    let mut peers = world.resource_mut::<Peers>();
+    let peer = peers.get_mut(link).ok_or(DenyReason::HostedElsewhere)?;
+    let control = Control::AuthorityRequest {
         request,
-        granted: None,
-    });
+        entity: global,
+    };
+    peer.send_control(&control)
+        .map_err(|_| DenyReason::Limited)?;
+    world.resource_mut::<Asked>().open.insert(request, entity);
+    Ok(request)
 }
 
 fn deny(world: &mut World, entity: Entity, reason: DenyReason) {
@@ -178,22 +210,98 @@ fn delegate(world: &mut World, entity: Entity) {
     let Some(slot) = world.get::<NetSlot>(entity).copied() else {
         return;
     };
-    let mut peers = world.resource_mut::<Peers>();
     // On a client there is one server that plays; a host has none and decides for itself.
-    let server = peers
-        .iter_mut()
-        .find(|peer| peer.side() == LinkSide::ToServer && !peer.is_spectator());
+    let server = playing(world.resource::<Peers>());
     match (server, slot.global()) {
-        (Some(server), Some(entity)) => {
-            if let Err(error) = server.send_control(&Control::Delegate { entity }) {
-                tracing::warn!(%entity, %error, "a delegation cannot be asked for");
+        (Some(server), Some(global)) => {
+            let link = server.link();
+            let asked = world.resource::<Asked>().delegated.get(&global);
+            if asked != Some(&link) {
+                send_delegation(world, link, global);
             }
         }
+        // A client without a server delegates when it has one.
+        (None, Some(global)) if world.resource::<Peers>().me().is_some() => {
+            world.resource_mut::<Asked>().unclear.insert(global, None);
+        }
         (None, _) => {
-            crate::server::apply(world, entity, crate::HolderEvent::Enable);
+            // Its observer says so to the fence.
+            world.entity_mut(entity).insert(Delegated);
         }
         (Some(_), None) => deny(world, entity, DenyReason::Unknown),
     }
+}
+
+/// The link to the server that plays.
+fn playing(peers: &Peers) -> Option<&Peer> {
+    peers.iter().find(|peer| {
+        peer.side() == LinkSide::ToServer
+            && !peer.is_spectator()
+            && peer.state() == PeerState::Ready
+    })
+}
+
+/// Asks the server to take an entity over; later, if there is no room now.
+fn send_delegation(world: &mut World, link: LinkId, global: GlobalEntity) {
+    let mut peers = world.resource_mut::<Peers>();
+    let control = Control::Delegate { entity: global };
+    let sent = peers
+        .get_mut(link)
+        .is_some_and(|peer| peer.send_control(&control).is_ok());
+    let mut asked = world.resource_mut::<Asked>();
+    if sent {
+        asked.unclear.remove(&global);
+        asked.delegated.insert(global, link);
+    } else {
+        asked.unclear.insert(global, None);
+    }
+}
+
+/// What the server may have taken over without our knowing: it is asked again over a new link, and
+/// if it says that it hosts the entity, we do not. Once a frame, a step for each of them.
+pub(crate) fn clear_up(world: &mut World) {
+    if world.resource::<Asked>().unclear.is_empty() {
+        return;
+    }
+    let Some(link) = playing(world.resource::<Peers>()).map(Peer::link) else {
+        return;
+    };
+    let now = world.resource::<NetClock>().tick();
+    for (global, deadline) in std::mem::take(&mut world.resource_mut::<Asked>().unclear) {
+        let slots = world.resource::<Slots>();
+        let entity = slots.entity(global);
+        let Some(entity) = entity.filter(|entity| world.get::<Hosted>(*entity).is_some()) else {
+            continue;
+        };
+        if yield_to_host(world, global) {
+            continue;
+        }
+        match deadline {
+            None => send_delegation(world, link, global),
+            Some(deadline) if now >= deadline => {
+                world.despawn(entity);
+            }
+            waiting => {
+                world
+                    .resource_mut::<Asked>()
+                    .unclear
+                    .insert(global, waiting);
+            }
+        }
+    }
+}
+
+/// The server hosts what we took for ours.
+fn hosted_there(world: &mut World, global: GlobalEntity) {
+    let clock = world.resource::<NetClock>();
+    let deadline = clock.tick().plus(clock.rate().into());
+    let mut asked = world.resource_mut::<Asked>();
+    asked.delegated.remove(&global);
+    asked
+        .unclear
+        .entry(global)
+        .or_insert(None)
+        .get_or_insert(deadline);
 }
 
 /// After collect, before send: a release names the last row of this tick, so that the server can
@@ -255,13 +363,23 @@ pub(crate) fn hear(world: &mut World, received: &ControlReceived) {
             };
             heard_answer(world, entity, *request, *answer);
         }
-        Control::MigrateResponse { .. } => {
+        Control::MigrateResponse { entity, .. } => {
+            world.resource_mut::<Asked>().delegated.remove(entity);
             follow(world, received.link, &received.control);
         }
+        Control::WriteRefused {
+            entity: global,
+            hosted: true,
+        }
+        | Control::DelegateRefused {
+            entity: global,
+            reason: DenyReason::HostedElsewhere,
+        } => hosted_there(world, *global),
         Control::DelegateRefused {
             entity: global,
             reason,
         } => {
+            world.resource_mut::<Asked>().delegated.remove(global);
             let entity = world.resource::<Slots>().entity(*global);
             if let Some(entity) = entity {
                 deny(world, entity, *reason);
@@ -288,6 +406,16 @@ fn heard_answer(world: &mut World, entity: Entity, request: RequestId, answer: A
     if !ours {
         return;
     }
+    if !authority.delegated {
+        // It could be lent when it was asked for, and cannot any more.
+        let reason = match answer {
+            AuthorityAnswer::Granted(_) => DenyReason::Revoked,
+            AuthorityAnswer::Denied(reason) => reason,
+        };
+        restore_of(world, entity);
+        world.entity_mut(entity).remove::<AuthorityView>();
+        return deny(world, entity, reason);
+    }
     let Some(me) = world.resource::<Peers>().me() else {
         return;
     };
@@ -309,18 +437,29 @@ fn heard_answer(world: &mut World, entity: Entity, request: RequestId, answer: A
             (after, Some(reason))
         }
     };
-    let slot = world.get::<NetSlot>(entity).copied();
-    if let Some(slot) = slot.filter(|_| reason.is_some()) {
+    if reason.is_some() {
         // What was written here in hope of a grant goes.
-        restore(world, &slot);
+        restore_of(world, entity);
     }
     let mut commands = world.commands();
     view::enter(&mut commands.entity(entity), before, after, reason);
     world.flush();
 }
 
+/// Shows an entity as its host told of it last.
+fn restore_of(world: &mut World, entity: Entity) {
+    if let Some(slot) = world.get::<NetSlot>(entity).copied() {
+        restore(world, &slot);
+    }
+}
+
 /// The server is gone: open requests will not be answered.
 pub(crate) fn link_lost(world: &mut World, link: LinkId) {
+    let mut asked = world.resource_mut::<Asked>();
+    let asked = &mut *asked;
+    for (global, _) in asked.delegated.extract_if(|_, over| *over == link) {
+        asked.unclear.insert(global, None);
+    }
     let open: Vec<(RequestId, Entity)> = world
         .resource::<Asked>()
         .open

@@ -4,9 +4,18 @@
 //! state, something is defined, and nothing panics.
 
 use seamless_replication::wire::{
-    Epoch, Holder, PeerId, Tenure,
+    Epoch, Holder, PeerId, Tenure, TenureEnd, WriteMask,
     control::{AuthorityAnswer, DenyReason},
 };
+
+/// On which terms an entity is lent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Loan {
+    /// Which components the holder may write. All by default.
+    pub writes: WriteMask,
+    /// For how many ticks at a time; 0, the default: until it is given back or taken.
+    pub lease: u32,
+}
 
 /// Something that may change who holds an entity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,8 +25,8 @@ pub enum HolderEvent {
     Request {
         /// Who.
         peer: PeerId,
-        /// Whether it may.
-        verdict: Result<(), DenyReason>,
+        /// Whether it may, and on which terms.
+        verdict: Result<Loan, DenyReason>,
     },
     /// A client gives it back.
     Release {
@@ -27,13 +36,15 @@ pub enum HolderEvent {
         stamp: Epoch,
     },
     /// The server gives it to a client, whoever holds it.
-    Give(PeerId),
+    Give(PeerId, Loan),
     /// The server keeps it for itself.
     Take,
     /// The server frees it.
     Reset,
     /// A client does not see it any more, or is gone.
     Vanish(PeerId),
+    /// A client had it for as long as it was lent.
+    Lapse(PeerId),
     /// It can be lent from now on.
     Enable,
     /// It cannot be lent any more.
@@ -49,12 +60,29 @@ pub enum LossReason {
     Taken,
     /// The server freed it.
     Reset,
-    /// The holder does not see it any more, or is gone.
+    /// The holder did not see it any more, or was gone, and is back.
     OutOfScope,
+    /// It was lent for so long and not longer.
+    LeaseEnded,
     /// It cannot be lent any more.
     Disabled,
     /// It left the holder's world.
     Gone,
+}
+
+impl LossReason {
+    /// What a row says of how the tenure before it ended. `None`: by a release.
+    pub(crate) const fn of(ended: TenureEnd) -> Option<Self> {
+        match ended {
+            TenureEnd::Released => None,
+            TenureEnd::Given => Some(Self::Given),
+            TenureEnd::Taken => Some(Self::Taken),
+            TenureEnd::Unheld | TenureEnd::Reset => Some(Self::Reset),
+            TenureEnd::OutOfScope => Some(Self::OutOfScope),
+            TenureEnd::LeaseEnded => Some(Self::LeaseEnded),
+            TenureEnd::Disabled => Some(Self::Disabled),
+        }
+    }
 }
 
 /// What follows from an event.
@@ -64,8 +92,8 @@ pub struct Outcome {
     pub tenure: Tenure,
     /// The answer to a request; each request has exactly one.
     pub answer: Option<AuthorityAnswer>,
-    /// A holder that lost it without having asked, and why.
-    pub lost: Option<(PeerId, LossReason)>,
+    /// A holder that lost it without having asked. Why stands in the fence.
+    pub lost: Option<PeerId>,
 }
 
 /// The rules.
@@ -78,6 +106,8 @@ pub struct Outcome {
 /// | release within the tenure | nobody | through the row |
 /// | release by another or outside the tenure | same | nothing; the row says how it is |
 /// | give | the receiver | through the row; the former holder that it lost it |
+/// | give to the holder on other terms | same | through the row; the tenure goes on |
+/// | the lease ends | nobody | it, that it lost it |
 /// | take | the host | the former holder that it lost it |
 /// | reset | nobody | the former holder that it lost it |
 /// | the holder vanishes | nobody | it, that it lost it |
@@ -103,13 +133,14 @@ pub fn step(tenure: &Tenure, event: HolderEvent) -> Outcome {
             if tenure.holder == Holder::Peer(peer) {
                 return answer(AuthorityAnswer::Granted(tenure.since));
             }
-            if let Err(reason) = verdict {
-                return answer(AuthorityAnswer::Denied(reason));
-            }
+            let loan = match verdict {
+                Ok(loan) => loan,
+                Err(reason) => return answer(AuthorityAnswer::Denied(reason)),
+            };
             if tenure.holder != Holder::Nobody {
                 return answer(AuthorityAnswer::Denied(DenyReason::Held));
             }
-            let after = transferred(tenure, Holder::Peer(peer));
+            let after = lent(tenure, peer, loan);
             Outcome {
                 tenure: after,
                 answer: Some(AuthorityAnswer::Granted(after.since)),
@@ -119,20 +150,21 @@ pub fn step(tenure: &Tenure, event: HolderEvent) -> Outcome {
         HolderEvent::Release { peer, stamp } => {
             if tenure.admits_holder(peer, stamp) {
                 Outcome {
-                    tenure: transferred(tenure, Holder::Nobody),
+                    tenure: transferred(tenure, Holder::Nobody, TenureEnd::Released),
                     ..unchanged
                 }
             } else {
                 unchanged
             }
         }
-        HolderEvent::Give(peer) if tenure.delegated => {
-            moved(tenure, Holder::Peer(peer), LossReason::Given)
-        }
-        HolderEvent::Take if tenure.delegated => moved(tenure, Holder::Host, LossReason::Taken),
-        HolderEvent::Reset if tenure.delegated => moved(tenure, Holder::Nobody, LossReason::Reset),
+        HolderEvent::Give(peer, loan) if tenure.delegated => give(tenure, peer, loan),
+        HolderEvent::Take if tenure.delegated => moved(tenure, Holder::Host, TenureEnd::Taken),
+        HolderEvent::Reset if tenure.delegated => moved(tenure, Holder::Nobody, TenureEnd::Reset),
         HolderEvent::Vanish(peer) if tenure.holder == Holder::Peer(peer) => {
-            moved(tenure, Holder::Nobody, LossReason::OutOfScope)
+            moved(tenure, Holder::Nobody, TenureEnd::OutOfScope)
+        }
+        HolderEvent::Lapse(peer) if tenure.holder == Holder::Peer(peer) => {
+            moved(tenure, Holder::Nobody, TenureEnd::LeaseEnded)
         }
         HolderEvent::Enable if !tenure.delegated => Outcome {
             tenure: Tenure {
@@ -142,27 +174,63 @@ pub fn step(tenure: &Tenure, event: HolderEvent) -> Outcome {
             ..unchanged
         },
         HolderEvent::Disable if tenure.delegated => {
-            let mut outcome = moved(tenure, Holder::Nobody, LossReason::Disabled);
+            let mut outcome = moved(tenure, Holder::Nobody, TenureEnd::Disabled);
             outcome.tenure.delegated = false;
             outcome
         }
-        HolderEvent::Give(_)
+        HolderEvent::Give(..)
         | HolderEvent::Take
         | HolderEvent::Reset
         | HolderEvent::Vanish(_)
+        | HolderEvent::Lapse(_)
         | HolderEvent::Enable
         | HolderEvent::Disable => unchanged,
     }
 }
 
-fn transferred(tenure: &Tenure, holder: Holder) -> Tenure {
+fn transferred(tenure: &Tenure, holder: Holder, ended: TenureEnd) -> Tenure {
     let mut after = *tenure;
-    after.transfer(holder);
+    after.transfer(holder, ended);
     after
 }
 
+fn lent(tenure: &Tenure, peer: PeerId, loan: Loan) -> Tenure {
+    Tenure {
+        writes: loan.writes,
+        lease: loan.lease,
+        ..transferred(tenure, Holder::Peer(peer), TenureEnd::Given)
+    }
+}
+
+/// A gift. Who holds it already keeps its tenure, so that what it has under way still counts; on
+/// other terms it is another epoch.
+fn give(tenure: &Tenure, peer: PeerId, loan: Loan) -> Outcome {
+    let lost = match tenure.holder {
+        Holder::Peer(holder) if holder == peer => {
+            let mut tenure = *tenure;
+            if (tenure.writes, tenure.lease) != (loan.writes, loan.lease) {
+                tenure.epoch = tenure.epoch.next_holder();
+                tenure.writes = loan.writes;
+                tenure.lease = loan.lease;
+            }
+            return Outcome {
+                tenure,
+                answer: None,
+                lost: None,
+            };
+        }
+        Holder::Peer(holder) => Some(holder),
+        Holder::Host | Holder::Nobody => None,
+    };
+    Outcome {
+        tenure: lent(tenure, peer, loan),
+        answer: None,
+        lost,
+    }
+}
+
 /// A change of holder that the former holder did not ask for.
-fn moved(tenure: &Tenure, holder: Holder, reason: LossReason) -> Outcome {
+fn moved(tenure: &Tenure, holder: Holder, ended: TenureEnd) -> Outcome {
     if tenure.holder == holder {
         return Outcome {
             tenure: *tenure,
@@ -171,11 +239,11 @@ fn moved(tenure: &Tenure, holder: Holder, reason: LossReason) -> Outcome {
         };
     }
     let lost = match tenure.holder {
-        Holder::Peer(peer) => Some((peer, reason)),
+        Holder::Peer(peer) => Some(peer),
         Holder::Host | Holder::Nobody => None,
     };
     Outcome {
-        tenure: transferred(tenure, holder),
+        tenure: transferred(tenure, holder, ended),
         answer: None,
         lost,
     }
@@ -197,10 +265,23 @@ mod tests {
         prop_oneof![
             (peer.clone(), any::<bool>()).prop_map(|(peer, may)| HolderEvent::Request {
                 peer,
-                verdict: if may { Ok(()) } else { Err(DenyReason::Policy) },
+                verdict: if may {
+                    Ok(Loan::default())
+                } else {
+                    Err(DenyReason::Policy)
+                },
             }),
             (peer.clone(), stamp).prop_map(|(peer, stamp)| HolderEvent::Release { peer, stamp }),
-            peer.clone().prop_map(HolderEvent::Give),
+            (peer.clone(), 0u32..2).prop_map(|(peer, lease)| {
+                HolderEvent::Give(
+                    peer,
+                    Loan {
+                        lease,
+                        ..Loan::default()
+                    },
+                )
+            }),
+            peer.clone().prop_map(HolderEvent::Lapse),
             Just(HolderEvent::Take),
             Just(HolderEvent::Reset),
             peer.prop_map(HolderEvent::Vanish),
@@ -217,8 +298,10 @@ mod tests {
                 let before = tenure;
                 let outcome = step(&tenure, event);
                 tenure = outcome.tenure;
+                prop_assert!(tenure.epoch >= before.epoch);
                 if tenure.holder == before.holder {
-                    prop_assert_eq!(tenure.epoch, before.epoch);
+                    let same_terms = tenure.lease == before.lease;
+                    prop_assert_eq!(tenure.epoch == before.epoch, same_terms);
                     prop_assert_eq!(tenure.since, before.since);
                     prop_assert_eq!(outcome.lost, None);
                 } else {
@@ -231,7 +314,7 @@ mod tests {
                 }
                 let is_request = matches!(event, HolderEvent::Request { .. });
                 prop_assert_eq!(outcome.answer.is_some(), is_request);
-                if let Some((peer, _)) = outcome.lost {
+                if let Some(peer) = outcome.lost {
                     prop_assert_eq!(before.holder, Holder::Peer(peer));
                 }
                 if !tenure.delegated {
@@ -248,8 +331,12 @@ mod tests {
     fn request(peer: u64) -> HolderEvent {
         HolderEvent::Request {
             peer: PeerId(peer),
-            verdict: Ok(()),
+            verdict: Ok(Loan::default()),
         }
+    }
+
+    fn given(peer: u64) -> HolderEvent {
+        HolderEvent::Give(PeerId(peer), Loan::default())
     }
 
     #[test]
@@ -266,8 +353,8 @@ mod tests {
 
     #[test]
     fn giving_twice_to_the_same_changes_nothing() {
-        let once = step(&delegated(), HolderEvent::Give(PeerId(1)));
-        let twice = step(&once.tenure, HolderEvent::Give(PeerId(1)));
+        let once = step(&delegated(), given(1));
+        let twice = step(&once.tenure, given(1));
         assert_eq!(
             twice,
             Outcome {
@@ -276,8 +363,9 @@ mod tests {
                 lost: None
             }
         );
-        let other = step(&once.tenure, HolderEvent::Give(PeerId(2)));
-        assert_eq!(other.lost, Some((PeerId(1), LossReason::Given)));
+        let other = step(&once.tenure, given(2));
+        assert_eq!(other.lost, Some(PeerId(1)));
+        assert_eq!(other.tenure.ended, TenureEnd::Given);
     }
 
     #[test]

@@ -16,19 +16,27 @@
 //! * [`AuthorityCommandsExt`]: what a game does.
 //! * [`AuthorityView`], [`Granted`], [`AuthorityGranted`], [`AuthorityDenied`], [`AuthorityLost`]:
 //!   what a client sees and hears.
-//! * [`AuthorityPolicy`]: who may.
+//! * [`AuthorityPolicy`], [`Loan`]: who may, how many, how far away, for how long, and what of it.
+//! * [`WriteGuard`]: what becomes of a client's writes without authority.
+//! * [`AuthorityStats`]: what happened.
 //! * [`Pending`], [`resume_deferred`]: requests for entities on their way to another node.
 
 mod client;
+mod guard;
+mod held;
 mod holder;
+mod lease;
 mod plugin;
 mod policy;
 mod server;
+mod stats;
 mod view;
 
 pub use client::AuthorityCommandsExt;
-pub use holder::{HolderEvent, LossReason, Outcome, step};
+pub use guard::WriteGuard;
+pub use holder::{HolderEvent, Loan, LossReason, Outcome, step};
 pub use plugin::{AuthorityPlugin, AuthoritySystems, Delegated};
 pub use policy::{AuthorityPolicy, Terms};
 pub use server::{Pending, resume_deferred};
+pub use stats::AuthorityStats;
 pub use view::{AuthorityDenied, AuthorityGranted, AuthorityLost, AuthorityView, Granted};

@@ -7,8 +7,12 @@ use seamless_replication::{
 };
 
 use crate::{
+    AuthorityStats,
     client::{self, Asked},
+    guard::{self, WriteGuard},
+    held::{self, Held},
     holder::HolderEvent,
+    lease::{self, Leases},
     policy::{AuthorityPolicy, Terms},
     server::{self, Pending},
     view,
@@ -41,21 +45,44 @@ impl Plugin for AuthorityPlugin {
             .init_resource::<Pending>()
             .init_resource::<AuthorityPolicy>()
             .init_resource::<Terms>()
+            .init_resource::<Held>()
+            .init_resource::<WriteGuard>()
+            .init_resource::<guard::Watched>()
+            .init_resource::<Leases>()
+            .init_resource::<AuthorityStats>()
+            .add_observer(held::follow)
+            .add_observer(held::forget)
+            .add_observer(lease::follow)
+            .add_observer(lease::forget)
             .add_observer(view::follow_row)
             .add_observer(view::tell_granted)
             .add_observer(view::tell_lost)
             .add_observer(enable)
             .add_observer(disable)
-            .add_systems(PreUpdate, react.in_set(AuthoritySystems::React))
+            .add_systems(
+                PreUpdate,
+                (react, guard::begin)
+                    .chain()
+                    .in_set(AuthoritySystems::React),
+            )
+            .add_systems(
+                PreUpdate,
+                guard::refuse_writes.before(ReplicationSystems::Receive),
+            )
             .configure_sets(
                 PreUpdate,
                 AuthoritySystems::React.in_set(ReplicationSystems::React),
             )
             .add_systems(
                 FixedPostUpdate,
-                client::send_releases
-                    .after(ReplicationSystems::Visibility)
-                    .before(ReplicationSystems::Send)
+                (
+                    (lease::end_leases, guard::refuse_writes)
+                        .chain()
+                        .before(ReplicationSystems::Collect),
+                    client::send_releases
+                        .after(ReplicationSystems::Visibility)
+                        .before(ReplicationSystems::Send),
+                )
                     .run_if(tick_is_fresh),
             );
     }
@@ -97,6 +124,7 @@ fn react(
             None => {}
         }
     }
+    client::clear_up(world);
     server::finish_releases(world);
     server::finish_delegations(world);
     let blind: Vec<Watched> = watched

@@ -1,29 +1,46 @@
-//! Who may hold what, and where terms come from.
+//! Who may hold what, for how long, and where terms come from.
 
 use bevy::prelude::*;
 use seamless_replication::wire::{PeerId, Term, control::DenyReason};
 
-type Decide = dyn Fn(&World, PeerId, Entity) -> Result<(), DenyReason> + Send + Sync;
+use crate::holder::Loan;
+
+type Decide = dyn Fn(&World, PeerId, Entity) -> Result<Loan, DenyReason> + Send + Sync;
 type DecideDelegation = dyn Fn(&World, PeerId, Entity) -> bool + Send + Sync;
 
 /// Decides on requests that scope and present holder would allow. By default the first wins.
+///
+/// The bounds below are looked at first, each in constant time.
 #[derive(Resource)]
 pub struct AuthorityPolicy {
     decide: Box<Decide>,
     delegation: Box<DecideDelegation>,
-    /// Most entities one client may hold.
+    /// Most entities one client may hold. 256 by default.
     pub entities_per_client: u32,
-    /// Most requests a second of one client; further ones are denied.
+    /// Most requests a second of one client; further ones are denied. 64 by default.
     pub requests_per_second: u32,
+    /// How far from where a client looks an entity may be that it asks for, in metres. No bound by
+    /// default, nor for clients that see everything or entities without a place.
+    pub max_distance: Option<f32>,
+    /// On which terms entities are lent that clients ask for, or that migrate from them, unless
+    /// [`lending`](Self::lending) says otherwise.
+    pub loan: Loan,
+    /// Whether a lease begins anew when its holder has written since it was looked at last. True
+    /// by default. If not, holders ask for it:
+    /// [`renew_authority`](crate::AuthorityCommandsExt::renew_authority).
+    pub renewed_by_writes: bool,
 }
 
 impl Default for AuthorityPolicy {
     fn default() -> Self {
         Self {
-            decide: Box::new(|_, _, _| Ok(())),
+            decide: Box::new(|world, _, _| Ok(world.resource::<Self>().loan)),
             delegation: Box::new(|_, _, _| true),
             entities_per_client: 256,
             requests_per_second: 64,
+            max_distance: None,
+            loan: Loan::default(),
+            renewed_by_writes: true,
         }
     }
 }
@@ -33,6 +50,16 @@ impl AuthorityPolicy {
     #[must_use]
     pub fn new(
         decide: impl Fn(&World, PeerId, Entity) -> Result<(), DenyReason> + Send + Sync + 'static,
+    ) -> Self {
+        Self::lending(move |world, peer, entity| {
+            decide(world, peer, entity).map(|()| world.resource::<Self>().loan)
+        })
+    }
+
+    /// Decides with `decide(world, client, entity)`, and on which terms it is lent.
+    #[must_use]
+    pub fn lending(
+        decide: impl Fn(&World, PeerId, Entity) -> Result<Loan, DenyReason> + Send + Sync + 'static,
     ) -> Self {
         Self {
             decide: Box::new(decide),
@@ -56,7 +83,7 @@ impl AuthorityPolicy {
         world: &World,
         peer: PeerId,
         entity: Entity,
-    ) -> Result<(), DenyReason> {
+    ) -> Result<Loan, DenyReason> {
         (self.decide)(world, peer, entity)
     }
 

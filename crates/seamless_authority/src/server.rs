@@ -1,18 +1,22 @@
 //! The host's side: decide, lend, take back.
 
-use bevy::{ecs::query::Allow, platform::collections::HashMap, prelude::*};
+use bevy::{platform::collections::HashMap, prelude::*};
 use seamless_replication::{
-    Authority, ControlReceived, Frozen, NetClock, NetSlot, Peers, Role, Slots,
-    migrate::{adopt, confirmed, has_arrived, sees},
+    Authority, ControlReceived, Frozen, NetClock, NetSlot, Peer, Peers, Role, Slots,
+    interest::position_of,
+    migrate::{adopt, confirmed, has_arrived, is_migrating, sees},
     transport::LinkId,
     wire::{
-        Epoch, GlobalEntity, Holder, PeerId, RequestId, Tick,
+        Epoch, GlobalEntity, PeerId, RequestId, Tick,
         control::{AuthorityAnswer, Control, DenyReason},
     },
 };
 
 use crate::{
-    holder::{HolderEvent, Outcome, step},
+    AuthorityStats, Delegated,
+    held::Held,
+    holder::{HolderEvent, Loan, Outcome, step},
+    lease::Leases,
     policy::{AuthorityPolicy, Terms},
 };
 
@@ -21,6 +25,9 @@ const MAX_DEFERRED: usize = 4096;
 
 /// Most delegations of one client that wait for their entity's first row.
 const MAX_WAITING_DELEGATIONS: usize = 256;
+
+/// Most requests of one client that wait for a release of its own.
+const MAX_AFTER_RELEASE: usize = 256;
 
 /// How long they wait, in seconds.
 const DELEGATION_SECONDS: u32 = 2;
@@ -95,6 +102,9 @@ pub(crate) fn apply(world: &mut World, entity: Entity, event: HolderEvent) -> Op
     }
     let before = slots.tenure(&slot)?;
     let outcome = step(&before, event);
+    world
+        .resource_mut::<AuthorityStats>()
+        .count(&before, &outcome);
     if outcome.tenure != before {
         // The hook of the immutable component moves the fence.
         world
@@ -105,7 +115,7 @@ pub(crate) fn apply(world: &mut World, entity: Entity, event: HolderEvent) -> Op
 }
 
 /// Lends an entity to a client, if that sees it.
-pub(crate) fn give(world: &mut World, entity: Entity, peer: PeerId) {
+pub(crate) fn give(world: &mut World, entity: Entity, peer: PeerId, loan: Loan) {
     let Some(slot) = world.get::<NetSlot>(entity).copied() else {
         return;
     };
@@ -114,7 +124,7 @@ pub(crate) fn give(world: &mut World, entity: Entity, peer: PeerId) {
         .by_id(peer)
         .is_some_and(|p| sees(peers, p.link(), &slot));
     if in_scope {
-        apply(world, entity, HolderEvent::Give(peer));
+        apply(world, entity, HolderEvent::Give(peer, loan));
     } else {
         tracing::warn!(%entity, %peer, "not given: the client does not see it");
     }
@@ -140,7 +150,7 @@ pub(crate) fn hear(world: &mut World, received: &ControlReceived) {
             hear_release(world, (link, peer), entity, epoch, last);
         }
         Control::Delegate { entity } => hear_delegate(world, (link, peer), *entity),
-        &Control::Migrated { entity, baseline } => confirmed(world, link, entity, baseline),
+        &Control::Migrated { entity, kept } => confirmed(world, link, entity, kept),
         _ => {}
     }
 }
@@ -161,6 +171,7 @@ fn hear_release(
         .and_then(|slot| slots.tenure(slot))
         .is_some_and(|tenure| tenure.admits_holder(peer, epoch));
     if !holds {
+        world.resource_mut::<AuthorityStats>().void_releases += 1;
         return;
     }
     let clock = world.resource::<NetClock>();
@@ -192,7 +203,12 @@ fn hear_request(
         .any(|release| (release.peer, release.entity) == (peer, global));
     if gives_back {
         // In the order in which the client said it.
-        pending.after_release.push((link, peer, request, global));
+        let waiting = pending.after_release.iter();
+        if waiting.filter(|(_, other, ..)| *other == peer).count() < MAX_AFTER_RELEASE {
+            pending.after_release.push((link, peer, request, global));
+        } else {
+            deny(world, link, request, global, DenyReason::Limited);
+        }
         return;
     }
     let entity = world.resource::<Slots>().entity(global);
@@ -210,19 +226,34 @@ fn hear_request(
             .push((peer, link, control));
         return;
     }
-    let answer = match entity {
-        None => AuthorityAnswer::Denied(DenyReason::Unknown),
+    let entity = match entity {
+        None => return deny(world, link, request, global, DenyReason::Unknown),
         Some(entity) if world.get::<Frozen>(entity).is_some() => {
-            AuthorityAnswer::Denied(DenyReason::Limited)
+            return deny(world, link, request, global, DenyReason::Limited);
         }
-        Some(entity) => {
-            let verdict = verdict(world, (link, peer), entity);
-            apply(world, entity, HolderEvent::Request { peer, verdict })
-                .and_then(|outcome| outcome.answer)
-                .unwrap_or(AuthorityAnswer::Denied(DenyReason::HostedElsewhere))
-        }
+        Some(entity) => entity,
     };
-    answer_request(world, link, request, global, answer);
+    let verdict = verdict(world, (link, peer), entity);
+    let now = world.resource::<NetClock>().tick();
+    world.resource_mut::<Leases>().renew(entity, peer, now);
+    let outcome = apply(world, entity, HolderEvent::Request { peer, verdict });
+    match outcome.and_then(|outcome| outcome.answer) {
+        Some(answer) => answer_request(world, link, request, global, answer),
+        None => deny(world, link, request, global, DenyReason::HostedElsewhere),
+    }
+}
+
+/// Denies a request before anybody asks who holds the entity.
+fn deny(
+    world: &mut World,
+    link: LinkId,
+    request: RequestId,
+    entity: GlobalEntity,
+    reason: DenyReason,
+) {
+    world.resource_mut::<AuthorityStats>().deny(reason);
+    let answer = AuthorityAnswer::Denied(reason);
+    answer_request(world, link, request, entity, answer);
 }
 
 fn answer_request(
@@ -249,7 +280,7 @@ fn verdict(
     world: &mut World,
     (link, peer): (LinkId, PeerId),
     entity: Entity,
-) -> Result<(), DenyReason> {
+) -> Result<Loan, DenyReason> {
     let clock = world.resource::<NetClock>();
     let second = clock.tick().0 / u32::from(clock.rate());
     let limit = world.resource::<AuthorityPolicy>().requests_per_second;
@@ -270,14 +301,20 @@ fn verdict(
     if !sees(world.resource::<Peers>(), link, &slot) {
         return Err(DenyReason::OutOfScope);
     }
-    let held = world
-        .query_filtered::<&Authority, Allow<Frozen>>()
-        .iter(world)
-        .filter(|authority| authority.holder == Holder::Peer(peer))
-        .count();
+    let held = world.resource::<Held>().count(peer);
     let policy = world.resource::<AuthorityPolicy>();
     if held >= policy.entities_per_client as usize {
         return Err(DenyReason::Limited);
+    }
+    if let Some(max) = policy.max_distance {
+        let eye = world.resource::<Peers>().get(link).and_then(Peer::eye);
+        let place = position_of(world, &slot);
+        if eye
+            .zip(place)
+            .is_some_and(|(eye, at)| eye.distance(at) > max)
+        {
+            return Err(DenyReason::TooFar);
+        }
     }
     policy.decide(world, peer, entity)
 }
@@ -327,6 +364,10 @@ pub(crate) fn finish_delegations(world: &mut World) {
 }
 
 fn decide_delegation(world: &mut World, (link, peer): (LinkId, PeerId), global: GlobalEntity) {
+    if is_migrating(world, link, global) {
+        // It asked twice.
+        return;
+    }
     let entity = world.resource::<Slots>().entity(global);
     let allowed = entity.is_some_and(|entity| {
         world
@@ -339,12 +380,19 @@ fn decide_delegation(world: &mut World, (link, peer): (LinkId, PeerId), global: 
             .resource::<Peers>()
             .get(link)
             .is_some_and(|peer| !peer.is_spectator());
-        adopt(world, link, global, term, keep)
+        let adopted = adopt(world, link, global, term, keep);
+        if let Ok(entity) = adopted {
+            world.entity_mut(entity).insert(Delegated);
+            world.resource_mut::<AuthorityStats>().migrated += 1;
+        }
+        adopted
     } else {
         Err(entity.map_or(DenyReason::Unknown, |_| DenyReason::Policy))
     };
-    if let Err(reason) = result
-        && let Some(peer) = world.resource_mut::<Peers>().get_mut(link)
+    let Err(reason) = result else { return };
+    let mut stats = world.resource_mut::<AuthorityStats>();
+    *stats.refused.entry(reason).or_default() += 1;
+    if let Some(peer) = world.resource_mut::<Peers>().get_mut(link)
         && let Err(error) = peer.send_control(&Control::DelegateRefused {
             entity: global,
             reason,
@@ -442,15 +490,9 @@ pub(crate) fn link_lost(world: &mut World, link: LinkId) {
         .retain(|delegation| delegation.link != link);
 }
 
-/// A client is gone: what it held is free.
+/// A client is gone: what it held is free. A step for each.
 pub(crate) fn client_left(world: &mut World, peer: PeerId) {
-    let held: Vec<Entity> = world
-        .query_filtered::<(Entity, &Authority), Allow<Frozen>>()
-        .iter(world)
-        .filter(|(_, authority)| authority.hosted && authority.holder == Holder::Peer(peer))
-        .map(|(entity, _)| entity)
-        .collect();
-    for entity in held {
+    for entity in world.resource::<Held>().by(peer) {
         apply(world, entity, HolderEvent::Vanish(peer));
     }
 }

@@ -93,7 +93,18 @@ pub(crate) fn follow_row(
     let Ok((authority, view)) = entities.get(entity) else {
         return;
     };
+    if !authority.hosted
+        && !authority.delegated
+        && let Some(AuthorityView::Requested { granted: None, .. }) = view
+    {
+        // The answer will say so.
+        return;
+    }
     if authority.hosted || !authority.delegated {
+        if let Some(AuthorityView::Requested { .. }) = view {
+            let reason = DenyReason::Revoked;
+            commands.trigger(AuthorityDenied { entity, reason });
+        }
         commands
             .entity(entity)
             .try_remove::<(AuthorityView, Granted)>();
@@ -127,8 +138,14 @@ pub(crate) fn enter(
         before,
         Some(AuthorityView::Granted | AuthorityView::Releasing(_))
     );
-    let denied = after == AuthorityView::Denied && before != Some(after) && !was_ours;
-    if let Some(reason) = reason.or_else(|| denied.then_some(DenyReason::Held)) {
+    let asked = matches!(before, Some(AuthorityView::Requested { .. }));
+    let implied = match after {
+        AuthorityView::Denied if before != Some(after) && !was_ours => Some(DenyReason::Held),
+        // It was granted and taken back before we knew.
+        AuthorityView::Available if asked => Some(DenyReason::Revoked),
+        _ => None,
+    };
+    if let Some(reason) = reason.or(implied) {
         entity.trigger(|entity| AuthorityDenied { entity, reason });
     }
 }
@@ -153,14 +170,11 @@ pub(crate) fn tell_lost(
     };
     let reason = match (authority, view) {
         (_, Some(AuthorityView::Releasing(_))) => None,
-        (Some(authority), _) if !authority.delegated => Some(LossReason::Disabled),
-        (Some(authority), _) => Some(match authority.holder {
-            Holder::Host => LossReason::Taken,
-            Holder::Nobody => LossReason::Reset,
-            Holder::Peer(peer) if Some(peer) != peers.me() => LossReason::Given,
-            // Still ours by the row: the entity itself goes.
-            Holder::Peer(_) => LossReason::Gone,
-        }),
+        // Still ours by the row: the entity itself goes.
+        (Some(authority), _) if peers.me().map(Holder::Peer) == Some(authority.holder) => {
+            Some(LossReason::Gone)
+        }
+        (Some(authority), _) => LossReason::of(authority.ended),
         (None, _) => Some(LossReason::Gone),
     };
     commands.trigger(AuthorityLost { entity, reason });
@@ -168,7 +182,7 @@ pub(crate) fn tell_lost(
 
 #[cfg(test)]
 mod tests {
-    use seamless_replication::wire::{Tenure, Term};
+    use seamless_replication::wire::{Tenure, TenureEnd, Term};
 
     use super::*;
 
@@ -184,7 +198,7 @@ mod tests {
             ..Tenure::plain(Term(1))
         };
         for &holder in holders {
-            tenure.transfer(holder);
+            tenure.transfer(holder, TenureEnd::Given);
         }
         Authority::of(false, &tenure)
     }

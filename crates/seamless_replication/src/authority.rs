@@ -9,7 +9,7 @@ use bevy::{
     ecs::{lifecycle::HookContext, world::DeferredWorld},
     prelude::*,
 };
-use seamless_wire::{Epoch, Holder, Tenure};
+use seamless_wire::{Epoch, Holder, Tenure, TenureEnd, WriteMask};
 
 use crate::slots::{NetSlot, Slots};
 
@@ -28,6 +28,12 @@ pub struct Authority {
     pub since: Epoch,
     /// Whether it can be lent.
     pub delegated: bool,
+    /// Which components the holder may write.
+    pub writes: WriteMask,
+    /// For how many ticks it is lent at a time; 0: until it is given back or taken.
+    pub lease: u32,
+    /// How the tenure before this one ended.
+    pub ended: TenureEnd,
 }
 
 impl Authority {
@@ -40,6 +46,9 @@ impl Authority {
             epoch: tenure.epoch,
             since: tenure.since,
             delegated: tenure.delegated,
+            writes: tenure.writes,
+            lease: tenure.lease,
+            ended: tenure.ended,
         }
     }
 
@@ -51,6 +60,9 @@ impl Authority {
             since: self.since,
             holder: self.holder,
             delegated: self.delegated,
+            writes: self.writes,
+            lease: self.lease,
+            ended: self.ended,
         }
     }
 }

@@ -24,6 +24,7 @@
 //! * [`Replicated`], [`NetSlot`], [`Slots`]: entities on the network.
 //! * [`Prespawned`]: entities that a client spawns ahead of its server.
 //! * [`Authority`], [`Hosted`], [`Remote`], [`Frozen`]: who may write, as queries see it.
+//! * [`guard`]: writes to what another may write.
 //! * [`Peers`]: the other ends of links; [`Admission`]: who is let in.
 //! * [`interest`]: who sees what.
 //! * [`messages`], [`inputs`]: typed messages and events, and players' inputs.
@@ -36,6 +37,7 @@
 mod authority;
 mod clock;
 mod collect;
+pub mod guard;
 pub mod inputs;
 pub mod interest;
 pub mod listen;

@@ -14,8 +14,8 @@ use std::time::Duration;
 use bevy::prelude::*;
 use seamless_transport::{LinkId, LinkSide};
 use seamless_wire::{
-    Allocator, GlobalEntity, Holder, HostEntity, RemoteEntity, Tenure, Term, WireId,
-    control::{Control, DenyReason},
+    Allocator, GlobalEntity, Holder, HostEntity, RemoteEntity, Tenure, TenureEnd, Term, WireId,
+    control::{Control, DenyReason, Kept},
     record::Version,
 };
 
@@ -46,8 +46,13 @@ pub fn adopt(
     let index = slots.index_of(global).ok_or(DenyReason::Unknown)?;
     let slot = slots.get(index).ok_or(DenyReason::Unknown)?;
     let (entity, generation) = (slot.entity, slot.generation);
-    if slot.role() != (Role::Remote { source: Some(link) }) || slot.owner.is_none() {
-        return Err(DenyReason::NotDelegated);
+    match slot.role() {
+        Role::Remote {
+            source: Some(source),
+        } if source == link && slot.owner.is_some() => {}
+        // Taken over long ago; the client lost its link before it knew.
+        Role::Host if slot.tenure.delegated => return Err(DenyReason::HostedElsewhere),
+        _ => return Err(DenyReason::NotDelegated),
     }
     let name = slot.remote_name.ok_or(DenyReason::Unknown)?;
     let holder = slot.owner.map_or(Holder::Nobody, Holder::Peer);
@@ -58,7 +63,7 @@ pub fn adopt(
     };
     tenure.rehost(term);
     if !keep_holder {
-        tenure.transfer(Holder::Nobody);
+        tenure.transfer(Holder::Nobody, TenureEnd::OutOfScope);
     }
 
     let expires = redirect_expiry(world);
@@ -92,7 +97,11 @@ pub fn adopt(
         .map_or_else(Version::default, |(version, _)| version);
     apply::change_role(world, entity, Role::Host, tenure);
     if let Some(slot) = world.resource_mut::<Slots>().get_mut(index) {
-        slot.migrating = Some(Migrating { link, version });
+        slot.migrating = Some(Migrating {
+            link,
+            version,
+            old_index: name.index,
+        });
     }
     let response = Control::MigrateResponse {
         entity: global,
@@ -152,7 +161,7 @@ pub fn follow(world: &mut World, link: LinkId, response: &Control) -> Option<Ent
         index: new_index,
         generation: new_generation,
     };
-    let mut baseline = false;
+    let mut kept = Kept::Nothing;
     if let Some(entity) = entity {
         apply::change_role(world, entity, Role::Remote { source: Some(link) }, tenure);
         if let Some(slot) = world.resource_mut::<Slots>().get_mut(old_index) {
@@ -163,16 +172,20 @@ pub fn follow(world: &mut World, link: LinkId, response: &Control) -> Option<Ent
             row.set_tenure(&tenure);
             (Version(version), row)
         });
-        baseline = row.is_some();
+        kept = match row {
+            Some(_) => Kept::Row,
+            None => Kept::Entity,
+        };
         if let Some(peer) = world.resource_mut::<Peers>().get_mut(link) {
             peer.receiver.table.install(name, global, entity, row);
+            peer.sender.migrated(old_index);
         }
     }
     let mut peers = world.resource_mut::<Peers>();
     if let Some(peer) = peers.get_mut(link)
         && let Err(error) = peer.send_control(&Control::Migrated {
             entity: global,
-            baseline,
+            kept,
         })
     {
         tracing::warn!(%link, %error, "a migration cannot be confirmed");
@@ -180,10 +193,45 @@ pub fn follow(world: &mut World, link: LinkId, response: &Control) -> Option<Ent
     entity
 }
 
+/// Client: gives up an entity of ours that the server hosts, as far as it has told us of it by now:
+/// it migrated, and the link was lost before we knew. False if the server has not told us yet.
+pub fn yield_to_host(world: &mut World, global: GlobalEntity) -> bool {
+    let slots = world.resource::<Slots>();
+    let entity = slots
+        .index_of(global)
+        .and_then(|index| slots.get(index))
+        .filter(|slot| slot.role() == Role::Host)
+        .map(|slot| slot.entity);
+    let peers = world.resource::<Peers>();
+    let told = peers
+        .iter()
+        .filter(|peer| peer.side() == LinkSide::ToServer)
+        .find_map(|peer| Some((peer.link(), peer.receiver.table.name_of(global)?)));
+    let (Some(entity), Some((link, name))) = (entity, told) else {
+        return false;
+    };
+    let source = Some(link);
+    apply::change_role(world, entity, Role::Remote { source }, Tenure::default());
+    if let Some(mut peer) = world.resource_mut::<Peers>().map.remove(&link) {
+        apply::reapply(world, &mut peer, name);
+        world.resource_mut::<Peers>().map.insert(link, peer);
+    }
+    true
+}
+
+/// Server: whether an entity migrates from this link already, and the client does not know yet.
+#[must_use]
+pub fn is_migrating(world: &World, link: LinkId, global: GlobalEntity) -> bool {
+    let slots = world.resource::<Slots>();
+    let slot = slots.index_of(global).and_then(|index| slots.get(index));
+    let migrating = slot.and_then(|slot| slot.migrating);
+    migrating.is_some_and(|migrating| migrating.link == link)
+}
+
 /// Server: the client has migrated too. From here on it is told of the entity like anybody else.
 ///
-/// `baseline`: whether it still had the row that [`Control::MigrateResponse`] named.
-pub fn confirmed(world: &mut World, link: LinkId, global: GlobalEntity, baseline: bool) {
+/// `kept`: what it has of the entity and of the row that [`Control::MigrateResponse`] named.
+pub fn confirmed(world: &mut World, link: LinkId, global: GlobalEntity, kept: Kept) {
     let mut slots = world.resource_mut::<Slots>();
     let Some(index) = slots.index_of(global) else {
         return;
@@ -200,11 +248,17 @@ pub fn confirmed(world: &mut World, link: LinkId, global: GlobalEntity, baseline
     let Some(peer) = peers.get_mut(link) else {
         return;
     };
-    peer.receiver.table.confirm(index);
-    if baseline {
-        peer.sender.appear(index);
+    peer.receiver.table.confirm(migrating.old_index);
+    if kept == Kept::Nothing {
+        // It begins anew with the next record, also as a holder.
+        peer.receiver.table.forget(Allocator::Local, index);
+        return;
+    }
+    peer.sender.appear(index);
+    if kept == Kept::Row {
         peer.sender.install_baseline(index, migrating.version);
     }
+    peer.sender.migrated(index);
 }
 
 /// Forgets redirects that are past their time. Once a tick, a look at each link.
@@ -305,6 +359,16 @@ pub fn has_arrived(world: &World, link: LinkId, slot: &NetSlot, version: u32) ->
         .and_then(|peer| peer.receiver.table.get(Allocator::Local, slot.index))
         .filter(|held| !held.is_of_before(tenure.since))
         .is_some_and(|held| !Version(version).is_newer_than(held.ring.last()))
+}
+
+/// Server: the number of the holder's newest row that arrived over `link`, if any did in its
+/// present tenure.
+#[must_use]
+pub fn held_version(world: &World, link: LinkId, slot: &NetSlot) -> Option<u32> {
+    let tenure = world.resource::<Slots>().tenure(slot)?;
+    let peer = world.resource::<Peers>().get(link)?;
+    let held = peer.receiver.table.get(Allocator::Local, slot.index)?;
+    (!held.is_of_before(tenure.since)).then(|| held.ring.last().0)
 }
 
 /// Shows a remote entity again as its host told of it last, over whatever was written here.

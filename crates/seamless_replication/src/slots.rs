@@ -154,6 +154,8 @@ pub(crate) struct Migrating {
     pub(crate) link: LinkId,
     /// The version of our stream that it was told to take as its first baseline.
     pub(crate) version: Version,
+    /// The slot that it has there.
+    pub(crate) old_index: u32,
 }
 
 /// An entity that left a slot in this tick.

@@ -54,7 +54,7 @@ pub(crate) mod transfer;
 
 use bevy::prelude::*;
 use seamless_wire::{
-    GlobalEntity, Holder, Tenure, Tick, WireError,
+    GlobalEntity, Holder, Tenure, TenureEnd, Tick, WireError,
     snapshot::{SnapshotRow, WorldSnapshot},
 };
 
@@ -177,7 +177,7 @@ pub fn stage(registry: &Registry, snapshot: &WorldSnapshot) -> Result<StagedSnap
 #[must_use]
 pub fn unheld(mut tenure: Tenure) -> Tenure {
     if matches!(tenure.holder, Holder::Peer(_)) {
-        tenure.transfer(Holder::Nobody);
+        tenure.transfer(Holder::Nobody, TenureEnd::OutOfScope);
     }
     tenure
 }

@@ -62,6 +62,8 @@ pub struct LinkStats {
     pub refused: RefusedStats,
     /// What both ends found when they compared what the peer should have.
     pub audit: AuditStats,
+    /// What lending and migration cost.
+    pub authority: AuthorityCosts,
 }
 
 /// What was compared, see [`audit_per_second`](crate::ReplicationConfig::audit_per_second).
@@ -81,6 +83,20 @@ pub struct AuditStats {
     pub healed: u64,
 }
 
+/// What lending and migration cost on one link, sent to the peer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AuthorityCosts {
+    /// Records that told of a change of holder or host of what the peer knew already.
+    pub fences: u64,
+    /// Bits of their heads: all of the record but values that changed as well.
+    pub fence_bits: u64,
+    /// Bits of values told to a holder that had written them itself. Should be 0.
+    pub echo_bits: u64,
+    /// Bits of values told whole of what had migrated between the two, and so was there. Should
+    /// be 0.
+    pub resent_bits: u64,
+}
+
 /// What was received and not used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RefusedStats {
@@ -94,6 +110,8 @@ pub struct RefusedStats {
     pub stale: u64,
     /// Records of a writer who may not write.
     pub fenced: u64,
+    /// Of those, records with a component that is not lent.
+    pub masked: u64,
     /// Components that did not decode as their type; [`ReplicationStats::undecodable`] names the last.
     pub undecodable: u64,
     /// Records past a bound.
@@ -112,6 +130,7 @@ impl From<&ReceiveCounters> for RefusedStats {
             late: c.late,
             stale: c.stale,
             fenced: c.fenced,
+            masked: c.masked,
             undecodable: c.undecodable,
             over_bounds: c.refused,
             scopes: c.refused_scopes,
@@ -293,6 +312,12 @@ pub(crate) fn update(
             compared: seen.compared,
             differing: seen.differing,
             healed: seen.healed,
+        };
+        entry.authority = AuthorityCosts {
+            fences: counters.fences,
+            fence_bits: counters.fence_bits,
+            echo_bits: counters.echo_bits,
+            resent_bits: counters.resent_bits,
         };
     }
     stats.entities = slots.census();

@@ -88,9 +88,8 @@ pub enum Control {
     Migrated {
         /// Which.
         entity: GlobalEntity,
-        /// Whether the named row was still at hand and is now the first baseline of the reverse
-        /// stream. If not, the server begins with an absolute record.
-        baseline: bool,
+        /// What the client has of it.
+        kept: Kept,
     },
     /// A row that went by the bulk channel has arrived and is kept as a baseline.
     RowKept {
@@ -158,6 +157,25 @@ pub enum Control {
         /// The version that I should have.
         version: u32,
     },
+    /// Server to client: what you wrote of this entity is not yours to write. Said once for each
+    /// entity; the datagrams are not acknowledged.
+    WriteRefused {
+        /// Which.
+        entity: GlobalEntity,
+        /// Whether the server hosts it itself, and the client spoke as its host.
+        hosted: bool,
+    },
+}
+
+/// What a client that migrated has of the entity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kept {
+    /// The named row, which is now the first baseline of the reverse stream.
+    Row,
+    /// The entity, but not the named row. The server begins with an absolute record.
+    Entity,
+    /// Nothing: it had despawned it. The server tells it of the entity anew.
+    Nothing,
 }
 
 /// Which end of a link may say an item.
@@ -192,6 +210,7 @@ impl Control {
             | Self::Route { .. }
             | Self::HandoverEnded { .. }
             | Self::RouteEnded { .. }
+            | Self::WriteRefused { .. }
             // Only a server numbers what the other end writes.
             | Self::RowKept { yours: false, .. } => Speaker::Server,
             Self::RowKept { yours: true, .. } | Self::Resend { .. } => Speaker::Both,
@@ -241,6 +260,10 @@ pub enum DenyReason {
     Unknown,
     /// Too many requests or spawns.
     Limited,
+    /// It is too far away.
+    TooFar,
+    /// It was granted, and taken back before the requester knew.
+    Revoked,
 }
 
 /// What a client wants to be told about.

@@ -80,6 +80,102 @@ pub enum Holder {
     Peer(PeerId),
 }
 
+/// Which components a holder may write: all that are not only the host's, or some of them.
+///
+/// A bit for each component that a holder may write at all, in the order of the schema; the first
+/// 64 of them. What is past those cannot be withheld.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "bevy", derive(bevy::prelude::Reflect))]
+#[serde(transparent)]
+pub struct WriteMask {
+    /// What is withheld, so that the usual mask is 0 and short.
+    withheld: u64,
+}
+
+impl WriteMask {
+    /// All of them.
+    pub const ALL: Self = Self { withheld: 0 };
+
+    /// Components that a mask can withhold.
+    pub const LEN: u8 = 64;
+
+    /// A mask that withholds the components of these bits.
+    #[must_use]
+    pub const fn withholding(bits: u64) -> Self {
+        Self { withheld: bits }
+    }
+
+    /// The bits of what is withheld.
+    #[must_use]
+    pub const fn withheld(self) -> u64 {
+        self.withheld
+    }
+
+    /// What both allow.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self::withholding(self.withheld | other.withheld)
+    }
+
+    /// What one of the two allows.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self::withholding(self.withheld & other.withheld)
+    }
+
+    /// Whether the component with this bit may be written.
+    #[must_use]
+    pub const fn allows(self, bit: u8) -> bool {
+        bit >= Self::LEN || self.withheld >> bit & 1 == 0
+    }
+}
+
+impl fmt::Debug for WriteMask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.withheld {
+            0 => write!(f, "all"),
+            withheld => write!(f, "all but {withheld:#b}"),
+        }
+    }
+}
+
+/// How the tenure before the present one ended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "bevy", derive(bevy::prelude::Reflect))]
+pub enum TenureEnd {
+    /// There was none, or nobody held it.
+    #[default]
+    Unheld,
+    /// The holder gave it back.
+    Released,
+    /// The host gave it to another.
+    Given,
+    /// The host took it for itself.
+    Taken,
+    /// The host freed it.
+    Reset,
+    /// The holder did not see it any more, or was gone.
+    OutOfScope,
+    /// The holder had it for as long as it was lent.
+    LeaseEnded,
+    /// It cannot be lent any more.
+    Disabled,
+}
+
+impl TenureEnd {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 8] = [
+        Self::Unheld,
+        Self::Released,
+        Self::Given,
+        Self::Taken,
+        Self::Reset,
+        Self::OutOfScope,
+        Self::LeaseEnded,
+        Self::Disabled,
+    ];
+}
+
 /// The fence of one entity: it stands in the entity's row and travels with it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "bevy", derive(bevy::prelude::Reflect))]
@@ -93,6 +189,12 @@ pub struct Tenure {
     pub holder: Holder,
     /// Whether authority over it can be lent at all.
     pub delegated: bool,
+    /// Which components the holder may write.
+    pub writes: WriteMask,
+    /// For how many ticks it is lent at a time; 0: until it is given back or taken.
+    pub lease: u32,
+    /// How the tenure before this one ended.
+    pub ended: TenureEnd,
 }
 
 impl Tenure {
@@ -105,6 +207,9 @@ impl Tenure {
             since: epoch,
             holder: Holder::Nobody,
             delegated: false,
+            writes: WriteMask::ALL,
+            lease: 0,
+            ended: TenureEnd::Unheld,
         }
     }
 
@@ -123,11 +228,18 @@ impl Tenure {
         stamp >= self.epoch
     }
 
-    /// Gives the entity to another holder and begins a new tenure.
-    pub fn transfer(&mut self, holder: Holder) {
+    /// Gives the entity to another holder and begins a new tenure, without a lease and with all
+    /// components to write. `ended`: how the former one ended, if a peer held it.
+    pub fn transfer(&mut self, holder: Holder, ended: TenureEnd) {
+        self.ended = match self.holder {
+            Holder::Peer(_) => ended,
+            Holder::Nobody | Holder::Host => TenureEnd::Unheld,
+        };
         self.epoch = self.epoch.next_holder();
         self.since = self.epoch;
         self.holder = holder;
+        self.writes = WriteMask::ALL;
+        self.lease = 0;
     }
 
     /// Puts the entity under another host and keeps the holder's tenure.
@@ -146,7 +258,7 @@ mod tests {
     #[test]
     fn a_write_in_flight_over_a_change_of_host_passes() {
         let mut tenure = Tenure::plain(Term(3));
-        tenure.transfer(Holder::Peer(A));
+        tenure.transfer(Holder::Peer(A), TenureEnd::Given);
         let stamp = tenure.epoch;
         tenure.rehost(Term(9));
         assert!(tenure.admits_holder(A, stamp));
@@ -156,11 +268,11 @@ mod tests {
     #[test]
     fn a_write_after_a_revocation_never_passes() {
         let mut tenure = Tenure::plain(Term(3));
-        tenure.transfer(Holder::Peer(A));
+        tenure.transfer(Holder::Peer(A), TenureEnd::Given);
         let stamp = tenure.epoch;
-        tenure.transfer(Holder::Nobody);
+        tenure.transfer(Holder::Nobody, TenureEnd::Reset);
         assert!(!tenure.admits_holder(A, stamp));
-        tenure.transfer(Holder::Peer(A));
+        tenure.transfer(Holder::Peer(A), TenureEnd::Given);
         assert!(
             !tenure.admits_holder(A, stamp),
             "an old write does not pass a new tenure"

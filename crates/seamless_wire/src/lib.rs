@@ -47,7 +47,7 @@ pub mod tick;
 pub mod ticket;
 
 pub use bits::{BitReader, BitWriter};
-pub use epoch::{Epoch, Holder, Tenure, Term};
+pub use epoch::{Epoch, Holder, Tenure, TenureEnd, Term, WriteMask};
 pub use ids::{
     Allocator, CellId, GlobalEntity, HandoverId, HostEntity, Incarnation, InputSeq, NodeId,
     NodeRef, PeerId, RemoteEntity, RequestId, WireId,

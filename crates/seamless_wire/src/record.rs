@@ -4,14 +4,17 @@
 //! record says the *whole row*: what its mask leaves out equals the baseline, not whatever the
 //! receiver shows at present. Values follow the head, coded by the component's own codec.
 
+mod fence;
 mod leave;
 
 pub use leave::{Leave, LeaveReason};
 
+use fence::{read_tenure, write_tenure};
+
 use crate::{
     BitReader, BitWriter, WireError,
-    epoch::{Epoch, Holder, Tenure, Term},
-    ids::{Allocator, GlobalEntity, PeerId, WireId},
+    epoch::Tenure,
+    ids::{Allocator, GlobalEntity, WireId},
     tick::Tick,
 };
 
@@ -407,72 +410,18 @@ impl RecordCursor {
     }
 }
 
-fn write_epoch(w: &mut BitWriter, epoch: Epoch) {
-    w.put_golomb(epoch.term.0, 6);
-    w.put_golomb(u64::from(epoch.seq), 2);
-}
-
-fn read_epoch(r: &mut BitReader<'_>) -> Result<Epoch, WireError> {
-    let term = Term(r.get_golomb(6)?);
-    let seq = r.get_bounded(2, u32::MAX.into(), "holder sequence")? as u32;
-    Ok(Epoch { term, seq })
-}
-
-fn write_tenure(w: &mut BitWriter, tenure: &Tenure) {
-    write_epoch(w, tenure.epoch);
-    w.put_bool(tenure.since != tenure.epoch);
-    if tenure.since != tenure.epoch {
-        write_epoch(w, tenure.since);
-    }
-    w.put_bool(tenure.delegated);
-    match tenure.holder {
-        Holder::Nobody => w.put(0, 2),
-        Holder::Host => w.put(1, 2),
-        Holder::Peer(peer) => {
-            w.put(2, 2);
-            w.put_u64(peer.0);
-        }
-    }
-}
-
-fn read_tenure(r: &mut BitReader<'_>) -> Result<Tenure, WireError> {
-    let epoch = read_epoch(r)?;
-    let since = if r.get_bool()? { read_epoch(r)? } else { epoch };
-    if since > epoch {
-        return Err(WireError::Invalid {
-            what: "tenure that begins after now",
-            value: since.term.0,
-        });
-    }
-    let delegated = r.get_bool()?;
-    let holder = match r.get(2)? {
-        0 => Holder::Nobody,
-        1 => Holder::Host,
-        2 => Holder::Peer(PeerId(r.get_u64()?)),
-        value => {
-            return Err(WireError::Invalid {
-                what: "kind of holder",
-                value,
-            });
-        }
-    };
-    Ok(Tenure {
-        epoch,
-        since,
-        holder,
-        delegated,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::{Epoch, Holder, PeerId, TenureEnd, Term, WriteMask};
 
     fn tenure() -> impl Strategy<Value = Tenure> {
-        (0u64..1 << 40, 0u32..9, 0u32..9, any::<bool>(), 0u64..3).prop_map(
-            |(term, seq, back, delegated, holder)| {
+        let loan = prop_oneof![Just((0, 0)), (any::<u64>(), any::<u32>())];
+        let rest = (any::<bool>(), 0u64..6, 0usize..8, loan);
+        (0u64..1 << 40, 0u32..9, 0u32..9, rest).prop_map(
+            |(term, seq, back, (delegated, holder, ended, (withheld, lease)))| {
                 let epoch = Epoch {
                     term: Term(term),
                     seq: seq + back,
@@ -484,7 +433,7 @@ mod tests {
                 let holder = match holder {
                     0 => Holder::Nobody,
                     1 => Holder::Host,
-                    n => Holder::Peer(PeerId(u64::MAX - n)),
+                    n => Holder::Peer(PeerId(u64::MAX >> (n * 13 % 64))),
                 };
                 let since = if back == 0 { epoch } else { since.min(epoch) };
                 Tenure {
@@ -492,6 +441,9 @@ mod tests {
                     since,
                     holder,
                     delegated,
+                    writes: WriteMask::withholding(withheld),
+                    lease,
+                    ended: TenureEnd::ALL[ended],
                 }
             },
         )

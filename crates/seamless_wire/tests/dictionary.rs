@@ -194,6 +194,7 @@ fn row(rng: &mut Rng, counter: u64, held: bool, Row(mut components): Row) -> Sna
                 Holder::Nobody
             },
             delegated: held,
+            ..Tenure::default()
         },
         components,
     }

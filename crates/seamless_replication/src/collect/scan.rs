@@ -183,20 +183,13 @@ impl Pass<'_> {
         value: impl Fn(usize) -> (u16, bool, Option<Ptr<'p>>),
     ) -> u64 {
         let count = rows.sets.components(set).len();
-        let previous = rows.newest(index).map(|(_, row)| row);
+        let previous = rows.newest(index).map(|(_, row)| row.beside(set));
         builder.clear();
         builder.begin(count);
         let mut failed = 0;
         for position in 0..count {
             let (component, changed, ptr) = value(position);
-            let old = previous.and_then(|row| {
-                let at = if row.set == set {
-                    Some(position)
-                } else {
-                    rows.sets.position(row.set, component)
-                };
-                at.map(|at| row.value(at))
-            });
+            let old = previous.and_then(|row| row.get(&rows.sets, (position, component)));
             let told = || old.is_some() && self.registry.component(component).once;
             match (changed && !told(), old, ptr) {
                 (false, Some(old), _) => builder.copy_value(old),

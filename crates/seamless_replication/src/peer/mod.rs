@@ -206,6 +206,12 @@ impl Peer {
         &mut self.interest
     }
 
+    /// Where the peer looks from, in this tick, if from anywhere.
+    #[must_use]
+    pub const fn eye(&self) -> Option<Vec3> {
+        self.interest.eye()
+    }
+
     /// Closes the link at the end of the tick.
     pub const fn end(&mut self) {
         self.state = PeerState::Ended;

@@ -2,7 +2,9 @@
 
 use bevy::prelude::*;
 use seamless_transport::LinkSide;
-use seamless_wire::{Allocator, GlobalEntity, Holder, Tenure, Tick, WireId, record::LeaveReason};
+use seamless_wire::{
+    Allocator, GlobalEntity, Holder, Tenure, Tick, WireId, control::Control, record::LeaveReason,
+};
 
 use super::{
     ParsedHead, ParsedRow, ParsedRows,
@@ -87,7 +89,7 @@ fn take_usual(
 /// Takes one record. False if its datagram must not be acknowledged.
 pub(crate) fn take_row(world: &mut World, peer: &mut Peer, mut parsed: ParsedRow) -> bool {
     peer.receiver.counters.records += 1;
-    let mut part = Part::HolderWrites;
+    let mut as_host = false;
     if let Some(&redirect) = peer.receiver.table.redirect(parsed.allocator, parsed.index) {
         if parsed
             .generation
@@ -101,12 +103,12 @@ pub(crate) fn take_row(world: &mut World, peer: &mut Peer, mut parsed: ParsedRow
             parsed.generation = Some(redirect.slot_generation);
             if !redirect.confirmed {
                 // Written while the client was still the host.
-                part = Part::All;
+                as_host = true;
             }
         }
     }
     let outcome = match (parsed.allocator, peer.side) {
-        (Allocator::Local, LinkSide::ToClient) => holder_row(world, peer, parsed, part),
+        (Allocator::Local, LinkSide::ToClient) => holder_row(world, peer, parsed, as_host),
         (Allocator::Peer, _) => peers_row(world, peer, parsed),
         // A server never uses the names that its client gave.
         (Allocator::Local, LinkSide::ToServer) => {
@@ -179,6 +181,20 @@ fn peers_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow) -> Outcome {
     }
 }
 
+/// Most entities of which one peer is told that it may not write them.
+const MAX_REFUSED: usize = 1024;
+
+/// Tells a writer once that it may not.
+fn refuse(peer: &mut Peer, entity: GlobalEntity, hosted: bool) {
+    let refused = &mut peer.receiver.refused;
+    if peer.side == LinkSide::ToServer || refused.len() >= MAX_REFUSED || !refused.insert(entity) {
+        return;
+    }
+    if let Err(error) = peer.send_control(&Control::WriteRefused { entity, hosted }) {
+        tracing::debug!(%entity, %error, "a writer is not told that it may not");
+    }
+}
+
 /// Whether the record may be kept without passing a bound; makes room for its name.
 fn has_room(world: &World, peer: &mut Peer, parsed: &ParsedRow) -> bool {
     let limits = world.resource::<ReplicationConfig>().limits(peer.side);
@@ -211,8 +227,15 @@ fn apply_newest(world: &mut World, peer: &mut Peer, allocator: Allocator, index:
         generation: slot.generation,
     };
 
-    let local = world.resource::<Slots>().index_of(global);
+    let slots = world.resource::<Slots>();
+    let local = slots.index_of(global);
     let fresh = local.is_none();
+    // Whether we hold it already, in the tenure that the row tells of.
+    let held_on = local
+        .and_then(|local| slots.get(local))
+        .is_some_and(|slot| {
+            (slot.tenure.holder, slot.tenure.since) == (tenure.holder, tenure.since)
+        });
     let entity = match local {
         None => match spawn(world, peer, global, tenure, name) {
             Some(entity) => entity,
@@ -223,6 +246,9 @@ fn apply_newest(world: &mut World, peer: &mut Peer, allocator: Allocator, index:
             Verdict::Later => return Outcome::Kept,
             Verdict::Fenced => {
                 peer.receiver.counters.fenced += 1;
+                let slot = world.resource::<Slots>().get(local);
+                let hosted = slot.is_some_and(|slot| slot.role() == Role::Host);
+                refuse(peer, global, hosted);
                 return Outcome::NotKept;
             }
         },
@@ -232,14 +258,13 @@ fn apply_newest(world: &mut World, peer: &mut Peer, allocator: Allocator, index:
     let Some(slot) = peer.receiver.table.get_mut(allocator, index) else {
         return Outcome::NotKept;
     };
-    // What we hold is ours to write, once we have it at all.
-    let part = if holder_me && !fresh {
-        Part::HostWrites
+    // What we hold is ours to write, once we have it as it was lent to us.
+    let part = if holder_me && !fresh && held_on {
+        Part::HostWrites(tenure.writes)
     } else {
         Part::All
     };
-    let comes_back = std::mem::replace(&mut slot.held, holder_me) && !holder_me;
-    if comes_back {
+    if std::mem::replace(&mut slot.held, holder_me) && part == Part::All {
         // What we wrote while we held it is not what this row was compared with.
         slot.shown = None;
         strip(world, slot, entity);
@@ -406,8 +431,8 @@ fn spawn(
     Some(entity)
 }
 
-/// A record of a holder about an entity that we host.
-fn holder_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow, part: Part) -> Outcome {
+/// A record of a holder about an entity that we host. `as_host`: it still hosted it when it wrote.
+fn holder_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow, as_host: bool) -> Outcome {
     let (index, tick) = (parsed.index, parsed.tick);
     let slots = world.resource::<Slots>();
     let Some((global, entity)) = slots
@@ -429,18 +454,26 @@ fn holder_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow, part: Part)
         peer.receiver.counters.fenced += 1;
         return Outcome::NotKept;
     };
-    let (generation, since) = slots.get(index).map_or_else(Default::default, |slot| {
-        (slot.generation, slot.tenure.since)
-    });
-    let registry = world.resource::<Registry>().clone();
-    let foreign = part != Part::All && {
-        let sets = &world.resource::<Rows>().sets;
-        sets.components(parsed.row.set)
-            .iter()
-            .any(|&component| registry.component(component).descriptor.host_only)
-    };
-    if foreign || !may_write(world, peer.id, Some(global), &parsed.row) {
+    let (generation, tenure) = slots
+        .get(index)
+        .map_or_else(Default::default, |slot| (slot.generation, slot.tenure));
+    let since = tenure.since;
+    if !may_write(world, peer.id, Some(global), &parsed.row) {
         peer.receiver.counters.fenced += 1;
+        refuse(peer, global, false);
+        return Outcome::NotKept;
+    }
+    let part = match as_host {
+        true => Part::All,
+        false => Part::HolderWrites(tenure.writes),
+    };
+    let registry = world.resource::<Registry>().clone();
+    let sets = &world.resource::<Rows>().sets;
+    let mut components = sets.components(parsed.row.set).iter();
+    if components.any(|&component| !part.speaks_for(&registry, component)) {
+        peer.receiver.counters.fenced += 1;
+        peer.receiver.counters.masked += 1;
+        refuse(peer, global, false);
         return Outcome::NotKept;
     }
     if !has_room(world, peer, &parsed) {

@@ -28,6 +28,8 @@ use seamless_wire::Tick;
 /// Receive side of one link.
 #[derive(Default)]
 pub(crate) struct Receiver {
+    /// Entities of which the peer was told that it may not write them.
+    pub(crate) refused: bevy::platform::collections::HashSet<seamless_wire::GlobalEntity>,
     pub(crate) received: Received,
     pub(crate) control: ControlIn,
     pub(crate) table: RemoteTable,
@@ -57,6 +59,7 @@ pub(crate) struct ReceiveCounters {
     pub(crate) stale: u64,
     /// Records of a writer who may not write.
     pub(crate) fenced: u64,
+    pub(crate) masked: u64,
     /// Components that did not decode.
     pub(crate) undecodable: u64,
     /// Scopes that a client asked for and did not get.

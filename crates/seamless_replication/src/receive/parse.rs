@@ -13,7 +13,7 @@ use seamless_wire::{
 use super::{ParsedHead, ParsedRow, ParsedRows, Receiver};
 use crate::{
     registry::{MAX_COMPONENT_BYTES, Registry},
-    rows::{ComponentSets, Fence, MAX_ROW_BYTES, Row, SetId},
+    rows::{ComponentSets, Fence, MAX_ROW_BYTES, SetId},
 };
 
 /// Most bytes of rows that one datagram may unfold to. Ours unfold to some hundred kilobytes at
@@ -227,15 +227,12 @@ fn read_record(
     };
     let builder = out.builder();
     builder.begin(head.components.len());
+    let sets = &*context.sets;
+    let base = base.map(|base| base.beside(set));
+    let past = past.filter(|_| steps > 0).map(|past| past.beside(set));
     for (bit, &component) in head.components.iter().enumerate() {
-        let of = |row: &'_ Row| -> Option<usize> {
-            if row.set == set {
-                Some(bit)
-            } else {
-                context.sets.position(row.set, component)
-            }
-        };
-        let old = base.and_then(|base| of(base).map(|at| base.value(at)));
+        let place = (bit, component);
+        let old = base.and_then(|base| base.get(sets, place));
         if mask >> bit & 1 == 0 {
             let old = old.ok_or(WireError::Invalid {
                 what: "mask",
@@ -244,8 +241,7 @@ fn read_record(
             builder.copy_value(old);
         } else {
             let erased = &context.registry.component(component).erased;
-            let past = past.filter(|_| steps > 0);
-            let past = past.and_then(|past| of(past).map(|at| past.value(at)));
+            let past = past.and_then(|past| past.get(sets, place));
             let old = old.map(|value| Baseline {
                 value,
                 before: past.map(|past| (past, steps)),

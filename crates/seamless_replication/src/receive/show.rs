@@ -5,7 +5,7 @@
 
 use bevy::prelude::*;
 use seamless_transport::LinkSide;
-use seamless_wire::WireError;
+use seamless_wire::{WireError, WriteMask};
 
 use super::{RemoteTable, table::RemoteSlot};
 use crate::{
@@ -20,17 +20,18 @@ use crate::{
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     All,
-    HostWrites,
-    HolderWrites,
+    /// What the host writes of what is lent on these terms.
+    HostWrites(WriteMask),
+    /// What the holder writes of it.
+    HolderWrites(WriteMask),
 }
 
 impl Part {
-    fn speaks_for(self, registry: &Registry, component: u16) -> bool {
-        let host_only = registry.component(component).descriptor.host_only;
+    pub(super) fn speaks_for(self, registry: &Registry, component: u16) -> bool {
         match self {
             Self::All => true,
-            Self::HostWrites => host_only,
-            Self::HolderWrites => !host_only,
+            Self::HostWrites(writes) => !registry.holder_writes(component, writes),
+            Self::HolderWrites(writes) => registry.holder_writes(component, writes),
         }
     }
 }
@@ -71,7 +72,7 @@ pub(super) fn show(world: &mut World, slot: &mut RemoteSlot, entity: Entity, par
         });
         // A holder is told of what was hidden from it so far, too.
         let is_news = |id| {
-            part == Part::HostWrites
+            matches!(part, Part::HostWrites(_))
                 && old.binary_search(&component).is_err()
                 && world
                     .get_entity(entity)
@@ -154,8 +155,9 @@ pub(super) fn show_waiting(world: &mut World, peer: &mut Peer) {
         if shown.version == newest.version {
             continue;
         }
+        let (was, is) = (shown.row.values(), newest.row.values());
         for (at, &component) in sets.components(newest.row.set).iter().enumerate() {
-            if shown.row.value(at) != newest.row.value(at) {
+            if was.at(at) != is.at(at) {
                 changes[component as usize].push((entity, place, at as u16));
             }
         }

@@ -1,5 +1,7 @@
 //! What a peer told us of its entities, by their short names.
 
+use std::collections::VecDeque;
+
 use bevy::{
     platform::collections::{HashMap, hash_map::Entry},
     prelude::Entity,
@@ -80,6 +82,8 @@ pub(crate) struct RemoteTable {
     /// Short names by the entity they stand for, or stood for. Nearly always one.
     by_global: HashMap<GlobalEntity, SmallVec<[(Allocator, u32); 1]>>,
     redirects: HashMap<u32, Redirect>,
+    /// When each goes, the first to go first.
+    expiries: VecDeque<(Tick, u32)>,
     bytes: usize,
     /// Places whose newest row waits to be shown.
     waiting: Vec<u32>,
@@ -113,16 +117,13 @@ impl RemoteTable {
             self.places[Allocator::Peer as usize].set(index, None);
             self.places[Allocator::Local as usize].set(redirect.slot, Some(place));
         }
+        self.expiries.push_back((redirect.expires, index));
         self.redirects.insert(index, redirect);
     }
 
-    /// The peer has migrated as well.
-    pub(crate) fn confirm(&mut self, slot: u32) {
-        for redirect in self
-            .redirects
-            .values_mut()
-            .filter(|redirect| redirect.slot == slot)
-        {
+    /// The peer has migrated what it had under `index` as well.
+    pub(crate) fn confirm(&mut self, index: u32) {
+        if let Some(redirect) = self.redirects.get_mut(&index) {
             redirect.confirmed = true;
         }
     }
@@ -132,10 +133,17 @@ impl RemoteTable {
         self.redirects.remove(&index);
     }
 
-    /// Forgets redirects that are past their time.
+    /// Forgets redirects that are past their time: a step for each, and one look otherwise.
     pub(crate) fn expire_redirects(&mut self, now: Tick) {
-        if !self.redirects.is_empty() {
-            self.redirects.retain(|_, redirect| redirect.expires > now);
+        while let Some(&(expires, index)) = self.expiries.front()
+            && expires <= now
+        {
+            self.expiries.pop_front();
+            // It may stand for a later migration by now.
+            let same = |redirect: &Redirect| redirect.expires == expires;
+            if self.redirects.get(&index).is_some_and(same) {
+                self.redirects.remove(&index);
+            }
         }
     }
 

@@ -100,6 +100,8 @@ pub(crate) struct Registered {
     pub(crate) unaudited: bool,
     /// Whom it is told to, if not to all who see the entity.
     pub(crate) audience: Option<Audience>,
+    /// Its bit in a [`WriteMask`](seamless_wire::WriteMask), if it can be withheld from a holder.
+    pub(crate) write_bit: Option<u8>,
     /// What entities must match for it to be replicated on them.
     pub(crate) conditions: Vec<Condition>,
     pub(crate) erased: Box<dyn ErasedComponent>,

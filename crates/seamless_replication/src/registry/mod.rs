@@ -26,6 +26,7 @@ use bevy::{
     reflect::TypePath,
 };
 use seamless_wire::{
+    WriteMask,
     hash::{Namespace, type_id},
     schema::{ComponentDescriptor, MessageDescriptor, Schema},
 };
@@ -205,6 +206,7 @@ fn entry<C: Component + TypePath>(
         once: false,
         unaudited: false,
         audience: None,
+        write_bit: None,
         conditions: Vec::new(),
         erased: Box::new(Typed::new(replicator, copy)),
     }
@@ -279,6 +281,10 @@ impl RegistryBuilder {
         self.sealed = true;
         let mut components: Vec<Registered> = self.components.drain().map(|(_, c)| c).collect();
         components.sort_by_key(|c| c.descriptor.id);
+        let writable = components.iter_mut().filter(|c| !c.descriptor.host_only);
+        for (bit, component) in (0..WriteMask::LEN).zip(writable) {
+            component.write_bit = Some(bit);
+        }
         let mut kept: Vec<Registered> = self.kept.drain().map(|(_, c)| c).collect();
         kept.sort_by_key(|c| c.descriptor.id);
         let mut messages: Vec<MessageDescriptor> = self.messages.drain().map(|(_, m)| m).collect();
@@ -354,6 +360,30 @@ impl Registry {
 
     pub(crate) fn index_of(&self, component: ComponentId) -> Option<u16> {
         self.0.by_component.get(&component).copied()
+    }
+
+    /// Whether a holder to whom these are lent writes a component.
+    pub(crate) fn holder_writes(&self, component: u16, writes: WriteMask) -> bool {
+        let registered = self.component(component);
+        !registered.descriptor.host_only
+            && registered.write_bit.is_none_or(|bit| writes.allows(bit))
+    }
+
+    /// A mask that allows a holder to write all components but `C`. `None` if `C` is not
+    /// replicated, is `host_only` anyway, or is past the 64 components that can be withheld.
+    #[must_use]
+    pub fn writes_all_but<C: Component + TypePath>(&self) -> Option<WriteMask> {
+        let mut all = self.components().iter();
+        let found = all.find(|c| c.descriptor.path == C::type_path())?;
+        Some(WriteMask::withholding(1 << found.write_bit?))
+    }
+
+    /// A mask that allows a holder to write only `C`, of the 64 components that can be withheld.
+    /// `None` as for [`writes_all_but`](Self::writes_all_but).
+    #[must_use]
+    pub fn writes_only<C: Component + TypePath>(&self) -> Option<WriteMask> {
+        let but = self.writes_all_but::<C>()?;
+        Some(WriteMask::withholding(!but.withheld()))
     }
 
     /// Whether one of these components is a resource.

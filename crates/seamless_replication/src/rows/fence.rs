@@ -2,21 +2,10 @@
 
 use std::{ops::Deref, sync::Arc};
 
-use seamless_wire::{Epoch, Holder, Tenure, Term};
+use seamless_wire::{Tenure, Term};
 
 /// The fence of what nobody ever lent and no mesh hosts.
-static PLAIN: Tenure = Tenure {
-    epoch: Epoch {
-        term: Term(0),
-        seq: 0,
-    },
-    since: Epoch {
-        term: Term(0),
-        seq: 0,
-    },
-    holder: Holder::Nobody,
-    delegated: false,
-};
+static PLAIN: Tenure = Tenure::plain(Term(0));
 
 /// A [`Tenure`] that rows share: it changes seldom, and there are many rows.
 #[derive(Clone, Debug, Default)]

@@ -3,7 +3,10 @@
 use seamless_wire::Tenure;
 use smallvec::SmallVec;
 
-use super::{fence::Fence, sets::SetId};
+use super::{
+    fence::Fence,
+    sets::{ComponentSets, SetId},
+};
 
 /// An entity's components as row values, with its fence.
 ///
@@ -71,22 +74,30 @@ impl Row {
         self.fence = Fence::new(tenure, Some(&self.fence));
     }
 
+    /// Its values. To look at several, ask once.
     #[inline]
-    fn end(&self, position: usize) -> usize {
-        let at = position * END;
-        let end = self.data[at..at + END].try_into();
-        u32::from_le_bytes(end.expect("a slice of four")) as usize
+    pub(crate) fn values(&self) -> Values<'_> {
+        let (ends, bytes) = self.data.split_at(self.count as usize * END);
+        Values {
+            ends: ends.as_chunks().0,
+            bytes,
+        }
+    }
+
+    /// Its values beside those of rows of `set`.
+    #[inline]
+    pub(crate) fn beside(&self, set: SetId) -> Beside<'_> {
+        Beside {
+            values: self.values(),
+            set: self.set,
+            same: self.set == set,
+        }
     }
 
     /// The value at a position of the set.
     #[inline]
     pub(crate) fn value(&self, position: usize) -> &[u8] {
-        let values = self.count as usize * END;
-        let start = match position.checked_sub(1) {
-            None => 0,
-            Some(before) => self.end(before),
-        };
-        &self.data[values + start..values + self.end(position)]
+        self.values().at(position)
     }
 
     /// Bytes of all values.
@@ -105,6 +116,54 @@ impl Row {
         self.count = other.count;
         self.data.clear();
         self.data.extend_from_slice(other.data);
+    }
+}
+
+/// The values of a row.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Values<'a> {
+    ends: &'a [[u8; END]],
+    bytes: &'a [u8],
+}
+
+impl<'a> Values<'a> {
+    #[inline]
+    fn end(&self, position: usize) -> usize {
+        u32::from_le_bytes(self.ends[position]) as usize
+    }
+
+    /// The value at a position of the set.
+    #[inline]
+    pub(crate) fn at(&self, position: usize) -> &'a [u8] {
+        let start = match position {
+            0 => 0,
+            position => self.end(position - 1),
+        };
+        &self.bytes[start..self.end(position)]
+    }
+}
+
+/// A row's values, to be looked at beside those of rows of another set, or more often the same.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Beside<'a> {
+    values: Values<'a>,
+    set: SetId,
+    same: bool,
+}
+
+impl<'a> Beside<'a> {
+    /// The value of a component, which stands at position `at` of the other set.
+    #[inline]
+    pub(crate) fn get(
+        &self,
+        sets: &ComponentSets,
+        (at, component): (usize, u16),
+    ) -> Option<&'a [u8]> {
+        if self.same {
+            return Some(self.values.at(at));
+        }
+        sets.position(self.set, component)
+            .map(|at| self.values.at(at))
     }
 }
 

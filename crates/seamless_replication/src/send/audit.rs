@@ -1,11 +1,11 @@
 //! What a peer should have, a few entities at a time.
 
 use seamless_wire::{
-    Allocator, Tick,
+    Allocator, Tick, WriteMask,
     audit::{AUDIT_BITS, Audited, MAX_AUDITED},
 };
 
-use super::{PackContext, Projection, Sender, slot::Presence};
+use super::{PackContext, Projection, Sender, encode::Part, slot::Presence};
 
 /// Most entities that are saved up while nothing goes.
 const MAX_CREDIT: f32 = 64.0;
@@ -107,7 +107,11 @@ impl Sender {
         if version != acked {
             return None;
         }
-        let part = (Projection::Full, state.hidden);
+        let part = Part {
+            projection: Projection::Full,
+            hidden: state.hidden,
+            writes: WriteMask::ALL,
+        };
         let sets = &mut context.rows.sets;
         let told = context.cache.project(context.registry, sets, set, part)?;
         let hash = context.rows.hash(slot, told)?;

@@ -103,6 +103,15 @@ pub(crate) fn send(
                 budget,
                 audited_per_tick: config.audit_per_second as f32 / f32::from(clock.rate()),
                 whole: view.side == LinkSide::ToClient || !view.spectator,
+                has_written: &|index| {
+                    let held = receiver.table.get(Allocator::Local, index);
+                    let tenure = slots.get(index).map(|slot| &slot.tenure);
+                    view.side == LinkSide::ToClient
+                        && held.zip(tenure).is_some_and(|(held, tenure)| {
+                            view.id.is_some_and(|id| tenure.holder == Holder::Peer(id))
+                                && !held.is_of_before(tenure.since)
+                        })
+                },
                 route: &|index| slots.get(index).and_then(|slot| view.route(index, slot)),
                 relevance: eye.is_some().then_some(&relevance),
                 extra: &mut |w| {

@@ -5,7 +5,7 @@
 //! acknowledged last and the one before, and few links differ in that.
 
 use bevy::platform::collections::HashMap;
-use seamless_wire::{BitWriter, delta::Baseline, record::Version};
+use seamless_wire::{BitWriter, WriteMask, delta::Baseline, record::Version};
 
 use crate::{
     registry::Registry,
@@ -26,14 +26,23 @@ pub(crate) enum Projection {
 }
 
 impl Projection {
-    fn tells(self, registry: &Registry, component: u16) -> bool {
-        let host_only = registry.component(component).descriptor.host_only;
+    fn tells(self, registry: &Registry, component: u16, writes: WriteMask) -> bool {
         match self {
             Self::Full => true,
-            Self::HostOnly => host_only,
-            Self::HolderOnly => !host_only,
+            Self::HostOnly => !registry.holder_writes(component, writes),
+            Self::HolderOnly => registry.holder_writes(component, writes),
         }
     }
+}
+
+/// What of a row a peer is told.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Part {
+    pub(crate) projection: Projection,
+    /// Components that are hidden from it.
+    pub(crate) hidden: SetId,
+    /// Components that a holder writes.
+    pub(crate) writes: WriteMask,
 }
 
 /// Rows above this many bytes are encoded when they are written, not when they are selected, and
@@ -149,7 +158,7 @@ pub(crate) struct EncodeCache {
     runs: Vec<Run>,
     arena: Vec<u64>,
     writer: BitWriter,
-    projected: HashMap<(SetId, Projection, SetId), SetId>,
+    projected: HashMap<(SetId, Part), SetId>,
     /// How many versions came after the oldest baseline that a link has.
     pub(super) deepest: u32,
     /// Bits of values per component: absolute, delta.
@@ -222,23 +231,23 @@ impl EncodeCache {
         registry: &Registry,
         sets: &mut ComponentSets,
         set: SetId,
-        (projection, hidden): (Projection, SetId),
+        part: Part,
     ) -> Option<SetId> {
-        if projection == Projection::Full && hidden == SetId::default() {
+        if part.projection == Projection::Full && part.hidden == SetId::default() {
             return Some(set);
         }
-        if let Some(&known) = self.projected.get(&(set, projection, hidden)) {
+        if let Some(&known) = self.projected.get(&(set, part)) {
             return Some(known);
         }
         let told: Vec<u16> = sets
             .components(set)
             .iter()
             .copied()
-            .filter(|&component| projection.tells(registry, component))
-            .filter(|&component| sets.position(hidden, component).is_none())
+            .filter(|&component| part.projection.tells(registry, component, part.writes))
+            .filter(|&component| sets.position(part.hidden, component).is_none())
             .collect();
         let projected = sets.intern(&told)?;
-        self.projected.insert((set, projection, hidden), projected);
+        self.projected.insert((set, part), projected);
         Some(projected)
     }
 
@@ -365,49 +374,36 @@ impl EncodeCache {
         (base, past, steps): (Option<&Stored>, Option<&Stored>, u32),
         told: SetId,
     ) -> u64 {
+        let counted = registry.components().len();
+        if self.component_bits.len() < counted {
+            self.component_bits.resize(counted, (0, 0));
+        }
+        // Positions are those in the told set: nearly always the row's own.
+        let new = row.beside(told);
+        let base = base.map(|base| base.row.beside(told));
+        let past = past.map(|past| past.row.beside(told));
         let mut mask = 0;
-        for (bit, &component) in sets.components(told).iter().enumerate() {
-            let at = if told == row.set {
-                bit
-            } else {
-                let Some(at) = sets.position(row.set, component) else {
-                    continue;
-                };
-                at
+        for (at, &component) in sets.components(told).iter().enumerate() {
+            let place = (at, component);
+            let Some(value) = new.get(sets, place) else {
+                continue;
             };
-            let value = row.value(at);
-            let of = |stored: &Stored| -> Option<usize> {
-                if stored.row.set == row.set {
-                    Some(at)
-                } else {
-                    sets.position(stored.row.set, component)
-                }
-            };
-            let old = base.and_then(|base| of(base).map(|at| base.row.value(at)));
+            let old = base.and_then(|base| base.get(sets, place));
             if old == Some(value) {
                 continue;
             }
-            let past = past.and_then(|past| of(past).map(|at| past.row.value(at)));
+            let past = past.and_then(|past| past.get(sets, place));
             let baseline = old.map(|value| Baseline {
                 value,
                 before: past.map(|past| (past, steps)),
             });
-            mask |= 1 << bit;
+            mask |= 1 << at;
             let before = self.writer.bit_len();
-            registry
-                .component(component)
-                .erased
-                .encode(baseline, value, &mut self.writer);
+            let erased = &registry.component(component).erased;
+            erased.encode(baseline, value, &mut self.writer);
             let bits = (self.writer.bit_len() - before) as u64;
-            if self.component_bits.len() <= component as usize {
-                self.component_bits.resize(component as usize + 1, (0, 0));
-            }
-            let count = &mut self.component_bits[component as usize];
-            if old.is_some() {
-                count.1 += bits;
-            } else {
-                count.0 += bits;
-            }
+            let (absolute, delta) = &mut self.component_bits[component as usize];
+            *(if old.is_some() { delta } else { absolute }) += bits;
         }
         mask
     }

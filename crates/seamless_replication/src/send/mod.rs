@@ -75,6 +75,13 @@ pub(crate) struct SendCounters {
     /// Entities that had to wait for a later tick, summed over ticks.
     pub(crate) deferred: u64,
     pub(crate) audit: AuditSent,
+    /// Records that told of a change of the fence, and bits of their heads.
+    pub(crate) fences: u64,
+    pub(crate) fence_bits: u64,
+    /// Bits of values that the peer, who holds the entity, had written itself.
+    pub(crate) echo_bits: u64,
+    /// Bits of values told whole of what migrated and so was there already.
+    pub(crate) resent_bits: u64,
 }
 
 impl Sender {
@@ -213,6 +220,14 @@ impl Sender {
     pub(crate) fn install_baseline(&mut self, slot: u32, version: Version) {
         if self.sees(slot) {
             self.slot_mut(slot).install(version);
+        }
+    }
+
+    /// The slot's entity migrated between us and the peer: what was told of it before need not be
+    /// told again, and if it is, that is counted.
+    pub(crate) fn migrated(&mut self, slot: u32) {
+        if self.sees(slot) {
+            self.slot_mut(slot).migrated();
         }
     }
 

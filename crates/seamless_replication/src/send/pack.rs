@@ -48,6 +48,8 @@ pub(crate) struct PackContext<'a> {
     pub(crate) route: &'a dyn Fn(u32) -> Option<(Projection, WireId)>,
     /// Whether this peer is told all of what nobody holds, under our own names.
     pub(crate) whole: bool,
+    /// Whether this peer holds a slot's entity and we have what it wrote: it has all values then.
+    pub(crate) has_written: &'a dyn Fn(u32) -> bool,
     /// How much a slot matters to this peer, above 0; asked when not everything fits.
     pub(crate) relevance: Option<&'a dyn Fn(u32) -> f32>,
     /// Sections that others made: inputs, their acknowledgement, unreliable messages. They go
@@ -239,6 +241,7 @@ impl Sender {
                     RowsHead::write(datagram.w, bucket.allocator, told);
                     cursor = RecordCursor::new(context.tick, components);
                 }
+                let before = datagram.w.bit_len();
                 let written = match run.told_against() {
                     Some(baseline) if !run.fenced => {
                         let against = (version, baseline, u32::from(run.steps), run.mask);
@@ -254,10 +257,15 @@ impl Sender {
                     },
                 };
                 if written {
+                    let head_bits = datagram.w.bit_len() - before;
                     context.cache.copy(&run, datagram.w);
                     if datagram.has_room(0) {
                         open = true;
                         datagram.used = true;
+                        if run.is_delta && run.fenced {
+                            self.counters.fences += 1;
+                            self.counters.fence_bits += head_bits as u64;
+                        }
                         self.note_sent(row.slot, version, &run, datagram);
                         break;
                     }
@@ -311,6 +319,9 @@ impl Sender {
         self.dirty.set(slot as usize, false);
         self.counters.records += 1;
         self.counters.absolute_records += u64::from(!run.is_delta);
+        if !run.is_delta && self.slots[slot as usize].has_migrated() {
+            self.counters.resent_bits += u64::from(run.bits);
+        }
     }
 
     /// A row that no datagram holds: whole, against nothing, over the bulk channel.

@@ -1,16 +1,19 @@
 //! What a link is due, within its budget.
 
 use seamless_wire::{
-    Allocator, WireId,
-    record::{Leave, LeaveReason},
+    Allocator, WireId, WriteMask,
+    record::{Leave, LeaveReason, Version},
 };
 
 use super::{
     PackContext, Sender,
-    encode::Projection,
+    encode::{Part, Projection},
     slot::{Exception, Presence},
 };
-use crate::rows::{MAX_ROW_BYTES, Rows, SetId};
+use crate::{
+    registry::Registry,
+    rows::{MAX_ROW_BYTES, Rows, SetId},
+};
 
 /// Ticks after which a row on the bulk channel that the peer did not keep is sent again. The
 /// channel is reliable and may be long, so this is not a matter of round trips.
@@ -205,13 +208,24 @@ impl Sender {
         let Some((projection, id)) = (context.route)(slot) else {
             return;
         };
-        // An echo is left out only for a holder that has the values.
+        // An echo is left out only for a holder that has the values with which it was lent.
         let projection = match (projection, state.projection) {
-            (Projection::HostOnly, Projection::Full) if state.acked().is_none() => Projection::Full,
+            (Projection::HostOnly, Projection::Full)
+                if !has_tenure(context, slot, state.acked()) && !(context.has_written)(slot) =>
+            {
+                Projection::Full
+            }
             (projection, _) => projection,
         };
+        let writes = match projection {
+            Projection::Full => WriteMask::ALL,
+            _ => context
+                .slots
+                .get(slot)
+                .map_or(WriteMask::ALL, |slot| slot.tenure.writes),
+        };
         let mut exception = self.exceptions.get(&slot).cloned().unwrap_or_default();
-        if state.projection != projection {
+        if state.projection != projection || exception.writes != writes {
             // A part of what the peer has in full can be told against that; anything else begins
             // anew. So who loses authority gets the whole row.
             if state.projection != Projection::Full {
@@ -219,6 +233,7 @@ impl Sender {
                 exception.bulk = None;
             }
             state.projection = projection;
+            exception.writes = writes;
             exception.too_large = None;
         }
         if !head.there {
@@ -242,7 +257,11 @@ impl Sender {
             return self.settle(slot, exception);
         }
         let has = state.has(projection);
-        let part = (projection, state.hidden);
+        let part = Part {
+            projection,
+            hidden: state.hidden,
+            writes,
+        };
         state.priority += context.rows.sets.weight(set);
         let (registry, rows) = (context.registry, &mut *context.rows);
         let sets = &mut rows.sets;
@@ -264,20 +283,49 @@ impl Sender {
         let Some(run) = context.cache.run(registry, rows, slot, (has, told)) else {
             return;
         };
-        let bits = context.cache.get(run).bits + HEAD_BITS;
+        let written = context.cache.get(run);
+        if (context.has_written)(slot) && holders_own(registry, rows, (told, writes), written.mask)
+        {
+            self.counters.echo_bits += u64::from(written.bits);
+        }
+        let bits = written.bits + HEAD_BITS;
         due.add(told, id.allocator, Candidate { slot, run }, bits);
     }
 
     /// Keeps what is out of the ordinary with a slot, or forgets that anything was.
     fn settle(&mut self, slot: u32, exception: Exception) {
         let state = &mut self.slots[slot as usize];
-        state.special = exception.bulk.is_some() || exception.too_large.is_some();
+        state.special = exception.bulk.is_some()
+            || exception.too_large.is_some()
+            || exception.writes != WriteMask::ALL;
         if state.special {
             self.exceptions.insert(slot, exception);
         } else {
             self.exceptions.remove(&slot);
         }
     }
+}
+
+/// Whether a version is of the present tenure.
+fn has_tenure(context: &PackContext<'_>, slot: u32, version: Option<Version>) -> bool {
+    let since = context.slots.get(slot).map(|slot| slot.tenure.since);
+    let ring = context.rows.ring(slot);
+    let stored = ring
+        .zip(version)
+        .and_then(|(ring, version)| ring.get(version));
+    stored.is_some_and(|stored| Some(stored.row.fence.since) == since)
+}
+
+/// Whether a component that is told is one that a holder writes.
+fn holders_own(
+    registry: &Registry,
+    rows: &Rows,
+    (told, writes): (SetId, WriteMask),
+    mask: u64,
+) -> bool {
+    let mut components = rows.sets.components(told).iter().enumerate();
+    components
+        .any(|(bit, &component)| mask >> bit & 1 != 0 && registry.holder_writes(component, writes))
 }
 
 /// Bytes of the values that a peer is told of a slot's newest row.

@@ -1,7 +1,7 @@
 //! What one peer has of one slot.
 
 use seamless_wire::{
-    PacketSeq, Tick,
+    PacketSeq, Tick, WriteMask,
     record::{LeaveReason, Version},
 };
 
@@ -54,6 +54,8 @@ mod has {
     pub(super) const ACKED: u8 = 1;
     pub(super) const BEFORE: u8 = 2;
     pub(super) const SENT: u8 = 4;
+    /// It migrated, and nothing was acknowledged since.
+    pub(super) const MIGRATED: u8 = 8;
 }
 
 /// What is out of the ordinary with a slot.
@@ -65,6 +67,8 @@ pub(super) struct Exception {
     pub(super) bulk: Option<Version>,
     /// When that one was sent.
     pub(super) bulk_sent: Tick,
+    /// Which components the holder writes, while the peer is told a part of the row.
+    pub(super) writes: WriteMask,
     /// A version that is larger than the peer takes. It is not tried again.
     pub(super) too_large: Option<Version>,
 }
@@ -137,6 +141,17 @@ impl LinkSlot {
         self.set_sent(version);
     }
 
+    /// See [`has::MIGRATED`]. The peer shows it, so it must hear if it leaves.
+    pub(super) const fn migrated(&mut self) {
+        self.told = true;
+        self.has |= has::MIGRATED;
+    }
+
+    /// Whether what the peer has of it came by a migration.
+    pub(super) const fn has_migrated(&self) -> bool {
+        self.has & has::MIGRATED != 0
+    }
+
     #[inline]
     pub(super) fn ack(&mut self, version: Version) {
         if self.presence != Presence::Live {
@@ -160,7 +175,7 @@ impl LinkSlot {
                     self.has |= has::BEFORE;
                 }
                 self.acked = version;
-                self.has |= has::ACKED;
+                self.has = (self.has | has::ACKED) & !has::MIGRATED;
             }
         }
     }

@@ -59,14 +59,8 @@ pub fn write_bytes(w: &mut BitWriter, base: Option<Baseline<'_>>, new: &[u8]) {
         write_whole(w, new);
         return;
     }
-    if words::are_in(new.len()) {
-        let residuals = words::Residuals::of(&base, new);
-        let as_words = residuals.bits() <= mask_bits(base.value, new);
-        w.put_bool(as_words);
-        if as_words {
-            residuals.write(w);
-            return;
-        }
+    if words::are_in(new.len()) && words::write(w, &base, new) {
+        return;
     }
     for (old, new) in base.value.chunks(GROUP).zip(new.chunks(GROUP)) {
         let mask = byte_mask(old, new);
@@ -86,39 +80,32 @@ fn group(bytes: &[u8]) -> u64 {
     if let Ok(eight) = bytes.try_into() {
         return u64::from_le_bytes(eight);
     }
-    let mut eight = [0; GROUP];
-    eight[..bytes.len()].copy_from_slice(bytes);
-    u64::from_le_bytes(eight)
+    let shifted = bytes.iter().enumerate();
+    shifted.fold(0, |group, (at, &byte)| group | u64::from(byte) << (at * 8))
 }
 
-/// The high bit of each byte in which two groups differ.
+/// The high bit of each byte that is not zero.
 #[inline]
-fn differing(old: &[u8], new: &[u8]) -> u64 {
+const fn high_bits(bytes: u64) -> u64 {
     const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
-    let differ = group(old) ^ group(new);
-    (((differ & LOW) + LOW) | differ) & !LOW
+    (((bytes & LOW) + LOW) | bytes) & !LOW
 }
 
 /// Bit `i`: byte `i` differs.
 fn byte_mask(old: &[u8], new: &[u8]) -> u64 {
     // Brings the high bits of all bytes together in the highest byte.
-    (differing(old, new) >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
+    (high_bits(group(old) ^ group(new)) >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
 }
 
-/// What the value takes as changed bytes.
+/// What a group of `len` bytes takes as changed bytes; `differ` is not zero where they changed.
 #[inline]
-fn mask_bits(old: &[u8], new: &[u8]) -> u32 {
-    let groups = old.chunks(GROUP).zip(new.chunks(GROUP));
-    groups
-        .map(|(old, new)| {
-            // All counts are summed up in the highest byte.
-            let changed = (differing(old, new) >> 7).wrapping_mul(0x0101_0101_0101_0101) >> 56;
-            match changed as u32 {
-                0 => 1,
-                changed => 1 + new.len() as u32 + changed * 8,
-            }
-        })
-        .sum()
+const fn group_bits(differ: u64, len: usize) -> u32 {
+    // All counts are summed up in the highest byte.
+    let changed = ((high_bits(differ) >> 7).wrapping_mul(0x0101_0101_0101_0101) >> 56) as u32;
+    match changed {
+        0 => 1,
+        changed => 1 + len as u32 + changed * 8,
+    }
 }
 
 fn write_whole(w: &mut BitWriter, bytes: &[u8]) {

@@ -2,7 +2,7 @@
 
 use wide::{CmpEq, f32x4, i32x4};
 
-use super::Baseline;
+use super::{Baseline, GROUP, group_bits};
 use crate::{BitReader, BitWriter, WireError};
 
 /// Longest value that may travel as words, in words.
@@ -65,16 +65,6 @@ fn predict(last: i32x4, before: i32x4, steps: f32x4) -> i32x4 {
     (rests & last) | (!rests & ahead)
 }
 
-/// What words are expected to be: the next [`LANES`] from word `at`.
-#[inline]
-fn expected(base: &[u8], motion: Option<(&[u8], f32x4)>, at: usize) -> i32x4 {
-    let last = lanes(base, at);
-    match motion {
-        None => last,
-        Some((before, steps)) => predict(last, lanes(before, at), steps),
-    }
-}
-
 #[inline]
 fn motion<'a>(base: &Baseline<'a>) -> Option<(&'a [u8], f32x4)> {
     base.motion()
@@ -93,61 +83,108 @@ fn from_ascending(number: i32x4) -> i32x4 {
     number ^ ((!number >> 31) | SIGN)
 }
 
-/// The distances of a value's words to their predictions, those near zero as small numbers.
-pub(super) struct Residuals {
-    values: [u32; MAX_WORDS],
-    count: usize,
+/// Four words against what is expected of them.
+struct Told {
+    /// Distances, those near zero as small numbers. A word past the end has none.
+    residuals: [u32; LANES],
+    /// Not zero in the bytes that changed.
+    differ: [u64; LANES * 4 / GROUP],
 }
 
-impl Residuals {
-    /// Of a value of whole words against a baseline of the same length.
-    ///
-    /// Looks at four words at once, without a branch on what they are.
+impl Told {
+    /// The next words from word `at`, without a branch on what they are.
     #[inline]
-    pub(super) fn of(base: &Baseline<'_>, new: &[u8]) -> Self {
-        let motion = motion(base);
-        let count = new.len() / 4;
-        let mut values = [0; MAX_WORDS];
-        for (block, values) in values.as_chunks_mut().0[..count.div_ceil(LANES)]
-            .iter_mut()
-            .enumerate()
-        {
-            let at = block * LANES;
-            let expected = expected(base.value, motion, at);
-            let distance = ascending(lanes(new, at)) - ascending(expected);
-            let zigzag = (distance << 1) ^ (distance >> 31);
-            *values = bytemuck::must_cast::<_, [u32; LANES]>(zigzag);
+    fn of(base: &[u8], motion: Option<(&[u8], f32x4)>, new: &[u8], at: usize) -> Self {
+        let new = lanes(new, at);
+        let last = lanes(base, at);
+        let expected = match motion {
+            None => last,
+            Some((before, steps)) => predict(last, lanes(before, at), steps),
+        };
+        let distance = ascending(new) - ascending(expected);
+        let zigzag = (distance << 1) ^ (distance >> 31);
+        Self {
+            residuals: bytemuck::must_cast(zigzag),
+            differ: bytemuck::must_cast(new ^ last),
         }
-        Self { values, count }
     }
 
-    /// The bits that they take.
+    /// The bits that it takes as words and as changed bytes. `left`: bytes from here to the end.
     #[inline]
-    pub(super) fn bits(&self) -> u32 {
-        self.values[..self.count]
-            .iter()
-            .map(|&residual| match residual {
-                0 => 1,
-                residual => 1 + 5 + residual.ilog2(),
-            })
-            .sum()
-    }
-
-    /// Writes them. A zero is one bit. Anything else says how many bits it has; the highest of
-    /// them is known.
-    #[inline]
-    pub(super) fn write(&self, w: &mut BitWriter) {
-        for &residual in &self.values[..self.count] {
-            if residual == 0 {
-                w.put(0, 1);
-                continue;
+    fn bits(&self, left: usize) -> (u32, u32) {
+        let words = self.residuals[..LANES.min(left / 4)].iter();
+        let as_words = words.map(|&residual| residual_bits(residual)).sum();
+        let mut as_bytes = 0;
+        for (group, &differ) in self.differ.iter().enumerate() {
+            if let Some(left) = left.checked_sub(group * GROUP).filter(|left| *left > 0) {
+                as_bytes += group_bits(differ, left.min(GROUP));
             }
-            let low = residual.ilog2();
-            let head = 1 | u64::from(low) << 1;
-            let rest = u64::from(residual) & ((1 << low) - 1);
-            w.put(head | rest << 6, 6 + low);
+        }
+        (as_words, as_bytes)
+    }
+
+    #[inline]
+    fn write(&self, w: &mut BitWriter, left: usize) {
+        for &residual in &self.residuals[..LANES.min(left / 4)] {
+            write_residual(w, residual);
         }
     }
+}
+
+/// What a residual takes.
+#[inline]
+const fn residual_bits(residual: u32) -> u32 {
+    match residual {
+        0 => 1,
+        residual => 1 + 5 + residual.ilog2(),
+    }
+}
+
+/// A zero is one bit. Anything else says how many bits it has; the highest of them is known.
+#[inline]
+fn write_residual(w: &mut BitWriter, residual: u32) {
+    if residual == 0 {
+        return w.put(0, 1);
+    }
+    let low = residual.ilog2();
+    let head = 1 | u64::from(low) << 1;
+    let rest = u64::from(residual) & ((1 << low) - 1);
+    w.put(head | rest << 6, 6 + low);
+}
+
+/// Writes a value of whole words against a baseline of the same length, if that takes no more bits
+/// than its changed bytes do; says which of the two follows in any case.
+///
+/// Looks at four words at once.
+#[inline]
+pub(super) fn write(w: &mut BitWriter, base: &Baseline<'_>, new: &[u8]) -> bool {
+    let motion = motion(base);
+    if new.len() <= LANES * 4 {
+        // Most components.
+        let told = Told::of(base.value, motion, new, 0);
+        let (as_words, as_bytes) = told.bits(new.len());
+        w.put_bool(as_words <= as_bytes);
+        if as_words > as_bytes {
+            return false;
+        }
+        told.write(w, new.len());
+        return true;
+    }
+    let blocks = || (0..new.len() / 4).step_by(LANES);
+    let (mut as_words, mut as_bytes) = (0, 0);
+    for at in blocks() {
+        let (words, bytes) = Told::of(base.value, motion, new, at).bits(new.len() - at * 4);
+        as_words += words;
+        as_bytes += bytes;
+    }
+    w.put_bool(as_words <= as_bytes);
+    if as_words > as_bytes {
+        return false;
+    }
+    for at in blocks() {
+        Told::of(base.value, motion, new, at).write(w, new.len() - at * 4);
+    }
+    true
 }
 
 #[inline]
@@ -162,7 +199,7 @@ fn read_residual(r: &mut BitReader<'_>) -> Result<u32, WireError> {
     Ok(1 << low | (bits >> 6) as u32 & ((1 << low) - 1))
 }
 
-/// Appends to `out` the value that [`Residuals`] were written of, against the same baseline.
+/// Appends to `out` the value that [`write`] wrote against the same baseline.
 #[inline]
 pub(super) fn read(
     r: &mut BitReader<'_>,
@@ -181,7 +218,12 @@ pub(super) fn read(
         let distance =
             bytemuck::must_cast::<_, i32x4>(bytemuck::must_cast::<_, wide::u32x4>(zigzag) >> 1)
                 ^ -(zigzag & i32x4::ONE);
-        let number = ascending(expected(base.value, motion, at)) + distance;
+        let last = lanes(base.value, at);
+        let expected = match motion {
+            None => last,
+            Some((before, steps)) => predict(last, lanes(before, at), steps),
+        };
+        let number = ascending(expected) + distance;
         let words = from_ascending(number).to_array().map(i32::to_le_bytes);
         out.extend_from_slice(words[..here].as_flattened());
     }

@@ -6,8 +6,8 @@ use std::{
 };
 
 use seamless_wire::{
-    CellId, GlobalEntity, Holder, Incarnation, InputSeq, NodeId, PeerId, RequestId, Tenure, Term,
-    Tick, WireError, codec,
+    CellId, GlobalEntity, Holder, Incarnation, InputSeq, NodeId, PeerId, RequestId, Tenure,
+    TenureEnd, Term, Tick, WireError, WriteMask, codec,
 };
 use serde::{Deserialize, Serialize};
 
@@ -158,15 +158,18 @@ fn a_reserved_name_is_refused() {
 
 #[test]
 fn a_tenure_is_two_epochs_a_holder_and_a_flag() {
-    assert_value(&lent(), "0c 03  09 02  02 4d  01");
+    assert_value(&lent(), "0c 03  09 02  02 4d  01  00 00 00");
     assert_value(
         &Tenure {
             epoch: epoch(300, 4),
             since: epoch(300, 4),
             holder: Holder::Host,
             delegated: true,
+            writes: WriteMask::withholding(0b101),
+            lease: 90,
+            ended: TenureEnd::Taken,
         },
-        "fb2c01 04  fb2c01 04  01  01",
+        "fb2c01 04  fb2c01 04  01  01  05 5a 03",
     );
     assert_value(&Tenure::default(), "00 00  00 00  00  00");
 }

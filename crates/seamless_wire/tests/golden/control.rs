@@ -3,8 +3,8 @@
 use seamless_wire::{
     BitWriter, InputSeq, RequestId, Term, Tick,
     control::{
-        AuthorityAnswer, Control, ControlSeq, DenyReason, NumberedItem, Subscription, read_section,
-        write_section,
+        AuthorityAnswer, Control, ControlSeq, DenyReason, Kept, NumberedItem, Subscription,
+        read_section, write_section,
     },
 };
 
@@ -32,10 +32,11 @@ const fn kind(item: &Control) -> u8 {
         Control::HandoverEnded { .. } => 15,
         Control::RouteEnded { .. } => 16,
         Control::Resend { .. } => 17,
+        Control::WriteRefused { .. } => 18,
     }
 }
 
-const KINDS: u8 = 18;
+const KINDS: u8 = 19;
 
 fn authority() -> Vec<(Control, &'static str)> {
     vec![
@@ -93,7 +94,7 @@ fn authority() -> Vec<(Control, &'static str)> {
                 applied: 40,
                 version: 70_000,
             },
-            "04 fd0500000000bc0a00 06 01 fbf401 02  0c 03 09 02 02 4d 01  28 fc70110100",
+            "04 fd0500000000bc0a00 06 01 fbf401 02  0c 03 09 02 02 4d 01 00 00 00  28 fc70110100",
         ),
         (
             Control::DelegateRefused {
@@ -105,9 +106,23 @@ fn authority() -> Vec<(Control, &'static str)> {
         (
             Control::Migrated {
                 entity: root(),
-                baseline: true,
+                kept: Kept::Row,
             },
-            "06 fd0500000000bc0a00 01",
+            "06 fd0500000000bc0a00 00",
+        ),
+        (
+            Control::Migrated {
+                entity: root(),
+                kept: Kept::Nothing,
+            },
+            "06 fd0500000000bc0a00 02",
+        ),
+        (
+            Control::WriteRefused {
+                entity: root(),
+                hosted: true,
+            },
+            "11 fd0500000000bc0a00 01",
         ),
     ]
 }

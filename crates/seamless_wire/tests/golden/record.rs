@@ -1,7 +1,8 @@
 //! Heads of rows sections, records, leaves.
 
 use seamless_wire::{
-    Allocator, BitReader, BitWriter, GlobalEntity, Holder, Tenure, Term, Tick, WireError, WireId,
+    Allocator, BitReader, BitWriter, GlobalEntity, Holder, Tenure, TenureEnd, Term, Tick,
+    WireError, WireId, WriteMask,
     record::{
         Form, Leave, LeaveReason, MAX_BASELINES, RecordCursor, RecordHead, RowsHead, Version,
     },
@@ -105,6 +106,9 @@ fn absolute_records_carry_name_version_and_tenure_against_the_one_before() {
         since: epoch(12, 4),
         holder: Holder::Host,
         delegated: true,
+        writes: WriteMask::withholding(2),
+        lease: 300,
+        ended: TenureEnd::Taken,
     };
     let former = GlobalEntity::from_bits(root().to_bits() - 3).expect("legal");
     assert_records(

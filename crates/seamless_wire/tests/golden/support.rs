@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use seamless_wire::{
     BitReader, BitWriter, Epoch, GlobalEntity, HandoverId, Holder, Incarnation, NodeId, NodeRef,
-    PeerId, Tenure, Term, WireError, codec,
+    PeerId, Tenure, TenureEnd, Term, WireError, WriteMask, codec,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -137,5 +137,8 @@ pub(crate) const fn lent() -> Tenure {
         since: epoch(9, 2),
         holder: Holder::Peer(PeerId(77)),
         delegated: true,
+        writes: WriteMask::ALL,
+        lease: 0,
+        ended: TenureEnd::Unheld,
     }
 }

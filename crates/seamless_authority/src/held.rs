@@ -1,0 +1,78 @@
+//! Who holds how many: kept with every change of a fence, so that nobody has to count.
+
+use bevy::{
+    ecs::{
+        entity::{EntityHashMap, EntityHashSet},
+        query::Allow,
+    },
+    platform::collections::HashMap,
+    prelude::*,
+};
+use seamless_replication::{
+    Authority, Frozen,
+    wire::{Holder, PeerId},
+};
+
+/// What each client holds of what this app hosts.
+#[derive(Resource, Default)]
+pub(crate) struct Held {
+    of: HashMap<PeerId, EntityHashSet>,
+    holder: EntityHashMap<PeerId>,
+}
+
+impl Held {
+    /// How many a client holds.
+    pub(crate) fn count(&self, peer: PeerId) -> usize {
+        self.of.get(&peer).map_or(0, |held| held.len())
+    }
+
+    /// What a client holds, by entity.
+    pub(crate) fn by(&self, peer: PeerId) -> Vec<Entity> {
+        let held = self.of.get(&peer).into_iter().flatten();
+        let mut held: Vec<Entity> = held.copied().collect();
+        held.sort_unstable();
+        held
+    }
+
+    fn set(&mut self, entity: Entity, holder: Option<PeerId>) {
+        let before = match holder {
+            Some(peer) => self.holder.insert(entity, peer),
+            None => self.holder.remove(&entity),
+        };
+        if before == holder {
+            return;
+        }
+        if let Some(before) = before
+            && let Some(held) = self.of.get_mut(&before)
+        {
+            held.remove(&entity);
+            if held.is_empty() {
+                self.of.remove(&before);
+            }
+        }
+        if let Some(peer) = holder {
+            self.of.entry(peer).or_default().insert(entity);
+        }
+    }
+}
+
+/// A fence changed.
+pub(crate) fn follow(
+    event: On<Insert, Authority>,
+    fences: Query<&Authority, Allow<Frozen>>,
+    mut held: ResMut<Held>,
+) {
+    let Ok(authority) = fences.get(event.entity) else {
+        return;
+    };
+    let holder = match authority.holder {
+        Holder::Peer(peer) if authority.hosted => Some(peer),
+        _ => None,
+    };
+    held.set(event.entity, holder);
+}
+
+/// An entity with a fence is gone, or has none any more.
+pub(crate) fn forget(event: On<Remove, Authority>, mut held: ResMut<Held>) {
+    held.set(event.entity, None);
+}

@@ -1,0 +1,215 @@
+//! A storm: a server, clients, entities that everybody wants, and a network that does what it
+//! likes.
+
+mod act;
+pub mod oracle;
+mod settled;
+pub mod setup;
+pub mod trace;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bevy::prelude::*;
+use seamless_authority::{AuthorityPolicy, AuthorityStats};
+use seamless_replication::{
+    NetSlot, Peers, ReplicationConfig, ReplicationStats, Slots,
+    stats::AuthorityCosts,
+    transport::{Condition, LinkId},
+    wire::{GlobalEntity, PeerId},
+};
+use seamless_testkit::{AppId, Cluster, Rng, Weather};
+
+use oracle::Oracle;
+use setup::Rogue;
+pub use setup::{Ballast, Mark, Seal};
+use trace::{SERVER, Who};
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub clients: usize,
+    pub entities: usize,
+    /// Share of datagrams that are lost, 0 to 1; half as many come twice or out of order.
+    pub loss: f32,
+    pub seed: u64,
+}
+
+/// A client.
+pub struct Seat {
+    pub app: AppId,
+    /// Under which name the server knows it, once it does.
+    pub peer: Option<PeerId>,
+    /// The frame in which it comes back, if it is away.
+    away_until: Option<u64>,
+}
+
+pub struct Storm {
+    pub cluster: Cluster,
+    pub server: AppId,
+    /// By who they are; the first is the server's and is no client.
+    pub seats: Vec<Seat>,
+    pub plan: Plan,
+    pub rng: Rng,
+    pub oracle: Oracle,
+    pub operations: u64,
+    /// Whom the server does not show what.
+    hidden: BTreeSet<(PeerId, GlobalEntity)>,
+    /// What links cost that are gone, or stand.
+    costs: BTreeMap<(usize, LinkId), AuthorityCosts>,
+}
+
+/// 20 ms each way, so a round trip of 1.2 ticks.
+fn weather(loss: f32) -> Weather {
+    let millis = std::time::Duration::from_millis;
+    Weather(Condition {
+        delay: millis(20),
+        jitter: millis(5),
+        loss,
+        duplicate: loss / 2.0,
+        reorder: loss / 2.0,
+        reorder_by: millis(70),
+        ..Condition::default()
+    })
+}
+
+impl Storm {
+    pub fn new(plan: Plan) -> Self {
+        let mut cluster = Cluster::new(plan.seed, setup::setup);
+        cluster.set_weather(weather(plan.loss));
+        let server = cluster.server();
+        let world = cluster.world(server);
+        let mut policy = world.resource_mut::<AuthorityPolicy>();
+        policy.requests_per_second = 10_000;
+        policy.entities_per_client = plan.entities as u32;
+        world.resource_mut::<ReplicationConfig>().client_entities = 4096;
+        let mut seats = vec![Seat {
+            app: server,
+            peer: None,
+            away_until: None,
+        }];
+        for _ in 0..plan.clients {
+            seats.push(Seat {
+                app: cluster.client(server),
+                peer: None,
+                away_until: None,
+            });
+        }
+        let mut storm = Self {
+            cluster,
+            server,
+            seats,
+            plan,
+            rng: Rng::new(plan.seed),
+            oracle: Oracle::default(),
+            operations: 0,
+            hidden: BTreeSet::new(),
+            costs: BTreeMap::new(),
+        };
+        for _ in 0..plan.entities {
+            storm.spawn_on_server();
+        }
+        storm.settle();
+        storm
+    }
+
+    /// So many frames, with operations before each.
+    pub fn rage(&mut self, frames: usize) {
+        let rate = (self.plan.entities / 40).max(1);
+        for _ in 0..frames {
+            for _ in 0..rate {
+                self.act();
+            }
+            self.write();
+            self.step();
+        }
+    }
+
+    /// A frame, with a look before it and one after it.
+    pub fn step(&mut self) {
+        self.come_back();
+        self.before();
+        self.cluster.step();
+        self.after();
+        self.note_costs();
+    }
+
+    fn come_back(&mut self) {
+        let now = self.cluster.frames();
+        for who in 1..self.seats.len() {
+            if self.seats[who].away_until.is_some_and(|until| until <= now) {
+                self.seats[who].away_until = None;
+                self.cluster.connect(self.seats[who].app, self.server);
+            }
+        }
+    }
+
+    fn note_costs(&mut self) {
+        for seat in 0..self.seats.len() {
+            let app = self.seats[seat].app;
+            let stats = self.cluster.world(app).resource::<ReplicationStats>();
+            for (link, stats) in &stats.links {
+                self.costs.insert((seat, *link), stats.authority);
+            }
+        }
+    }
+
+    /// Everybody is here.
+    fn gather(&mut self) {
+        for who in 1..self.seats.len() {
+            if self.seats[who].away_until.is_some() {
+                self.seats[who].away_until = Some(0);
+            }
+        }
+    }
+
+    pub fn world(&mut self, who: Who) -> &mut World {
+        self.cluster.world(self.seats[who].app)
+    }
+
+    /// Whether a client's link stands, as both see it.
+    pub fn is_linked(&mut self, who: Who) -> bool {
+        let Some(peer) = self.seats[who].peer else {
+            return false;
+        };
+        let app = self.seats[who].app;
+        self.seats[who].away_until.is_none()
+            && self.cluster.is_ready(app)
+            && self
+                .cluster
+                .world(self.server)
+                .resource::<Peers>()
+                .by_id(peer)
+                .is_some()
+    }
+
+    pub fn entity(&mut self, who: Who, name: GlobalEntity) -> Option<Entity> {
+        self.world(who).resource::<Slots>().entity(name)
+    }
+
+    pub fn name(&mut self, who: Who, entity: Entity) -> Option<GlobalEntity> {
+        self.world(who).get::<NetSlot>(entity)?.global()
+    }
+
+    /// What all links cost so far, as their senders counted it.
+    pub fn costs(&self) -> AuthorityCosts {
+        let zero = AuthorityCosts::default();
+        self.costs.values().fold(zero, |sum, of| AuthorityCosts {
+            fences: sum.fences + of.fences,
+            fence_bits: sum.fence_bits + of.fence_bits,
+            echo_bits: sum.echo_bits + of.echo_bits,
+            resent_bits: sum.resent_bits + of.resent_bits,
+        })
+    }
+
+    pub fn stats(&mut self) -> AuthorityStats {
+        self.world(SERVER).resource::<AuthorityStats>().clone()
+    }
+
+    /// Has a client write without authority in its next frame.
+    fn write_rogue(&mut self, who: Who, entity: Entity, mark: Mark) {
+        self.world(who)
+            .resource_mut::<Rogue>()
+            .0
+            .push((entity, mark));
+    }
+}
