@@ -284,6 +284,15 @@ impl Peers {
     /// [local player](crate::listen::ListenPlugin).
     #[must_use]
     pub const fn me(&self) -> Option<PeerId> {
+        match self.me {
+            None => self.local,
+            me => me,
+        }
+    }
+
+    /// Our own name as a client of somebody else: none on a server, also if it has a local player.
+    #[must_use]
+    pub const fn as_client(&self) -> Option<PeerId> {
         self.me
     }
 
@@ -300,7 +309,6 @@ impl Peers {
 
     pub(crate) const fn set_local(&mut self, player: PeerId) {
         self.local = Some(player);
-        self.me = Some(player);
     }
 
     pub(crate) fn set_me(&mut self, me: PeerId) {
