@@ -377,7 +377,7 @@ fn view(cluster: &mut Cluster, app: AppId) -> View {
 
 /// A plan that fits a datagram, or one in five that does not.
 fn long(n: u32) -> String {
-    "p".repeat(n as usize % 40 * if n % 5 == 0 { 90 } else { 1 })
+    "p".repeat(n as usize % 40 * if n.is_multiple_of(5) { 90 } else { 1 })
 }
 
 #[test]

@@ -27,7 +27,7 @@ impl Replicator<Even> for OnlyEven {
 
     fn read(&self, value: &[u8]) -> Result<Even, WireError> {
         let number: u32 = codec::decode(value)?;
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             return Ok(Even(number));
         }
         Err(WireError::Invalid {
