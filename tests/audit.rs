@@ -152,9 +152,10 @@ impl Replicator<Gauge> for Faulty {
         r: &mut BitReader<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), WireError> {
+        let start = out.len();
         delta::read_bytes(r, base, 100, out)?;
         if self.0.load(Ordering::Relaxed)
-            && let Some(first) = out.first_mut()
+            && let Some(first) = out.get_mut(start)
         {
             *first ^= 1;
         }
