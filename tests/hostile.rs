@@ -8,7 +8,7 @@ use common::{
     Health, Place,
     authority::move_to,
     command, counted, find,
-    hostile::{BEARABLE, Scene, scene},
+    hostile::{BEARABLE, Scene, mutant, scene},
     name, settle, wait_for,
 };
 use seamless_authority::AuthorityCommandsExt;
@@ -43,27 +43,6 @@ fn random_bytes_change_nothing() {
         assert!(refused.malformed >= BEARABLE as u64 / 2, "{refused:?}");
         scene.check(seed);
     }
-}
-
-/// A changed copy: cut short, with flipped bits, or with bytes of another.
-fn mutant(rng: &mut Rng, bytes: &[u8], other: &[u8]) -> Vec<u8> {
-    let mut bytes = bytes.to_vec();
-    match rng.below(4) {
-        0 => bytes.truncate(1 + rng.below(bytes.len())),
-        1 => {
-            let from = rng.below(bytes.len());
-            bytes.truncate(from.max(1));
-            bytes.extend(other.iter().skip(from));
-        }
-        _ => {
-            for _ in 0..=rng.below(3) {
-                let at = rng.below(bytes.len() * 8);
-                bytes[at / 8] ^= 1 << (at % 8);
-            }
-        }
-    }
-    bytes[0] |= 0x80;
-    bytes
 }
 
 #[test]

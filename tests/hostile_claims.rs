@@ -206,6 +206,10 @@ fn items(entity: GlobalEntity) -> Vec<Control> {
             last,
         });
     }
+    for index in [0, 3, u32::MAX] {
+        let version = u32::MAX;
+        all.push(Control::Resend { index, version });
+    }
     for kept in [Kept::Row, Kept::Entity, Kept::Nothing] {
         all.push(Control::Migrated { entity, kept });
     }

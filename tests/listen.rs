@@ -4,6 +4,7 @@ mod common;
 
 use bevy::{ecs::entity::MapEntities, prelude::*};
 use common::{Place, differences, find, me, name, ready, register, seen};
+use seamless_authority::{AuthorityCommandsExt, AuthorityView};
 use seamless_replication::{
     Admission, Admitted, NetSlot, PeerJoined, PeerRefused, Peers, Replicated,
     inputs::{InputAppExt, InputOutbox, LocalInputs, PlayerInputs},
@@ -277,6 +278,36 @@ fn the_host_joins_its_own_game_and_others_see_what_it_has() {
     for slot in avatars {
         assert!(find(&mut cluster, client, slot.global().expect("named")).is_some());
     }
+}
+
+#[test]
+fn the_host_lends_what_it_has_like_any_server() {
+    let (mut cluster, [server, client]) = scene();
+    cluster.run(30);
+    let bundle = (Replicated, Place::default());
+    let own = cluster.world(server).spawn(bundle).id();
+    common::command(&mut cluster, server, own, |e| {
+        e.delegate();
+    });
+    let own_name = name(&mut cluster, server, own);
+    let there = common::wait_for(&mut cluster, client, own_name);
+    cluster.run_until("it can be lent", 60, |cluster| {
+        cluster.world(client).get::<AuthorityView>(there) == Some(&AuthorityView::Available)
+    });
+    common::command(&mut cluster, client, there, |e| {
+        e.request_authority();
+    });
+    cluster.run_until("it is lent", 100, |cluster| {
+        cluster.world(client).get::<AuthorityView>(there) == Some(&AuthorityView::Granted)
+    });
+    let place = Place(3.0, 4.0, 5.0);
+    cluster
+        .world(client)
+        .entity_mut(there)
+        .insert(place.clone());
+    cluster.run_until("the host has it", 100, |cluster| {
+        common::get(cluster, server, own).as_ref() == Some(&place)
+    });
 }
 
 #[test]

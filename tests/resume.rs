@@ -10,8 +10,10 @@ use common::{
     Health, Label, Place, authority::lending, find, get, me, name, register, seen, settle,
     spawn_on, state_sent, wait_for,
 };
+use seamless_authority::AuthorityCommandsExt;
 use seamless_replication::{
-    Admission, Admitted, NetSlot, PeerJoined, Peers, Replicated, ReplicationConfig, Role, Slots,
+    Admission, Admitted, Hosted, NetSlot, PeerJoined, Peers, Remote, Replicated, ReplicationConfig,
+    Role, Slots,
     interest::{Subscriptions, ToolScopeId, ToolScopes},
     transport::{CloseReason, Links},
     wire::{GlobalEntity, PeerId, codec, frame::Frame},
@@ -422,6 +424,50 @@ fn a_clients_own_entities_and_its_scopes_come_back_with_it() {
     cluster.run_until("it goes on", 100, |cluster| {
         get::<Place>(cluster, server, there).is_some_and(|place| place.0 == 8.0)
     });
+}
+
+#[test]
+fn a_takeover_that_the_drop_cut_short_is_finished_after_it() {
+    for frames in [0, 1, 2, 3, 4, 6] {
+        let (mut cluster, apps, _) = scene(60);
+        let [server, client] = apps;
+        let own = cluster
+            .world(client)
+            .spawn((Replicated, Place(7.0, 7.0, 7.0)))
+            .id();
+        cluster.run(20);
+        let own_name = name(&mut cluster, client, own);
+        wait_for(&mut cluster, server, own_name);
+        common::command(&mut cluster, client, own, |e| {
+            e.delegate();
+        });
+        cluster.run(frames);
+        drop_link(&mut cluster, apps);
+        come_back(&mut cluster, apps);
+        cluster.run_until("the server hosts it", 300, |cluster| {
+            let there = find(cluster, server, own_name);
+            let hosted = there.and_then(|there| get::<Hosted>(cluster, server, there));
+            let here = find(cluster, client, own_name);
+            let told = here.and_then(|here| get::<Remote>(cluster, client, here));
+            hosted.is_some() && told.is_some()
+        });
+        settle(&mut cluster, server, &[client]);
+        cluster.run(90);
+        let world = cluster.world(client);
+        let places = world.query::<&Place>().iter(world).count();
+        assert_eq!(places, ENTITIES as usize + 1, "{frames} frames");
+        // Who delegates stays the holder, unless the drop came in between.
+        let there = find(&mut cluster, server, own_name).expect("it is there");
+        common::command(&mut cluster, server, there, |e| {
+            e.take_authority();
+        });
+        cluster
+            .world(server)
+            .get_mut::<Place>(there)
+            .expect("it has one")
+            .0 = 9.0;
+        settle(&mut cluster, server, &[client]);
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use seamless_replication::{
         record::{Form, RecordCursor, RecordHead, RowsHead, Version},
     },
 };
-use seamless_testkit::{AppId, Cluster, Fate, Parcel, Way, Weather, Wire};
+use seamless_testkit::{AppId, Cluster, Fate, Parcel, Rng, Way, Weather, Wire};
 
 use super::{
     Health, Label, Place, Seen,
@@ -202,4 +202,31 @@ impl Forger {
 
 pub fn encoded<C: serde::Serialize>(component: &C) -> Vec<u8> {
     codec::to_vec(component).expect("it encodes")
+}
+
+/// A changed copy of a datagram: cut short, with flipped bits, or with bytes of another.
+pub fn mutant(rng: &mut Rng, bytes: &[u8], other: &[u8]) -> Vec<u8> {
+    let mut bytes = changed(rng, bytes, other);
+    bytes[0] |= 0x80;
+    bytes
+}
+
+/// A changed copy of any bytes.
+pub fn changed(rng: &mut Rng, bytes: &[u8], other: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    match rng.below(4) {
+        0 => bytes.truncate(1 + rng.below(bytes.len())),
+        1 => {
+            let from = rng.below(bytes.len());
+            bytes.truncate(from.max(1));
+            bytes.extend(other.iter().skip(from));
+        }
+        _ => {
+            for _ in 0..=rng.below(3) {
+                let at = rng.below(bytes.len() * 8);
+                bytes[at / 8] ^= 1 << (at % 8);
+            }
+        }
+    }
+    bytes
 }

@@ -8,7 +8,7 @@ use std::{
 
 use bevy::prelude::*;
 use seamless_replication::{
-    Peers, ReplicateAppExt, TransformPrecision,
+    Peers, ReplicateAppExt, ReplicationStats, TransformPrecision,
     interest::{InterestAppExt, PeerInterest, View},
 };
 use seamless_testkit::{AppId, Cluster, Weather};
@@ -158,7 +158,23 @@ impl Run {
         for _ in 0..10 {
             self.step()?;
         }
-        self.missing().map_or(Ok(()), Err)
+        self.missing().map_or(Ok(()), Err)?;
+        self.audits()
+    }
+
+    /// Nothing was ever found to be wrong: what heals itself must not hide what is broken.
+    fn audits(&mut self) -> Result<(), String> {
+        let all = self.clients.iter().chain([&self.server]).copied();
+        for (at, app) in all.collect::<Vec<_>>().into_iter().enumerate() {
+            let stats = self.cluster.world(app).resource::<ReplicationStats>();
+            for link in stats.links.values() {
+                let audit = link.audit;
+                if audit.differing + audit.healed + audit.resent > 0 {
+                    return Err(format!("app {at}: {audit:?}"));
+                }
+            }
+        }
+        Ok(())
     }
 }
 

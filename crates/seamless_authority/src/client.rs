@@ -221,7 +221,7 @@ fn delegate(world: &mut World, entity: Entity) {
             }
         }
         // A client without a server delegates when it has one.
-        (None, Some(global)) if world.resource::<Peers>().me().is_some() => {
+        (None, Some(global)) if world.resource::<Peers>().as_client().is_some() => {
             world.resource_mut::<Asked>().unclear.insert(global, None);
         }
         (None, _) => {
@@ -416,7 +416,7 @@ fn heard_answer(world: &mut World, entity: Entity, request: RequestId, answer: A
         world.entity_mut(entity).remove::<AuthorityView>();
         return deny(world, entity, reason);
     }
-    let Some(me) = world.resource::<Peers>().me() else {
+    let Some(me) = world.resource::<Peers>().as_client() else {
         return;
     };
     let (after, reason) = match answer {

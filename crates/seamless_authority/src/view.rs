@@ -110,7 +110,7 @@ pub(crate) fn follow_row(
             .try_remove::<(AuthorityView, Granted)>();
         return;
     }
-    let Some(me) = peers.me() else { return };
+    let Some(me) = peers.as_client() else { return };
     let before = view.copied().unwrap_or_default();
     let after = derive(before, authority, me);
     if matches!(after, AuthorityView::Releasing(_)) {
@@ -171,7 +171,7 @@ pub(crate) fn tell_lost(
     let reason = match (authority, view) {
         (_, Some(AuthorityView::Releasing(_))) => None,
         // Still ours by the row: the entity itself goes.
-        (Some(authority), _) if peers.me().map(Holder::Peer) == Some(authority.holder) => {
+        (Some(authority), _) if peers.as_client().map(Holder::Peer) == Some(authority.holder) => {
             Some(LossReason::Gone)
         }
         (Some(authority), _) => LossReason::of(authority.ended),

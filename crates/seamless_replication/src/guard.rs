@@ -52,7 +52,7 @@ impl Watch<'_> {
     fn look(&self, entity: EntityRef<'_>) -> Option<ForeignWrite> {
         let registry = self.world.resource::<Registry>();
         let authority = entity.get::<Authority>()?;
-        let me = self.world.resource::<Peers>().me()?;
+        let me = self.world.resource::<Peers>().as_client()?;
         let mine = authority.holder == Holder::Peer(me);
         let mut row = None;
         for &id in entity.archetype().components() {

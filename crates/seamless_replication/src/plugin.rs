@@ -19,9 +19,9 @@ use crate::{
     references::{self, References},
     registry::RegistryBuilder,
     rows::Rows,
-    send,
-    send::Office,
+    send::{self, Office},
     slots::Slots,
+    snapshot::{self, SnapshotFailed, SnapshotReceived, SnapshotTransfer},
     stats,
 };
 
@@ -182,12 +182,15 @@ impl Plugin for ReplicationPlugin {
         .init_resource::<InputOutbox>()
         .init_resource::<Inboxes>()
         .init_resource::<Office>()
+        .init_resource::<SnapshotTransfer>()
         .add_message::<PeerJoined>()
         .add_message::<PeerLeft>()
         .add_message::<PeerRefused>()
         .add_message::<ControlReceived>()
         .add_message::<HandoverOffered>()
         .add_message::<Watched>()
+        .add_message::<SnapshotReceived>()
+        .add_message::<SnapshotFailed>()
         .add_message::<MessageNotSent>()
         .add_observer(collect::clamp_ticks);
         stats::register(app);
@@ -240,7 +243,11 @@ impl Plugin for ReplicationPlugin {
                 )
                     .chain()
                     .in_set(ReplicationSystems::Visibility),
-                (send::driver::send, receive::driver::keep_house)
+                (
+                    send::driver::send,
+                    snapshot::transfer::send_chunks,
+                    receive::driver::keep_house,
+                )
                     .chain()
                     .in_set(ReplicationSystems::Send),
                 stats::update.in_set(ReplicationSystems::Report),

@@ -50,6 +50,7 @@ mod error;
 mod file;
 mod options;
 mod read;
+pub(crate) mod transfer;
 
 use bevy::prelude::*;
 use seamless_wire::{
@@ -70,6 +71,9 @@ pub use error::{LoadError, SaveError, StageError};
 pub use file::{SavedWorld, Scope, load_snapshot, save_snapshot};
 pub use options::FileOptions;
 pub(crate) use options::{default_compressor, known};
+pub use transfer::{
+    SendSnapshotError, SnapshotFailed, SnapshotReceived, SnapshotTransfer, TransferError,
+};
 
 /// Rows of these entities, with everything registered for replication or with
 /// [`keep`](crate::ReplicateAppExt::keep). Entities without a name are left out.

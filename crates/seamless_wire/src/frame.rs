@@ -8,6 +8,7 @@ use crate::{
     codec,
     ids::{GlobalEntity, HandoverId, NodeRef, PeerId},
     schema::{MAX_DIFFERENCES, Schema},
+    snapshot::SnapshotChunk,
     tick::Tick,
 };
 
@@ -46,6 +47,13 @@ pub enum Frame {
     Row(BigRow),
     /// Source node to client: open a second link there.
     Handover(Box<HandoverOffer>),
+    /// A piece of a snapshot, on the bulk channel, in order.
+    Chunk {
+        /// The application's own number for the snapshot.
+        tag: u32,
+        /// The piece.
+        chunk: Box<SnapshotChunk>,
+    },
 }
 
 /// The client's introduction.

@@ -117,7 +117,7 @@ fn run(
     collector
         .archetypes
         .update(world, &registry, &mut rows.sets, positions.accessor());
-    let me = world.resource::<crate::peer::Peers>().me();
+    let me = world.resource::<crate::peer::Peers>().as_client();
     let pass = scan::Pass {
         world,
         registry: &registry,

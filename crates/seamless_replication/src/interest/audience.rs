@@ -129,7 +129,10 @@ impl Audiences {
             let slot = world.resource::<Slots>().get(index);
             let Some(slot) = slot else { continue };
             let hidden = self.hidden_from(world, registry, rows, peer, (index, slot));
-            peer.sender.hide(index, hidden);
+            if !peer.sender.hide(index, hidden) {
+                // The same row under another number, which that ack does not name.
+                rows.renew(index);
+            }
         }
         self.check = check;
     }

@@ -222,7 +222,7 @@ fn enter(world: &mut World, peer: &mut Peer, welcome: &Welcome) {
         return refuse(world, peer, Refusal::Other(reason));
     }
     let peers = world.resource::<Peers>();
-    if let Some(me) = peers.me()
+    if let Some(me) = peers.as_client()
         && me != welcome.peer
         && peers.iter().any(|other| other.state == PeerState::Ready)
     {

@@ -29,6 +29,7 @@ use crate::{
     receive::Receiver,
     send::Sender,
     slots::Departed,
+    snapshot::transfer::Transfers,
 };
 
 /// How far a link has come.
@@ -67,6 +68,8 @@ pub struct Peer {
     pub(crate) wants_names: bool,
     /// When it was lent some the last time.
     pub(crate) lent_names: Tick,
+    /// Snapshots on their way.
+    pub(crate) transfers: Transfers,
     /// Where it leads.
     pub(crate) address: Option<PeerAddress>,
     /// What a client shows to go on after a drop.
@@ -96,6 +99,7 @@ impl Peer {
             asked_for_names: false,
             wants_names: false,
             lent_names: Tick(0),
+            transfers: Transfers::default(),
             address: None,
             resume_key: None,
             presented: None,
@@ -174,7 +178,7 @@ impl Peer {
     /// dropped, logged and counted in [`LinkStats::unsendable`](crate::stats::LinkStats).
     pub fn send_frame(&mut self, frame: Frame) {
         let channel = match frame {
-            Frame::Row(_) => Channel::Bulk,
+            Frame::Row(_) | Frame::Chunk { .. } => Channel::Bulk,
             _ => Channel::Control,
         };
         let max = channel.max_message();
@@ -280,6 +284,15 @@ impl Peers {
     /// [local player](crate::listen::ListenPlugin).
     #[must_use]
     pub const fn me(&self) -> Option<PeerId> {
+        match self.me {
+            None => self.local,
+            me => me,
+        }
+    }
+
+    /// Our own name as a client of somebody else: none on a server, also if it has a local player.
+    #[must_use]
+    pub const fn as_client(&self) -> Option<PeerId> {
         self.me
     }
 
@@ -296,7 +309,6 @@ impl Peers {
 
     pub(crate) const fn set_local(&mut self, player: PeerId) {
         self.local = Some(player);
-        self.me = Some(player);
     }
 
     pub(crate) fn set_me(&mut self, me: PeerId) {

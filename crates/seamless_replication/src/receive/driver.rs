@@ -27,6 +27,7 @@ use crate::{
     registry::Registry,
     rows::Rows,
     slots::Slots,
+    snapshot::transfer::take_chunk,
     stats::ReplicationStats,
 };
 
@@ -170,6 +171,7 @@ fn take_frame(world: &mut World, peer: &mut Peer, bytes: &[u8]) {
             }
         }
         Frame::Row(big) => take_big_row(world, peer, &big),
+        Frame::Chunk { tag, chunk } => take_chunk(world, peer, tag, &chunk),
         Frame::Handover(offer) if peer.side == LinkSide::ToServer => {
             world.write_message(HandoverOffered {
                 link: peer.link,

@@ -83,6 +83,16 @@ impl Rows {
         true
     }
 
+    /// Stores the slot's newest row once more, as its next version.
+    pub(crate) fn renew(&mut self, slot: u32) {
+        let (tick, keep) = (self.tick, self.depth.keep());
+        let newest = self.ring(slot).and_then(Ring::newest);
+        if let Some(row) = newest.map(|newest| newest.row.clone()) {
+            self.ring_mut(slot).push_next(row.view(), tick, keep);
+            self.changed.push(slot);
+        }
+    }
+
     /// A link found that the newest row of a slot is too large for its peer.
     pub(crate) fn find_too_large(&mut self, slot: u32, version: Version, bytes: usize, max: usize) {
         let before = self.named.insert(slot, version);

@@ -10,8 +10,10 @@ use super::{PackContext, Projection, Sender, projections::Part, slot::Presence};
 /// Most entities that are saved up while nothing goes.
 const MAX_CREDIT: f32 = 64.0;
 
-/// Most words of 64 slots that are looked at for one datagram.
+/// Most words of 64 slots, and most slots, that are looked at for one datagram: most of what is not
+/// dirty may be under way.
 const MAX_WORDS: usize = 4096;
+const MAX_LOOKS: usize = 64;
 
 /// Entities that a peer may ask for within [`WINDOW`] before its whole stream begins anew.
 const RESTART_AT: u32 = 32;
@@ -47,8 +49,10 @@ pub(crate) struct AuditSent {
 impl Sender {
     /// Entities that are settled for the peer, in turn, as many as `room` bits and the rate allow.
     ///
-    /// Cost: a step for each word of 64 slots up to the last that is named, and for each entity
-    /// that is named a look at its slot and its row's hash.
+    /// Cost: a step for each word of 64 slots up to the last that is named, a look at
+    /// [`MAX_LOOKS`] slots at most, and the hash of each row that is named, which all links share.
+    /// So a round takes a datagram for each [`MAX_LOOKS`] slots, and the rate's time for what is
+    /// settled, whichever is longer.
     pub(super) fn audit(&mut self, room: usize, context: &mut PackContext<'_>) -> &[Audited] {
         let audit = &mut self.audit;
         audit.entities.clear();
@@ -68,7 +72,8 @@ impl Sender {
             .len()
             .min(self.dirty.as_slice().len());
         let end = words.min(at / 64 + MAX_WORDS);
-        while self.audit.entities.len() < most {
+        let mut looks = MAX_LOOKS;
+        while self.audit.entities.len() < most && looks > 0 {
             let word = at / 64;
             if word >= end {
                 break;
@@ -80,6 +85,7 @@ impl Sender {
                 continue;
             }
             at += rest.trailing_zeros() as usize;
+            looks -= 1;
             if let Some(audited) = self.audited(at as u32, context) {
                 self.audit.entities.push(audited);
             }
@@ -95,7 +101,8 @@ impl Sender {
     fn audited(&self, slot: u32, context: &mut PackContext<'_>) -> Option<Audited> {
         let state = &self.slots[slot as usize];
         let acked = state.acked().filter(|_| {
-            state.presence == Presence::Live
+            state.sent() == state.acked()
+                && state.presence == Presence::Live
                 && state.projection == Projection::Full
                 && !state.special
         })?;

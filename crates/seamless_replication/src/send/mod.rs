@@ -175,18 +175,21 @@ impl Sender {
     }
 
     /// Components of a visible slot's row that the peer is not told. If that changes, it is told
-    /// the row whole, and acks of what it was told before say nothing any more.
-    pub(crate) fn hide(&mut self, slot: u32, hidden: SetId) {
+    /// the row whole, and acks of what it was told before say nothing any more. False if that is
+    /// not so: a row is under way on the bulk channel, whose ack names a version only.
+    #[must_use]
+    pub(crate) fn hide(&mut self, slot: u32, hidden: SetId) -> bool {
         let next = self.next;
         let state = self.slot_mut(slot);
         if state.hidden == hidden {
-            return;
+            return true;
         }
         state.hidden = hidden;
         state.void(next);
-        self.exceptions.remove(&slot);
+        let exception = self.exceptions.remove(&slot);
         self.slots[slot as usize].special = false;
         self.dirty.insert(slot as usize);
+        exception.is_none_or(|exception| exception.bulk.is_none())
     }
 
     /// The slot, in its use number `generation`, leaves the peer's sight.

@@ -36,7 +36,7 @@ const fn kind(item: &Control) -> u8 {
     }
 }
 
-const KINDS: u8 = 18;
+const KINDS: u8 = 19;
 
 fn authority() -> Vec<(Control, &'static str)> {
     vec![

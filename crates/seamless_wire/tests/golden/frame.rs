@@ -5,6 +5,7 @@ use seamless_wire::{
     frame::{BigRow, Frame, HandoverOffer, Hello, Refusal, Welcome},
     hash::{Namespace, type_id},
     schema::{ComponentDescriptor, MessageDescriptor, Schema},
+    snapshot::SnapshotChunk,
 };
 
 use crate::support::{assert_number, assert_value, handover, root, source};
@@ -53,6 +54,7 @@ const fn kind(frame: &Frame) -> u8 {
         Frame::Message { .. } => 3,
         Frame::Row(_) => 4,
         Frame::Handover(_) => 5,
+        Frame::Chunk { .. } => 6,
     }
 }
 
@@ -190,5 +192,23 @@ fn a_handover_offer_is_a_node_an_address_and_a_token() {
     assert_frame(
         &offer("[2001:db8::1]:80", vec![]),
         "05 fd0500000000bc0a00 0c 02  03 09  01 20010db8000000000000000000000001 50  00",
+    );
+}
+
+#[test]
+fn a_chunk_is_a_number_and_a_piece_of_a_snapshot() {
+    let chunk = SnapshotChunk {
+        index: 1,
+        count: 3,
+        total: 66_000,
+        digest: 0x1122_3344_5566_7788,
+        compressor: 1,
+        dictionary: 0,
+        payload: vec![9, 8],
+    };
+    let chunk = Box::new(chunk);
+    assert_frame(
+        &Frame::Chunk { tag: 300, chunk },
+        "06 fb2c01 01 03 fcd0010100 fd8877665544332211 01 00 02 0908",
     );
 }
