@@ -11,7 +11,7 @@ use std::{
 
 use bevy::prelude::*;
 use common::{Place, ready, register, settle};
-use seamless_replication::{Replicated, transport::Links};
+use seamless_replication::{Replicated, ReplicationConfig, transport::Links};
 use seamless_testkit::{AppId, Cluster, Weather};
 
 /// Counts while it is told to.
@@ -76,10 +76,12 @@ fn sent(cluster: &mut Cluster, server: AppId) -> u64 {
 
 /// Allocations per tick in a server's frames while everything on it moves, without those of the
 /// network in memory, and with them.
-fn per_tick(clients: usize) -> [f64; 2] {
+fn per_tick(clients: usize, parallel_rows: usize) -> [f64; 2] {
     let mut cluster = Cluster::new(1, register);
     cluster.set_weather(Weather::near());
     let server = cluster.server();
+    let mut config = cluster.world(server).resource_mut::<ReplicationConfig>();
+    config.parallel_rows = parallel_rows;
     let clients: Vec<AppId> = (0..clients).map(|_| cluster.client(server)).collect();
     for &client in &clients {
         ready(&mut cluster, client);
@@ -112,10 +114,13 @@ fn per_tick(clients: usize) -> [f64; 2] {
 /// Allocations of the server for each client and tick, at most. 0.01 were seen.
 const LIMIT: f64 = 0.1;
 
+/// Allocations in a tick that is shared out among threads, at most, however many clients there are.
+const SHARED_LIMIT: f64 = 16.0;
+
 #[test]
 fn a_warm_server_allocates_next_to_nothing() {
-    let [alone, _] = per_tick(0);
-    let [own, all] = per_tick(CLIENTS);
+    let [alone, _] = per_tick(0, usize::MAX);
+    let [own, all] = per_tick(CLIENTS, usize::MAX);
     let each = (own - alone) / CLIENTS as f64;
     eprintln!(
         "allocations per tick: {alone:.2} without clients; with {CLIENTS} {own:.2}, and {:.2} of the \
@@ -123,4 +128,7 @@ fn a_warm_server_allocates_next_to_nothing() {
         all - own
     );
     assert!(each < LIMIT, "{each:.2} for each client and tick");
+    let [shared, _] = per_tick(CLIENTS, 1);
+    eprintln!("on several threads {shared:.2}");
+    assert!(shared - own < SHARED_LIMIT, "{shared:.2}, not {own:.2}");
 }

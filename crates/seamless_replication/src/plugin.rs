@@ -19,10 +19,10 @@ use crate::{
     references::{self, References},
     registry::RegistryBuilder,
     rows::Rows,
-    send,
+    send::{self, Office},
     slots::Slots,
     snapshot::{self, SnapshotFailed, SnapshotReceived, SnapshotTransfer},
-    stats::{self, EncodeTotals},
+    stats,
 };
 
 /// Limits and rates. Change them before or while the app runs.
@@ -58,6 +58,10 @@ pub struct ReplicationConfig {
     pub client_baseline_bytes: usize,
     /// Most memory for baselines of a server's entities, in bytes.
     pub server_baseline_bytes: usize,
+    /// Rows that change in a tick, times the links that may be told, from which on they are encoded
+    /// and packed on all threads of the compute pool. What is sent is the same, byte for byte.
+    /// 2,000 by default; `usize::MAX` for never.
+    pub parallel_rows: usize,
 }
 
 impl Default for ReplicationConfig {
@@ -72,6 +76,7 @@ impl Default for ReplicationConfig {
             client_entities: 256,
             client_baseline_bytes: 4 << 20,
             server_baseline_bytes: 1 << 30,
+            parallel_rows: 2000,
         }
     }
 }
@@ -176,8 +181,8 @@ impl Plugin for ReplicationPlugin {
         .init_resource::<WaitingMessages>()
         .init_resource::<InputOutbox>()
         .init_resource::<Inboxes>()
+        .init_resource::<Office>()
         .init_resource::<SnapshotTransfer>()
-        .init_resource::<EncodeTotals>()
         .add_message::<PeerJoined>()
         .add_message::<PeerLeft>()
         .add_message::<PeerRefused>()

@@ -14,7 +14,7 @@ use crate::{
     peer::{PeerState, Peers},
     receive::ReceiveCounters,
     registry::Registry,
-    send::EncodeCache,
+    send::Office,
     slots::Slots,
 };
 
@@ -267,7 +267,7 @@ pub(crate) fn update(
     clock: Res<NetClock>,
     config: Res<crate::ReplicationConfig>,
     registry: Res<Registry>,
-    cache: Res<EncodeTotals>,
+    office: Res<Office>,
     mut diagnostics: Diagnostics,
 ) {
     let stats = &mut *stats;
@@ -333,8 +333,7 @@ pub(crate) fn update(
         if entry.path.is_empty() {
             entry.path.clone_from(&component.descriptor.path);
         }
-        let (absolute, delta) = cache
-            .0
+        let (absolute, delta) = office
             .component_bits
             .get(index)
             .copied()
@@ -350,10 +349,6 @@ pub(crate) fn update(
     diagnostics.add_measurement(&paths::REMOTE, || stats.entities.1 as f64);
     diagnostics.add_measurement(&paths::SEND_MS, || stats.send_time.as_secs_f64() * 1e3);
 }
-
-/// The encoder with its running totals.
-#[derive(Resource, Default)]
-pub(crate) struct EncodeTotals(pub(crate) EncodeCache);
 
 fn sample(stats: &mut ReplicationStats, now: Duration) {
     let totals = || {

@@ -2,7 +2,7 @@
 
 use seamless_wire::{audit::RowHash, record::Version};
 
-use super::{ComponentSets, Row, SetId};
+use super::{ComponentSets, Row, Rows, SetId};
 
 /// The hash of what a peer is told of a row: all of it, or the components of `told`.
 pub(crate) fn hash_of(sets: &ComponentSets, row: &Row, told: SetId) -> u16 {
@@ -29,9 +29,15 @@ struct Known {
 }
 
 impl RowHashes {
+    /// The hash of what is told of a slot's newest row.
+    pub(crate) fn of_newest(&mut self, rows: &Rows, slot: u32, told: SetId) -> Option<u16> {
+        let newest = rows.newest(slot)?;
+        Some(self.of(slot, &rows.sets, newest, told))
+    }
+
     /// The hash of a slot's row. One hash of its bytes for each version and each part of it that
     /// some link is told; nothing after that, however many links ask.
-    pub(super) fn of(
+    fn of(
         &mut self,
         slot: u32,
         sets: &ComponentSets,

@@ -15,7 +15,7 @@ use seamless_wire::{Tick, record::Version};
 
 pub(crate) use depth::Depth;
 pub(crate) use fence::Fence;
-pub(crate) use hash::hash_of;
+pub(crate) use hash::{RowHashes, hash_of};
 pub(crate) use ring::{Ring, Stored};
 pub(crate) use row::{Built, Row, RowBuilder, RowRef};
 pub(crate) use sets::{ComponentSets, SetId};
@@ -48,7 +48,6 @@ pub(crate) struct Rows {
     pub(crate) depth: Depth,
     /// Which version of a slot was named as too large last. Many links find the same.
     named: HashMap<u32, Version>,
-    hashes: hash::RowHashes,
 }
 
 impl Rows {
@@ -69,13 +68,6 @@ impl Rows {
         self.ring(slot)?
             .newest()
             .map(|stored| (stored.version, &stored.row))
-    }
-
-    /// The hash of what is told of a slot's newest row.
-    pub(crate) fn hash(&mut self, slot: u32, told: SetId) -> Option<u16> {
-        let newest = self.rings.get(slot as usize)?.newest()?;
-        let row = (newest.version, &newest.row);
-        Some(self.hashes.of(slot, &self.sets, row, told))
     }
 
     /// Stores `row` as the slot's next version, unless it equals the newest.

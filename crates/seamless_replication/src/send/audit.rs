@@ -5,7 +5,7 @@ use seamless_wire::{
     audit::{AUDIT_BITS, Audited, MAX_AUDITED},
 };
 
-use super::{PackContext, Projection, Sender, encode::Part, slot::Presence};
+use super::{PackContext, Projection, Sender, projections::Part, slot::Presence};
 
 /// Most entities that are saved up while nothing goes.
 const MAX_CREDIT: f32 = 64.0;
@@ -119,9 +119,8 @@ impl Sender {
             hidden: state.hidden,
             writes: WriteMask::ALL,
         };
-        let sets = &mut context.rows.sets;
-        let told = context.cache.project(context.registry, sets, set, part)?;
-        let hash = context.rows.hash(slot, told)?;
+        let told = context.told(set, part)?;
+        let hash = context.hashes.of_newest(context.rows, slot, told)?;
         Some(Audited {
             index: slot,
             version,

@@ -2,10 +2,16 @@
 
 use bevy::prelude::*;
 use fixedbitset::FixedBitSet;
-use seamless_transport::{LinkSide, Links};
+use seamless_transport::{Link, LinkSide, Links};
 use seamless_wire::{Allocator, Holder, MAX_DATAGRAM, frame::Frame, packet::SectionKind};
 
-use super::{PackContext, Scratch, pack::ExtraContent};
+use super::{
+    EncodeCache, PackContext,
+    encoder::Encoder,
+    office::{Office, Worker, together},
+    pack::ExtraContent,
+    projections::Projections,
+};
 use crate::{
     clock::NetClock,
     inputs::{Inboxes, InputOutbox},
@@ -16,16 +22,34 @@ use crate::{
     registry::Registry,
     rows::{Rows, TooLarge},
     slots::{Role, Slot, Slots},
-    stats::{EncodeTotals, ReplicationStats, TooLargeRow},
+    stats::{ReplicationStats, TooLargeRow},
 };
 
 /// Bits that inputs, their acknowledgement and unreliable messages may take of a datagram.
 const EXTRA_BITS: usize = (MAX_DATAGRAM - 200) * 8;
 
+/// What all links read, whoever works on them.
+struct Shared<'a> {
+    registry: &'a Registry,
+    rows: &'a Rows,
+    slots: &'a Slots,
+    primed: &'a EncodeCache,
+    projections: &'a Projections,
+    clock: &'a NetClock,
+    config: &'a ReplicationConfig,
+    positions: &'a Positions,
+    grid: &'a InterestGrid,
+    outbox: &'a InputOutbox,
+    inboxes: &'a Inboxes,
+    /// Slots that changed in this tick.
+    changed: &'a FixedBitSet,
+}
+
 /// Packs and queues what every peer is due.
 ///
 /// Cost: for each link one word per 64 slots, and one visit and one copy for each row that is due;
-/// one encoding for each row and each baseline that some link has of it.
+/// one encoding for each row and each baseline that some link has of it. When there is much of it,
+/// rows first and then links are shared out among the threads of the compute pool.
 #[expect(
     clippy::too_many_arguments,
     reason = "a system: each argument is a resource it reads"
@@ -34,9 +58,8 @@ pub(crate) fn send(
     mut peers: ResMut<Peers>,
     mut links: ResMut<Links>,
     mut rows: ResMut<Rows>,
-    mut cache: ResMut<EncodeTotals>,
+    mut office: ResMut<Office>,
     mut stats: ResMut<ReplicationStats>,
-    mut scratch: Local<Scratch>,
     mut changed_bits: Local<FixedBitSet>,
     slots: Res<Slots>,
     registry: Res<Registry>,
@@ -48,117 +71,187 @@ pub(crate) fn send(
     inboxes: Res<Inboxes>,
 ) {
     let started = std::time::Instant::now();
-    let (tick, now) = (clock.tick(), clock.now());
     let changed = std::mem::take(&mut rows.changed);
     rows.sets
         .weigh(|component| registry.component(component).priority);
-    cache.0.begin();
     changed_bits.clear();
     for &slot in &changed {
         changed_bits.grow_and_insert(slot as usize);
     }
+    let office = &mut *office;
+    let ready = peers.iter().filter(|peer| peer.state == PeerState::Ready);
+    let work = office.due.max(changed.len() * ready.count());
+    let threads = office.begin(work, &config);
+    office.prime(threads, &registry, (&rows, &slots), &changed, &peers);
+    let shared = Shared {
+        registry: &registry,
+        rows: &rows,
+        slots: &slots,
+        primed: &office.primed,
+        projections: &office.projections,
+        clock: &clock,
+        config: &config,
+        positions: &positions,
+        grid: &grid,
+        outbox: &outbox,
+        inboxes: &inboxes,
+        changed: &changed_bits,
+    };
+    if threads > 1 {
+        send_together(&shared, &mut office.workers, &mut peers, &mut links);
+    } else if let Some(worker) = office.workers.first_mut() {
+        let ready = peers
+            .iter_mut()
+            .filter(|peer| peer.state == PeerState::Ready);
+        for peer in ready {
+            if let Some(link) = links.get_mut(peer.link) {
+                send_one(&shared, worker, peer, link);
+            }
+        }
+    }
+    rows.changed = changed;
+    office.end(&registry, &mut rows);
+    name_too_large(&mut rows, &slots, &mut stats);
+    stats.send_time = started.elapsed();
+}
+
+/// Shares the links out among the workers.
+fn send_together(
+    shared: &Shared<'_>,
+    workers: &mut [Worker],
+    peers: &mut Peers,
+    links: &mut Links,
+) {
+    // Both ascend by the link's name.
+    let mut links = links.iter_mut().peekable();
+    let mut ready: Vec<(&mut Peer, &mut Link)> = Vec::with_capacity(peers.map.len());
     for peer in peers
         .iter_mut()
         .filter(|peer| peer.state == PeerState::Ready)
     {
-        let Some(link) = links.get_mut(peer.link) else {
-            continue;
-        };
-        let Peer {
-            sender,
-            receiver,
-            unreliable,
-            inputs,
-            interest,
-            ..
-        } = peer;
-        sender.find_overdue(now, clock.tick_length());
-        sender.changed(&changed_bits);
-        let report = receiver.received.take_report();
-        let keep_alive = tick.since(peer.last_sent) >= config.keep_alive_ticks;
-        let view = Route {
-            side: peer.side,
-            link: peer.link,
-            id: peer.id,
-            spectator: peer.spectator,
-        };
-        let eye = interest.eye();
-        let relevance = |slot: u32| match (eye, positions.get(slot)) {
-            (Some(eye), Some(at)) => grid.relevance(eye.distance(at)),
-            _ => 1.0,
-        };
-        let told = &mut inputs.told;
-        let budget = sender.budget(config.bytes_per_tick);
-        let sent = sender.pack(
-            report,
-            keep_alive,
-            &mut scratch,
-            &mut PackContext {
-                registry: &registry,
-                rows: &mut rows,
-                slots: &slots,
-                cache: &mut cache.0,
-                tick,
-                now,
-                budget,
-                audited_per_tick: config.audit_per_second as f32 / f32::from(clock.rate()),
-                whole: view.side == LinkSide::ToClient || !view.spectator,
-                has_written: &|index| {
-                    let held = receiver.table.get(Allocator::Local, index);
-                    let tenure = slots.get(index).map(|slot| &slot.tenure);
-                    view.side == LinkSide::ToClient
-                        && held.zip(tenure).is_some_and(|(held, tenure)| {
-                            view.id.is_some_and(|id| tenure.holder == Holder::Peer(id))
-                                && !held.is_of_before(tenure.since)
-                        })
-                },
-                route: &|index| slots.get(index).and_then(|slot| view.route(index, slot)),
-                relevance: eye.is_some().then_some(&relevance),
-                extra: &mut |w| {
-                    let mut content = ExtraContent::None;
-                    match view.side {
-                        LinkSide::ToServer => {
-                            if outbox.write(w) {
-                                content = ExtraContent::Numbered;
-                            }
-                        }
-                        LinkSide::ToClient => {
-                            let ack = view.id.and_then(|id| inboxes.get(id)).map(|i| i.ack());
-                            if let Some(ack) = ack.filter(|_| !view.spectator) {
-                                SectionKind::InputAck.write(w);
-                                ack.write(w);
-                                if *told != Some(ack) {
-                                    *told = Some(ack);
-                                    content = ExtraContent::Unnumbered;
-                                }
-                            }
-                        }
-                    }
-                    let room = EXTRA_BITS.saturating_sub(w.bit_len());
-                    if messages::write_section(w, room, unreliable) {
-                        content = content.max(ExtraContent::Unnumbered);
-                    }
-                    content
-                },
-                emit: &mut |datagram| {
-                    if let Err(error) = link.send_datagram(datagram) {
-                        tracing::debug!(link = %view.link, %error, "a datagram was not sent");
-                    }
-                },
-            },
-        );
-        if sent {
-            peer.last_sent = tick;
-        }
-        for big in scratch.big_rows.drain(..) {
-            peer.send_frame(Frame::Row(big));
+        while links.next_if(|link| link.id() < peer.link).is_some() {}
+        if let Some(link) = links.next_if(|link| link.id() == peer.link) {
+            ready.push((peer, link));
         }
     }
-    rows.changed = changed;
-    let deepest = cache.0.deepest;
-    rows.depth.used(deepest);
-    name_too_large(&mut rows, &slots, &mut stats);
-    stats.send_time = started.elapsed();
+    let each = ready.len().div_ceil(workers.len()).max(1);
+    let shares = ready.chunks_mut(each).zip(workers);
+    together(shares, |(ready, worker)| {
+        for (peer, link) in ready {
+            send_one(shared, worker, peer, link);
+        }
+    });
+}
+
+/// Packs and queues what one peer is due.
+fn send_one(shared: &Shared<'_>, worker: &mut Worker, peer: &mut Peer, link: &mut Link) {
+    let &Shared {
+        slots,
+        clock,
+        config,
+        positions,
+        grid,
+        ..
+    } = shared;
+    let (tick, now) = (clock.tick(), clock.now());
+    let Peer {
+        sender,
+        receiver,
+        unreliable,
+        inputs,
+        interest,
+        ..
+    } = peer;
+    sender.find_overdue(now, clock.tick_length());
+    sender.changed(shared.changed);
+    let report = receiver.received.take_report();
+    let keep_alive = tick.since(peer.last_sent) >= config.keep_alive_ticks;
+    let view = Route {
+        side: peer.side,
+        link: peer.link,
+        id: peer.id,
+        spectator: peer.spectator,
+    };
+    let eye = interest.eye();
+    let relevance = |slot: u32| match (eye, positions.get(slot)) {
+        (Some(eye), Some(at)) => grid.relevance(eye.distance(at)),
+        _ => 1.0,
+    };
+    let told = &mut inputs.told;
+    let budget = sender.budget(config.bytes_per_tick);
+    let sent = sender.pack(
+        report,
+        keep_alive,
+        &mut worker.scratch,
+        &mut PackContext {
+            registry: shared.registry,
+            rows: shared.rows,
+            slots,
+            cache: Encoder {
+                primed: shared.primed,
+                own: &mut worker.cache,
+            },
+            projections: shared.projections,
+            wanted: &mut worker.wanted,
+            hashes: &mut worker.hashes,
+            found: &mut worker.found,
+            tick,
+            now,
+            budget,
+            audited_per_tick: config.audit_per_second as f32 / f32::from(clock.rate()),
+            whole: view.side == LinkSide::ToClient || !view.spectator,
+            has_written: &|index| {
+                let held = receiver.table.get(Allocator::Local, index);
+                let tenure = slots.get(index).map(|slot| &slot.tenure);
+                view.side == LinkSide::ToClient
+                    && held.zip(tenure).is_some_and(|(held, tenure)| {
+                        view.id.is_some_and(|id| tenure.holder == Holder::Peer(id))
+                            && !held.is_of_before(tenure.since)
+                    })
+            },
+            route: &|index| slots.get(index).and_then(|slot| view.route(index, slot)),
+            relevance: eye.is_some().then_some(&relevance),
+            extra: &mut |w| {
+                let mut content = ExtraContent::None;
+                match view.side {
+                    LinkSide::ToServer => {
+                        if shared.outbox.write(w) {
+                            content = ExtraContent::Numbered;
+                        }
+                    }
+                    LinkSide::ToClient => {
+                        let inbox = view.id.and_then(|id| shared.inboxes.get(id));
+                        let ack = inbox.map(|inbox| inbox.ack());
+                        if let Some(ack) = ack.filter(|_| !view.spectator) {
+                            SectionKind::InputAck.write(w);
+                            ack.write(w);
+                            if *told != Some(ack) {
+                                *told = Some(ack);
+                                content = ExtraContent::Unnumbered;
+                            }
+                        }
+                    }
+                }
+                let room = EXTRA_BITS.saturating_sub(w.bit_len());
+                if messages::write_section(w, room, unreliable) {
+                    content = content.max(ExtraContent::Unnumbered);
+                }
+                content
+            },
+            emit: &mut |datagram| {
+                if let Err(error) = link.send_datagram(datagram) {
+                    tracing::debug!(link = %view.link, %error, "a datagram was not sent");
+                }
+            },
+        },
+    );
+    if sent {
+        peer.last_sent = tick;
+    }
+    worker.due += worker.scratch.due();
+    for big in worker.scratch.big_rows.drain(..) {
+        peer.send_frame(Frame::Row(big));
+    }
 }
 
 fn name_too_large(rows: &mut Rows, slots: &Slots, stats: &mut ReplicationStats) {

@@ -4,7 +4,6 @@
 //! at the slot and a comparison or two: what a link knows of an entity is the version it
 //! acknowledged last and the one before, and few links differ in that.
 
-use bevy::platform::collections::HashMap;
 use seamless_wire::{BitWriter, WriteMask, delta::Baseline, record::Version};
 
 use crate::{
@@ -26,23 +25,13 @@ pub(crate) enum Projection {
 }
 
 impl Projection {
-    fn tells(self, registry: &Registry, component: u16, writes: WriteMask) -> bool {
+    pub(super) fn tells(self, registry: &Registry, component: u16, writes: WriteMask) -> bool {
         match self {
             Self::Full => true,
             Self::HostOnly => !registry.holder_writes(component, writes),
             Self::HolderOnly => registry.holder_writes(component, writes),
         }
     }
-}
-
-/// What of a row a peer is told.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct Part {
-    pub(crate) projection: Projection,
-    /// Components that are hidden from it.
-    pub(crate) hidden: SetId,
-    /// Components that a holder writes.
-    pub(crate) writes: WriteMask,
 }
 
 /// Rows above this many bytes are encoded when they are written, not when they are selected, and
@@ -158,7 +147,6 @@ pub(crate) struct EncodeCache {
     runs: Vec<Run>,
     arena: Vec<u64>,
     writer: BitWriter,
-    projected: HashMap<(SetId, Part), SetId>,
     /// How many versions came after the oldest baseline that a link has.
     pub(super) deepest: u32,
     /// Bits of values per component: absolute, delta.
@@ -184,30 +172,18 @@ impl EncodeCache {
         }
     }
 
-    /// The newest version of a slot whose head was asked for in this tick.
+    /// The slot's head, if it was made in this tick.
     #[inline]
-    pub(super) fn version(&self, slot: u32) -> Version {
-        self.heads[slot as usize].version
+    pub(super) fn known(&self, slot: u32) -> Option<&SlotHead> {
+        let head = self.heads.get(slot as usize)?;
+        (head.serial == self.serial).then_some(head)
     }
 
     #[inline(never)]
     fn make_head(&mut self, slot: u32, rows: &Rows, slots: &Slots) -> SlotHead {
-        let empty = SlotHead {
-            serial: self.serial.wrapping_sub(1),
-            runs: NONE,
-            version: Version::default(),
-            set: SetId::default(),
-            size: 0,
-            plain: false,
-            there: false,
-        };
-        let at = slot as usize;
-        if self.heads.len() <= at {
-            self.heads.resize(at + 1, empty);
-        }
         let mut head = SlotHead {
             serial: self.serial,
-            ..empty
+            ..self.open(slot)
         };
         if let Some((version, row)) = rows.newest(slot) {
             head.version = version;
@@ -221,34 +197,25 @@ impl EncodeCache {
                 && slot.global().is_some()
                 && !matches!(slot.tenure.holder, seamless_wire::Holder::Peer(_))
         });
-        self.heads[at] = head;
+        self.heads[slot as usize] = head;
         head
     }
 
-    /// The set that is told of `set` to a peer from which `hidden` is hidden.
-    pub(super) fn project(
-        &mut self,
-        registry: &Registry,
-        sets: &mut ComponentSets,
-        set: SetId,
-        part: Part,
-    ) -> Option<SetId> {
-        if part.projection == Projection::Full && part.hidden == SetId::default() {
-            return Some(set);
+    /// Makes room for a slot's head; gives one that is of no tick.
+    fn open(&mut self, slot: u32) -> SlotHead {
+        let empty = SlotHead {
+            serial: self.serial.wrapping_sub(1),
+            runs: NONE,
+            version: Version::default(),
+            set: SetId::default(),
+            size: 0,
+            plain: false,
+            there: false,
+        };
+        if self.heads.len() <= slot as usize {
+            self.heads.resize(slot as usize + 1, empty);
         }
-        if let Some(&known) = self.projected.get(&(set, part)) {
-            return Some(known);
-        }
-        let told: Vec<u16> = sets
-            .components(set)
-            .iter()
-            .copied()
-            .filter(|&component| part.projection.tells(registry, component, part.writes))
-            .filter(|&component| sets.position(part.hidden, component).is_none())
-            .collect();
-        let projected = sets.intern(&told)?;
-        self.projected.insert((set, part), projected);
-        Some(projected)
+        empty
     }
 
     /// The encoding of a slot's newest row for a link that has `has` of it, for the projected set
@@ -261,7 +228,16 @@ impl EncodeCache {
         slot: u32,
         (has, told): (Has, SetId),
     ) -> Option<u32> {
-        let mut at = self.heads[slot as usize].runs;
+        match self.find(slot, has) {
+            Some(run) => Some(run),
+            None => self.make_run(registry, rows, slot, has, told),
+        }
+    }
+
+    /// The encoding for a link that has `has` of a slot, if it was made in this tick.
+    #[inline]
+    pub(super) fn find(&self, slot: u32, has: Has) -> Option<u32> {
+        let mut at = self.known(slot)?.runs;
         while at != NONE {
             let run = &self.runs[at as usize];
             if run.has == has {
@@ -269,7 +245,7 @@ impl EncodeCache {
             }
             at = run.next;
         }
-        self.make_run(registry, rows, slot, has, told)
+        None
     }
 
     #[inline(never)]
@@ -341,6 +317,29 @@ impl EncodeCache {
             at = run.next;
         }
         None
+    }
+
+    /// Takes over what another made in this tick of the slots in `made`.
+    pub(super) fn take(&mut self, part: &Self, made: impl Iterator<Item = u32>) {
+        let (runs, words) = (self.runs.len() as u32, self.arena.len() as u32);
+        let later = |at: u32| if at == NONE { NONE } else { at + runs };
+        self.runs.extend(part.runs.iter().map(|run| Run {
+            next: later(run.next),
+            start: run.start + words,
+            ..*run
+        }));
+        self.arena.extend_from_slice(&part.arena);
+        for slot in made {
+            if let Some(head) = part.known(slot) {
+                self.open(slot);
+                self.heads[slot as usize] = SlotHead {
+                    serial: self.serial,
+                    runs: later(head.runs),
+                    ..*head
+                };
+            }
+        }
+        self.deepest = self.deepest.max(part.deepest);
     }
 
     /// A run by its number.

@@ -7,8 +7,11 @@ mod audit;
 mod congestion;
 pub(crate) mod driver;
 mod encode;
+mod encoder;
 mod log;
+mod office;
 mod pack;
+mod projections;
 mod select;
 mod slot;
 
@@ -28,6 +31,7 @@ pub(crate) use encode::{EncodeCache, Projection};
 use log::Contents;
 use log::SendLog;
 pub(crate) use log::SentItem;
+pub(crate) use office::Office;
 pub(crate) use pack::{PackContext, Scratch};
 use slot::{Exception, LinkSlot, Presence};
 

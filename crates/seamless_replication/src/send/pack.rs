@@ -16,13 +16,15 @@ use seamless_wire::{
 
 use super::{
     Sender,
-    encode::{EncodeCache, Has, Projection, Run},
+    encode::{Has, Projection, Run},
+    encoder::Encoder,
     log::{Contents, SentItem},
+    projections::{Part, Projections, Wanted},
     select::{Bucket, Candidate, Due},
 };
 use crate::{
     registry::Registry,
-    rows::{Rows, SetId},
+    rows::{RowHashes, Rows, SetId},
     slots::Slots,
 };
 
@@ -35,9 +37,15 @@ const MAX_DELTA_HEAD: usize = 256;
 /// What the packer reads of the world.
 pub(crate) struct PackContext<'a> {
     pub(crate) registry: &'a Registry,
-    pub(crate) rows: &'a mut Rows,
+    pub(crate) rows: &'a Rows,
     pub(crate) slots: &'a Slots,
-    pub(crate) cache: &'a mut EncodeCache,
+    pub(crate) cache: Encoder<'a>,
+    pub(crate) projections: &'a Projections,
+    /// Parts of sets that are to be there in the next tick.
+    pub(crate) wanted: &'a mut Vec<Wanted>,
+    pub(crate) hashes: &'a mut RowHashes,
+    /// Rows that are larger than the peer takes: slot, version, bytes, and what it takes.
+    pub(crate) found: &'a mut Vec<(u32, Version, usize, usize)>,
     pub(crate) tick: Tick,
     pub(crate) now: Duration,
     /// Bytes this link may take in this tick.
@@ -59,6 +67,20 @@ pub(crate) struct PackContext<'a> {
     pub(crate) emit: &'a mut dyn FnMut(&[u8]),
 }
 
+impl PackContext<'_> {
+    /// The set that is told of `set`; `None` if that is only known in the next tick.
+    #[inline]
+    pub(super) fn told(&mut self, set: SetId, part: Part) -> Option<SetId> {
+        match self.projections.get(set, part) {
+            Ok(told) => Some(told),
+            Err(wanted) => {
+                self.wanted.push(wanted);
+                None
+            }
+        }
+    }
+}
+
 /// What [`PackContext::extra`] wrote.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum ExtraContent {
@@ -78,6 +100,13 @@ pub(crate) struct Scratch {
     extra: BitWriter,
     /// Rows that no datagram holds, for the bulk channel.
     pub(crate) big_rows: Vec<BigRow>,
+}
+
+impl Scratch {
+    /// Rows that were due.
+    pub(super) fn due(&self) -> usize {
+        self.due.rows()
+    }
 }
 
 impl Sender {
@@ -206,14 +235,19 @@ impl Sender {
         let mut cursor = RecordCursor::new(context.tick, components);
         let mut open = false;
         for row in &bucket.rows {
-            let large = row.run().is_none().then(|| context.cache.mark(row.slot));
+            let large = match row.run() {
+                Some(_) => None,
+                None => Some(context.cache.mark(row.slot, context.rows, context.slots)),
+            };
             let run = row
                 .run()
                 .or_else(|| self.large_run(row, bucket.told, context));
-            let Some(&run) = run.map(|run| context.cache.get(run)) else {
+            let Some(number) = run else {
                 continue;
             };
-            let version = context.cache.version(row.slot);
+            let run = *context.cache.get(number);
+            let head = context.cache.head(row.slot, context.rows, context.slots);
+            let version = head.version;
             let index = match bucket.allocator {
                 Allocator::Local => row.slot,
                 Allocator::Peer => match (context.route)(row.slot) {
@@ -229,7 +263,7 @@ impl Sender {
                 // Nearly all of them.
                 let against = (version, run.baseline, u32::from(run.steps), run.mask);
                 cursor.write_delta(datagram.w, components, index, against, None);
-                context.cache.copy(&run, datagram.w);
+                context.cache.copy(number, &run, datagram.w);
                 self.note_sent(row.slot, version, &run, datagram);
                 continue;
             }
@@ -258,7 +292,7 @@ impl Sender {
                 };
                 if written {
                     let head_bits = datagram.w.bit_len() - before;
-                    context.cache.copy(&run, datagram.w);
+                    context.cache.copy(number, &run, datagram.w);
                     if datagram.has_room(0) {
                         open = true;
                         datagram.used = true;
@@ -305,8 +339,9 @@ impl Sender {
     ) -> Option<u32> {
         let state = &self.slots[row.slot as usize];
         let has = state.has(state.projection);
-        let (registry, rows) = (context.registry, &*context.rows);
-        context.cache.run(registry, rows, row.slot, (has, told))
+        let here = (context.rows, context.slots);
+        let (slot, told) = (row.slot, (has, told));
+        context.cache.run(context.registry, here, slot, told)
     }
 
     #[inline]
@@ -337,13 +372,11 @@ impl Sender {
         let state = &self.slots[slot as usize];
         let has = Has::new(None, None, (state.projection, state.hidden));
         let told = (has, bucket.told);
-        let Some(run) = context
-            .cache
-            .run(context.registry, context.rows, slot, told)
-        else {
+        let here = (context.rows, context.slots);
+        let Some(number) = context.cache.run(context.registry, here, slot, told) else {
             return;
         };
-        let run = *context.cache.get(run);
+        let run = *context.cache.get(number);
         let Some(head) = record_head(slot, index, bucket.allocator, &run, context) else {
             return;
         };
@@ -351,7 +384,7 @@ impl Sender {
         let mut w = BitWriter::new();
         RowsHead::write(&mut w, bucket.allocator, components);
         RecordCursor::new(context.tick, components.len()).write(&mut w, components.len(), &head);
-        context.cache.copy(&run, &mut w);
+        context.cache.copy(number, &run, &mut w);
         RecordCursor::write_end(&mut w);
         let section = w.finish();
         let version = context
@@ -361,8 +394,8 @@ impl Sender {
         if section.len() > MAX_BIG_ROW {
             self.except(slot, |_, exception| exception.too_large = Some(version));
             self.dirty.set(slot as usize, false);
-            let rows = &mut context.rows;
-            rows.find_too_large(slot, version, section.len(), MAX_BIG_ROW);
+            let found = (slot, version, section.len(), MAX_BIG_ROW);
+            context.found.push(found);
             return;
         }
         big_rows.push(BigRow {

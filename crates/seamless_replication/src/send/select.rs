@@ -7,7 +7,8 @@ use seamless_wire::{
 
 use super::{
     PackContext, Sender,
-    encode::{Part, Projection},
+    encode::Projection,
+    projections::Part,
     slot::{Exception, Presence},
 };
 use crate::{
@@ -75,6 +76,11 @@ impl Due {
     /// Whether no row is due.
     pub(super) fn no_rows(&self) -> bool {
         self.buckets().all(|bucket| bucket.rows.is_empty())
+    }
+
+    /// How many rows are due.
+    pub(super) fn rows(&self) -> usize {
+        self.buckets().map(|bucket| bucket.rows.len()).sum()
     }
 
     pub(super) fn buckets(&self) -> impl Iterator<Item = &Bucket> {
@@ -171,9 +177,10 @@ impl Sender {
         }
         let has = state.has(Projection::Full);
         let told = (has, head.set);
-        let Some(run) = context
-            .cache
-            .run(context.registry, context.rows, slot, told)
+        let Some(run) =
+            context
+                .cache
+                .run(context.registry, (context.rows, context.slots), slot, told)
         else {
             return;
         };
@@ -263,16 +270,15 @@ impl Sender {
             writes,
         };
         state.priority += context.rows.sets.weight(set);
-        let (registry, rows) = (context.registry, &mut *context.rows);
-        let sets = &mut rows.sets;
-        let Some(told) = context.cache.project(registry, sets, set, part) else {
+        let (registry, rows) = (context.registry, context.rows);
+        let Some(told) = context.told(set, part) else {
             return self.settle(slot, exception);
         };
         let size = told_bytes(rows, slot, told);
         if size > MAX_ROW_BYTES {
             exception.too_large = Some(version);
             self.dirty.set(index, false);
-            rows.find_too_large(slot, version, size, MAX_ROW_BYTES);
+            context.found.push((slot, version, size, MAX_ROW_BYTES));
             return self.settle(slot, exception);
         }
         self.settle(slot, exception);
@@ -280,7 +286,8 @@ impl Sender {
             let row = Candidate { slot, run: NO_RUN };
             return due.add(told, id.allocator, row, large_bits(size));
         }
-        let Some(run) = context.cache.run(registry, rows, slot, (has, told)) else {
+        let here = (rows, context.slots);
+        let Some(run) = context.cache.run(registry, here, slot, (has, told)) else {
             return;
         };
         let written = context.cache.get(run);

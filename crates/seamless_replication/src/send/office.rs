@@ -1,0 +1,144 @@
+//! Who encodes and packs: workers, and what they share.
+
+use bevy::{prelude::*, tasks::ComputeTaskPool};
+use seamless_wire::record::Version;
+
+use super::{
+    EncodeCache, Scratch, Sender,
+    projections::{Projections, Wanted},
+};
+use crate::{
+    peer::{PeerState, Peers},
+    plugin::ReplicationConfig,
+    registry::Registry,
+    rows::{RowHashes, Rows},
+    slots::Slots,
+};
+
+/// Rows of which fewer are not worth another thread.
+const LEAST_ROWS: usize = 128;
+
+/// How many links are asked what will be wanted. Links mostly want the same.
+const SAMPLES: usize = 4;
+
+/// Does each share on a thread of its own, the first on this one.
+pub(super) fn together<T: Send>(mut shares: impl Iterator<Item = T>, work: impl Fn(T) + Sync) {
+    let Some(own) = shares.next() else { return };
+    let work = &work;
+    ComputeTaskPool::get().scope(|scope| {
+        for share in shares {
+            scope.spawn(async move { work(share) });
+        }
+        work(own);
+    });
+}
+
+/// One thread's share: everything that changes while a link is packed and is not the link's own.
+#[derive(Default)]
+pub(super) struct Worker {
+    pub(super) cache: EncodeCache,
+    pub(super) scratch: Scratch,
+    pub(super) hashes: RowHashes,
+    /// Parts of sets that are to be there in the next tick.
+    pub(super) wanted: Vec<Wanted>,
+    /// Rows that are too large for a peer.
+    pub(super) found: Vec<(u32, Version, usize, usize)>,
+    /// Rows that were due in this tick.
+    pub(super) due: usize,
+}
+
+/// All workers, and what they share.
+#[derive(Resource, Default)]
+pub(crate) struct Office {
+    /// What was encoded for all, before any link was packed.
+    pub(super) primed: EncodeCache,
+    pub(super) projections: Projections,
+    pub(super) workers: Vec<Worker>,
+    /// Shares of `primed` while it is made.
+    parts: Vec<EncodeCache>,
+    /// Rows that were due in the last tick, summed over links.
+    pub(super) due: usize,
+    /// Bits of values per component, encoded since the start: absolute, delta.
+    pub(crate) component_bits: Vec<(u64, u64)>,
+}
+
+impl Office {
+    /// Begins a tick; gives how many threads are to work. `work`: rows, summed over links.
+    pub(super) fn begin(&mut self, work: usize, config: &ReplicationConfig) -> usize {
+        // One of them is the caller's own.
+        let pool = ComputeTaskPool::try_get().map_or(1, |pool| pool.thread_num() + 1);
+        let threads = if work >= config.parallel_rows {
+            pool
+        } else {
+            1
+        };
+        let most = threads.max(1);
+        if self.workers.len() < most {
+            self.workers.resize_with(most, Worker::default);
+            self.parts.resize_with(most, EncodeCache::default);
+        }
+        self.primed.begin();
+        for worker in &mut self.workers {
+            worker.cache.begin();
+            worker.due = 0;
+        }
+        threads
+    }
+
+    /// Encodes what changed, on all threads, as most links will want it. With one thread there is
+    /// nothing to be gained: links find what the first of them made.
+    pub(super) fn prime(
+        &mut self,
+        threads: usize,
+        registry: &Registry,
+        here: (&Rows, &Slots),
+        changed: &[u32],
+        peers: &Peers,
+    ) {
+        let threads = threads.min(changed.len() / LEAST_ROWS);
+        if threads < 2 {
+            return;
+        }
+        let ready = || peers.iter().filter(|peer| peer.state == PeerState::Ready);
+        let step = ready().count().div_ceil(SAMPLES).max(1);
+        let senders: Vec<&Sender> = ready().step_by(step).map(|peer| &peer.sender).collect();
+        let senders = &*senders;
+        let each = changed.len().div_ceil(threads);
+        let shares = || changed.chunks(each);
+        together(shares().zip(&mut self.parts), |(changed, part)| {
+            part.begin();
+            part.prime(registry, here, changed, senders);
+        });
+        for (changed, part) in shares().zip(&self.parts) {
+            self.primed.take(part, changed.iter().copied());
+        }
+    }
+
+    /// Ends a tick.
+    pub(super) fn end(&mut self, registry: &Registry, rows: &mut Rows) {
+        self.due = self.workers.iter().map(|worker| worker.due).sum();
+        let mut deepest = self.primed.deepest;
+        let own = self.workers.iter_mut().map(|worker| &mut worker.cache);
+        for cache in own.chain(&mut self.parts) {
+            deepest = deepest.max(cache.deepest);
+            let new = std::mem::take(&mut cache.component_bits);
+            if self.component_bits.len() < new.len() {
+                self.component_bits.resize(new.len(), (0, 0));
+            }
+            for (sum, bits) in self.component_bits.iter_mut().zip(&new) {
+                sum.0 += bits.0;
+                sum.1 += bits.1;
+            }
+            cache.component_bits = new;
+            cache.component_bits.fill((0, 0));
+        }
+        rows.depth.used(deepest);
+        for worker in &mut self.workers {
+            for (slot, version, bytes, max) in worker.found.drain(..) {
+                rows.find_too_large(slot, version, bytes, max);
+            }
+            let wanted = worker.wanted.drain(..);
+            self.projections.learn(registry, &mut rows.sets, wanted);
+        }
+    }
+}
