@@ -4,7 +4,7 @@
 //! of them in turn. The peer compares with what it kept. Nothing in here must arrive: what is lost
 //! comes again with the next round.
 
-use crate::{BitReader, BitWriter, Holder, Tenure, WireError, WireId, record::Version, tick::Tick};
+use crate::{BitReader, BitWriter, Tenure, WireError, WireId, codec, record::Version, tick::Tick};
 
 /// Most entities in one section.
 pub const MAX_AUDITED: usize = 256;
@@ -109,18 +109,9 @@ impl RowHash {
         if *tenure == Tenure::default() {
             return;
         }
-        for epoch in [tenure.epoch, tenure.since] {
-            self.bytes(&epoch.term.0.to_le_bytes());
-            self.bytes(&epoch.seq.to_le_bytes());
-        }
-        self.bytes(&[u8::from(tenure.delegated)]);
-        match tenure.holder {
-            Holder::Nobody => self.bytes(&[0]),
-            Holder::Host => self.bytes(&[1]),
-            Holder::Peer(peer) => {
-                self.bytes(&[2]);
-                self.bytes(&peer.0.to_le_bytes());
-            }
+        // It always encodes: numbers and flags.
+        if let Ok(bytes) = codec::to_vec(tenure) {
+            self.bytes(&bytes);
         }
     }
 
