@@ -2,13 +2,14 @@
 
 use bevy::prelude::*;
 use fixedbitset::FixedBitSet;
+use rayon::prelude::*;
 use seamless_transport::{Link, LinkSide, Links};
 use seamless_wire::{Allocator, Holder, MAX_DATAGRAM, frame::Frame, packet::SectionKind};
 
 use super::{
     EncodeCache, PackContext,
     encoder::Encoder,
-    office::{Office, Worker, together},
+    office::{Office, Worker},
     pack::ExtraContent,
     projections::Projections,
 };
@@ -49,7 +50,7 @@ struct Shared<'a> {
 ///
 /// Cost: for each link one word per 64 slots, and one visit and one copy for each row that is due;
 /// one encoding for each row and each baseline that some link has of it. When there is much of it,
-/// rows first and then links are shared out among the threads of the compute pool.
+/// rows first and then links are shared out among the threads of rayon's pool.
 #[expect(
     clippy::too_many_arguments,
     reason = "a system: each argument is a resource it reads"
@@ -135,8 +136,8 @@ fn send_together(
         }
     }
     let each = ready.len().div_ceil(workers.len()).max(1);
-    let shares = ready.chunks_mut(each).zip(workers);
-    together(shares, |(ready, worker)| {
+    let shares = ready.par_chunks_mut(each).zip(workers);
+    shares.for_each(|(ready, worker)| {
         for (peer, link) in ready {
             send_one(shared, worker, peer, link);
         }

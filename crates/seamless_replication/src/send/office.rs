@@ -1,6 +1,7 @@
 //! Who encodes and packs: workers, and what they share.
 
-use bevy::{prelude::*, tasks::ComputeTaskPool};
+use bevy::prelude::*;
+use rayon::prelude::*;
 use seamless_wire::record::Version;
 
 use super::{
@@ -20,18 +21,6 @@ const LEAST_ROWS: usize = 128;
 
 /// How many links are asked what will be wanted. Links mostly want the same.
 const SAMPLES: usize = 4;
-
-/// Does each share on a thread of its own, the first on this one.
-pub(super) fn together<T: Send>(mut shares: impl Iterator<Item = T>, work: impl Fn(T) + Sync) {
-    let Some(own) = shares.next() else { return };
-    let work = &work;
-    ComputeTaskPool::get().scope(|scope| {
-        for share in shares {
-            scope.spawn(async move { work(share) });
-        }
-        work(own);
-    });
-}
 
 /// One thread's share: everything that changes while a link is packed and is not the link's own.
 #[derive(Default)]
@@ -65,12 +54,9 @@ pub(crate) struct Office {
 impl Office {
     /// Begins a tick; gives how many threads are to work. `work`: rows, summed over links.
     pub(super) fn begin(&mut self, work: usize, config: &ReplicationConfig) -> usize {
-        // One of them is the caller's own.
-        let pool = ComputeTaskPool::try_get().map_or(1, |pool| pool.thread_num() + 1);
-        let threads = if work >= config.parallel_rows {
-            pool
-        } else {
-            1
+        let threads = match work >= config.parallel_rows {
+            true => rayon::current_num_threads(),
+            false => 1,
         };
         let most = threads.max(1);
         if self.workers.len() < most {
@@ -104,12 +90,15 @@ impl Office {
         let senders: Vec<&Sender> = ready().step_by(step).map(|peer| &peer.sender).collect();
         let senders = &*senders;
         let each = changed.len().div_ceil(threads);
-        let shares = || changed.chunks(each);
-        together(shares().zip(&mut self.parts), |(changed, part)| {
-            part.begin();
-            part.prime(registry, here, changed, senders);
-        });
-        for (changed, part) in shares().zip(&self.parts) {
+        let parts = self.parts.par_iter_mut();
+        changed
+            .par_chunks(each)
+            .zip(parts)
+            .for_each(|(changed, part)| {
+                part.begin();
+                part.prime(registry, here, changed, senders);
+            });
+        for (changed, part) in changed.chunks(each).zip(&self.parts) {
             self.primed.take(part, changed.iter().copied());
         }
     }
