@@ -16,13 +16,13 @@ use seamless_transport::{LinkId, LinkSide};
 use seamless_wire::{
     Allocator, GlobalEntity, Holder, HostEntity, RemoteEntity, Tenure, TenureEnd, Term, WireId,
     control::{Control, DenyReason, Kept},
-    record::Version,
+    record::{LeaveReason, Version},
 };
 
 use crate::{
     clock::NetClock,
     peer::Peers,
-    receive::{Redirect, apply},
+    receive::{Redirect, apply, leave::end_remote},
     rows::Rows,
     slots::{Migrating, NetSlot, Role, Slots},
 };
@@ -176,8 +176,17 @@ pub fn follow(world: &mut World, link: LinkId, response: &Control) -> Option<Ent
             Some(_) => Kept::Row,
             None => Kept::Entity,
         };
+        // The server used the slot before, and we have not heard of its end.
+        let former = world.resource_mut::<Peers>().get_mut(link).and_then(|peer| {
+            let table = &mut peer.receiver.table;
+            table.end_life(name.allocator, name.index)
+        });
+        if let Some(former) = former.filter(|former| *former != entity) {
+            end_remote(world, link, former, LeaveReason::Despawned);
+        }
         if let Some(peer) = world.resource_mut::<Peers>().get_mut(link) {
             peer.receiver.table.install(name, global, entity, row);
+            peer.sender.acknowledged(old_index, Version(applied));
             peer.sender.migrated(old_index);
         }
     }

@@ -58,6 +58,9 @@ pub struct Oracle {
     shown: BTreeMap<(Who, GlobalEntity), Shown>,
     ears: BTreeMap<(Who, Entity), Ear>,
     released: BTreeSet<(Who, GlobalEntity, Epoch)>,
+    /// Entities that their writer despawned, and the last write before that: what was under way
+    /// of it may be lost.
+    pub(super) forsaken: BTreeMap<(Who, GlobalEntity), u64>,
 }
 
 impl Oracle {
@@ -89,14 +92,16 @@ impl Oracle {
 
     /// What somebody wrote last in a tenure.
     fn last_in(&self, entity: GlobalEntity, who: Who, since: Epoch) -> Option<u64> {
-        self.trace.last(entity, |write| {
+        let forsaken = self.forsaken.get(&(who, entity)).copied().unwrap_or(0);
+        let last = self.trace.last(entity, |write| {
             let right = match write.right {
                 Right::Holder(of) => of == since,
                 Right::Host => since == Epoch::default(),
                 Right::None => false,
             };
             write.who == who && right
-        })
+        });
+        last.filter(|last| *last > forsaken)
     }
 }
 
