@@ -92,6 +92,7 @@ pub fn adopt(
         row.set_tenure(&tenure);
         rows.push(index, &row);
     }
+    rows.pinned.insert(index);
     let version = rows
         .newest(index)
         .map_or_else(Version::default, |(version, _)| version);
@@ -177,10 +178,13 @@ pub fn follow(world: &mut World, link: LinkId, response: &Control) -> Option<Ent
             None => Kept::Entity,
         };
         // The server used the slot before, and we have not heard of its end.
-        let former = world.resource_mut::<Peers>().get_mut(link).and_then(|peer| {
-            let table = &mut peer.receiver.table;
-            table.end_life(name.allocator, name.index)
-        });
+        let former = world
+            .resource_mut::<Peers>()
+            .get_mut(link)
+            .and_then(|peer| {
+                let table = &mut peer.receiver.table;
+                table.end_life(name.allocator, name.index)
+            });
         if let Some(former) = former.filter(|former| *former != entity) {
             end_remote(world, link, former, LeaveReason::Despawned);
         }
@@ -253,6 +257,7 @@ pub fn confirmed(world: &mut World, link: LinkId, global: GlobalEntity, kept: Ke
     };
     slot.migrating = None;
     slots.rerouted.push(index);
+    world.resource_mut::<Rows>().pinned.remove(&index);
     let mut peers = world.resource_mut::<Peers>();
     let Some(peer) = peers.get_mut(link) else {
         return;
@@ -359,25 +364,20 @@ pub fn written_version(world: &World, slot: &NetSlot) -> Option<u32> {
 /// its present tenure.
 #[must_use]
 pub fn has_arrived(world: &World, link: LinkId, slot: &NetSlot, version: u32) -> bool {
-    let Some(tenure) = world.resource::<Slots>().tenure(slot) else {
-        return false;
-    };
-    world
-        .resource::<Peers>()
-        .get(link)
-        .and_then(|peer| peer.receiver.table.get(Allocator::Local, slot.index))
-        .filter(|held| !held.is_of_before(tenure.since))
-        .is_some_and(|held| !Version(version).is_newer_than(held.ring.last()))
+    held_version(world, link, slot)
+        .is_some_and(|newest| !Version(version).is_newer_than(Version(newest)))
 }
 
 /// Server: the number of the holder's newest row that arrived over `link`, if any did in its
 /// present tenure.
 #[must_use]
 pub fn held_version(world: &World, link: LinkId, slot: &NetSlot) -> Option<u32> {
-    let tenure = world.resource::<Slots>().tenure(slot)?;
+    let entry = world.resource::<Slots>().get(slot.index)?;
     let peer = world.resource::<Peers>().get(link)?;
     let held = peer.receiver.table.get(Allocator::Local, slot.index)?;
-    (!held.is_of_before(tenure.since)).then(|| held.ring.last().0)
+    // The slot may have been another entity's, also one that the same client held.
+    let present = held.generation == entry.generation && !held.is_of_before(entry.tenure.since);
+    present.then(|| held.ring.last().0)
 }
 
 /// Shows a remote entity again as its host told of it last, over whatever was written here.

@@ -9,7 +9,10 @@ mod ring;
 mod row;
 mod sets;
 
-use bevy::{platform::collections::HashMap, prelude::*};
+use bevy::{
+    platform::collections::{HashMap, HashSet},
+    prelude::*,
+};
 use seamless_wire::{Tick, record::Version};
 
 pub(crate) use depth::Depth;
@@ -44,6 +47,11 @@ pub(crate) struct Rows {
     pub(crate) tick: Tick,
     /// How many versions of a slot are worth keeping.
     pub(crate) depth: Depth,
+    /// Slots of which all versions are kept that there is room for, whatever the depth: a migration
+    /// named one of them to its former host.
+    pub(crate) pinned: HashSet<u32>,
+    /// On a client: all slots are pinned. A server may take any of them over and name a version.
+    pub(crate) all_pinned: bool,
     /// Which version of a slot was named as too large last. Many links find the same.
     named: HashMap<u32, Version>,
 }
@@ -70,7 +78,13 @@ impl Rows {
 
     /// Stores `row` as the slot's next version, unless it equals the newest.
     pub(crate) fn push(&mut self, slot: u32, row: &Row) -> bool {
-        let (tick, keep) = (self.tick, self.depth.keep());
+        let pinned = self.all_pinned || (!self.pinned.is_empty() && self.pinned.contains(&slot));
+        let keep = if pinned {
+            Ring::CAPACITY
+        } else {
+            self.depth.keep()
+        };
+        let tick = self.tick;
         let ring = self.ring_mut(slot);
         if ring.newest().is_some_and(|newest| newest.row == *row) {
             return false;
@@ -99,5 +113,6 @@ impl Rows {
             ring.clear();
         }
         self.named.remove(&slot);
+        self.pinned.remove(&slot);
     }
 }

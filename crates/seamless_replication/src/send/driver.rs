@@ -104,11 +104,11 @@ pub(crate) fn send(
                 whole: view.side == LinkSide::ToClient || !view.spectator,
                 has_written: &|index| {
                     let held = receiver.table.get(Allocator::Local, index);
-                    let tenure = slots.get(index).map(|slot| &slot.tenure);
                     view.side == LinkSide::ToClient
-                        && held.zip(tenure).is_some_and(|(held, tenure)| {
-                            view.id.is_some_and(|id| tenure.holder == Holder::Peer(id))
-                                && !held.is_of_before(tenure.since)
+                        && held.zip(slots.get(index)).is_some_and(|(held, slot)| {
+                            view.id.map(Holder::Peer) == Some(slot.tenure.holder)
+                                && held.generation == slot.generation
+                                && !held.is_of_before(slot.tenure.since)
                         })
                 },
                 route: &|index| slots.get(index).and_then(|slot| view.route(index, slot)),
