@@ -163,7 +163,12 @@ pub fn follow(world: &mut World, link: LinkId, response: &Control) -> Option<Ent
         generation: new_generation,
     };
     let mut kept = Kept::Nothing;
-    if let Some(entity) = entity {
+    let peer = world.resource::<Peers>().get(link);
+    let ended = peer.is_some_and(|peer| peer.receiver.table.has_ended(name));
+    if let Some(entity) = entity.filter(|_| ended) {
+        // The server has despawned it since, and we heard that first.
+        world.despawn(entity);
+    } else if let Some(entity) = entity {
         apply::change_role(world, entity, Role::Remote { source: Some(link) }, tenure);
         if let Some(slot) = world.resource_mut::<Slots>().get_mut(old_index) {
             slot.remote_name = Some(name);

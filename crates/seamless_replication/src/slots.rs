@@ -165,6 +165,8 @@ pub(crate) struct Departed {
     pub(crate) generation: u32,
     pub(crate) global: Option<GlobalEntity>,
     pub(crate) reason: LeaveReason,
+    /// The link of a client that may still believe that it hosts it.
+    pub(crate) migrating: Option<LinkId>,
 }
 
 /// A state of what is known of a slot. It changes whenever that may have changed.
@@ -459,6 +461,7 @@ impl Slots {
             return;
         };
         let (role, generation, global) = (slot.role, slot.generation, slot.global);
+        let migrating = slot.migrating.map(|migrating| migrating.link);
         if let Some(global) = slot.global
             && self.by_name.get(&global) == Some(&index)
         {
@@ -473,6 +476,7 @@ impl Slots {
             generation,
             global,
             reason,
+            migrating,
         });
         self.live.set(index as usize, false);
         self.free.push_back(index);
