@@ -444,13 +444,6 @@ pub(crate) fn finish_releases(world: &mut World) {
                 .push((peer, link, control));
             continue;
         }
-        if std::env::var_os("STORM_FOLLOW").is_some() {
-            eprintln!(
-                release.entity,
-                release.last,
-                seamless_replication::migrate::held_version(world, release.link, &slot)
-            );
-        }
         let arrived = release.last == 0 || has_arrived(world, release.link, &slot, release.last);
         if !arrived && now < release.deadline {
             waiting.push(release);

@@ -30,6 +30,9 @@ use crate::{
 /// How long an old name is understood after a migration.
 pub const REDIRECT_TTL: Duration = Duration::from_secs(60);
 
+/// How long the rows that a migration named are kept once it is confirmed.
+const UNPIN_SECONDS: u32 = 2;
+
 /// Server: takes over an entity that a client hosts, under `term`, and lets its authority be lent.
 /// The client stays its holder if `keep_holder`.
 ///
@@ -92,7 +95,7 @@ pub fn adopt(
         row.set_tenure(&tenure);
         rows.push(index, &row);
     }
-    rows.pinned.insert(index);
+    rows.pin(index);
     let version = rows
         .newest(index)
         .map_or_else(Version::default, |(version, _)| version);
@@ -262,7 +265,9 @@ pub fn confirmed(world: &mut World, link: LinkId, global: GlobalEntity, kept: Ke
     };
     slot.migrating = None;
     slots.rerouted.push(index);
-    world.resource_mut::<Rows>().pinned.remove(&index);
+    let clock = world.resource::<NetClock>();
+    let soon = clock.tick().plus(UNPIN_SECONDS * u32::from(clock.rate()));
+    world.resource_mut::<Rows>().unpin(index, soon);
     let mut peers = world.resource_mut::<Peers>();
     let Some(peer) = peers.get_mut(link) else {
         return;

@@ -345,11 +345,13 @@ impl Storm {
 
     /// What a holder wrote last in its present tenure is what the server has.
     pub(super) fn check_last_writes(&mut self) {
+        let present: Vec<PeerId> = self.seats.iter().filter_map(|seat| seat.peer).collect();
         let oracle = &mut self.oracle;
         let mut lost = Vec::new();
         for (name, known) in &oracle.known {
+            // Of one whose link broke, what was under way is lost.
             let holder = match known.tenure.holder {
-                Holder::Peer(peer) => oracle.who.get(&peer),
+                Holder::Peer(peer) if present.contains(&peer) => oracle.who.get(&peer),
                 _ => None,
             };
             let Some(&who) = holder else { continue };

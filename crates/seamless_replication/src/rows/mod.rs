@@ -9,6 +9,8 @@ mod ring;
 mod row;
 mod sets;
 
+use std::collections::VecDeque;
+
 use bevy::{
     platform::collections::{HashMap, HashSet},
     prelude::*,
@@ -49,7 +51,9 @@ pub(crate) struct Rows {
     pub(crate) depth: Depth,
     /// Slots of which all versions are kept that there is room for, whatever the depth: a migration
     /// named one of them to its former host.
-    pub(crate) pinned: HashSet<u32>,
+    pinned: HashSet<u32>,
+    /// Pinned slots that need not be, from these ticks on, ascending.
+    unpin: VecDeque<(Tick, u32)>,
     /// On a client: all slots are pinned. A server may take any of them over and name a version.
     pub(crate) all_pinned: bool,
     /// Which version of a slot was named as too large last. Many links find the same.
@@ -92,6 +96,30 @@ impl Rows {
         ring.push_next(row, tick, keep);
         self.changed.push(slot);
         true
+    }
+
+    /// Keeps all versions of a slot that there is room for, until a while after
+    /// [`unpin`](Self::unpin).
+    pub(crate) fn pin(&mut self, slot: u32) {
+        self.pinned.insert(slot);
+    }
+
+    /// The peer has the version that the slot was pinned for, and will acknowledge a later one soon.
+    pub(crate) fn unpin(&mut self, slot: u32, at: Tick) {
+        self.unpin.push_back((at, slot));
+    }
+
+    /// Another tick begins.
+    pub(crate) fn begin(&mut self, tick: Tick) {
+        self.changed.clear();
+        self.tick = tick;
+        self.depth.tick(tick);
+        while let Some(&(at, slot)) = self.unpin.front()
+            && at <= tick
+        {
+            self.unpin.pop_front();
+            self.pinned.remove(&slot);
+        }
     }
 
     /// A link found that the newest row of a slot is too large for its peer.
