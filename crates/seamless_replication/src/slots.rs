@@ -17,7 +17,7 @@ use seamless_wire::{
     record::{LeaveReason, Version},
 };
 
-use crate::{authority::Hosted, names::Names};
+use crate::{authority::Hosted, names::Names, rows::Rows};
 
 /// Publishes the entity to everyone who may see it.
 ///
@@ -526,5 +526,9 @@ fn free_slot(mut world: DeferredWorld, context: HookContext) {
     };
     if let Some(mut slots) = world.get_resource_mut::<Slots>() {
         slots.release(index, context.entity);
+    }
+    // At once: the slot may have another entity with a row before the tick ends.
+    if let Some(mut rows) = world.get_resource_mut::<Rows>() {
+        rows.clear(index);
     }
 }

@@ -11,10 +11,7 @@ mod sets;
 
 use std::collections::VecDeque;
 
-use bevy::{
-    platform::collections::{HashMap, HashSet},
-    prelude::*,
-};
+use bevy::{platform::collections::HashMap, prelude::*};
 use seamless_wire::{Tick, record::Version};
 
 pub(crate) use depth::Depth;
@@ -51,7 +48,7 @@ pub(crate) struct Rows {
     pub(crate) depth: Depth,
     /// Slots of which all versions are kept that there is room for, whatever the depth: a migration
     /// named one of them to its former host.
-    pinned: HashSet<u32>,
+    pinned: HashMap<u32, Option<Tick>>,
     /// Pinned slots that need not be, from these ticks on, ascending.
     unpin: VecDeque<(Tick, u32)>,
     /// On a client: all slots are pinned. A server may take any of them over and name a version.
@@ -82,7 +79,8 @@ impl Rows {
 
     /// Stores `row` as the slot's next version, unless it equals the newest.
     pub(crate) fn push(&mut self, slot: u32, row: &Row) -> bool {
-        let pinned = self.all_pinned || (!self.pinned.is_empty() && self.pinned.contains(&slot));
+        let pinned =
+            self.all_pinned || (!self.pinned.is_empty() && self.pinned.contains_key(&slot));
         let keep = if pinned {
             Ring::CAPACITY
         } else {
@@ -101,12 +99,15 @@ impl Rows {
     /// Keeps all versions of a slot that there is room for, until a while after
     /// [`unpin`](Self::unpin).
     pub(crate) fn pin(&mut self, slot: u32) {
-        self.pinned.insert(slot);
+        self.pinned.insert(slot, None);
     }
 
     /// The peer has the version that the slot was pinned for, and will acknowledge a later one soon.
     pub(crate) fn unpin(&mut self, slot: u32, at: Tick) {
-        self.unpin.push_back((at, slot));
+        if let Some(until) = self.pinned.get_mut(&slot) {
+            *until = Some(at);
+            self.unpin.push_back((at, slot));
+        }
     }
 
     /// Another tick begins.
@@ -118,7 +119,10 @@ impl Rows {
             && at <= tick
         {
             self.unpin.pop_front();
-            self.pinned.remove(&slot);
+            // It may be pinned anew by now.
+            if self.pinned.get(&slot) == Some(&Some(at)) {
+                self.pinned.remove(&slot);
+            }
         }
     }
 

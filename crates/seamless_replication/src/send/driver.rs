@@ -182,13 +182,11 @@ const RETIRE_SECONDS: u32 = 2;
 pub(crate) fn depart(
     mut peers: ResMut<Peers>,
     mut slots: ResMut<Slots>,
-    mut rows: ResMut<Rows>,
     mut positions: ResMut<Positions>,
     clock: Res<NetClock>,
 ) {
     for departed in std::mem::take(&mut slots.departed) {
         peers.slot_departed(&departed);
-        rows.clear(departed.slot);
         positions.clear(departed.slot);
         slots.relent.push(departed.slot);
     }

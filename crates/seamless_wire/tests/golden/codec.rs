@@ -6,8 +6,8 @@ use std::{
 };
 
 use seamless_wire::{
-    CellId, GlobalEntity, Holder, Incarnation, InputSeq, NodeId, PeerId, RequestId, Tenure, Term,
-    Tick, WireError, codec,
+    CellId, GlobalEntity, Holder, Incarnation, InputSeq, NodeId, PeerId, RequestId, Tenure,
+    TenureEnd, Term, Tick, WireError, WriteMask, codec,
 };
 use serde::{Deserialize, Serialize};
 

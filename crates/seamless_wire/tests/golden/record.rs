@@ -1,7 +1,8 @@
 //! Heads of rows sections, records, leaves.
 
 use seamless_wire::{
-    Allocator, BitReader, BitWriter, GlobalEntity, Holder, Tenure, Term, Tick, WireError, WireId,
+    Allocator, BitReader, BitWriter, GlobalEntity, Holder, Tenure, TenureEnd, Term, Tick,
+    WireError, WireId, WriteMask,
     record::{
         Form, Leave, LeaveReason, MAX_BASELINES, RecordCursor, RecordHead, RowsHead, Version,
     },

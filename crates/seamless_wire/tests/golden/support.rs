@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use seamless_wire::{
     BitReader, BitWriter, Epoch, GlobalEntity, HandoverId, Holder, Incarnation, NodeId, NodeRef,
-    PeerId, Tenure, Term, WireError, codec,
+    PeerId, Tenure, TenureEnd, Term, WireError, WriteMask, codec,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
