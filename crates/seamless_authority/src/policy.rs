@@ -26,7 +26,8 @@ pub struct AuthorityPolicy {
     /// [`lending`](Self::lending) says otherwise.
     pub loan: Loan,
     /// Whether a lease begins anew when its holder has written since it was looked at last. True
-    /// by default. If not, holders ask for it:
+    /// by default. It is looked at when it ends, so what nobody writes any more comes back at most
+    /// two leases after the last write. If not, holders ask for it:
     /// [`renew_authority`](crate::AuthorityCommandsExt::renew_authority).
     pub renewed_by_writes: bool,
 }

@@ -8,7 +8,7 @@ use seamless_replication::{
     transport::LinkId,
     wire::{
         Epoch, GlobalEntity, PeerId, RequestId, Tick,
-        control::{AuthorityAnswer, Control, DenyReason},
+        control::{AuthorityAnswer, Control, DenyReason, Kept},
     },
 };
 
@@ -150,7 +150,14 @@ pub(crate) fn hear(world: &mut World, received: &ControlReceived) {
             hear_release(world, (link, peer), entity, epoch, last);
         }
         Control::Delegate { entity } => hear_delegate(world, (link, peer), *entity),
-        &Control::Migrated { entity, kept } => confirmed(world, link, entity, kept),
+        &Control::Migrated { entity, kept } => {
+            // Who despawned it does not hold it.
+            let lost = world.resource::<Slots>().entity(entity);
+            if let Some(entity) = lost.filter(|_| kept == Kept::Nothing) {
+                vanished(world, entity, peer);
+            }
+            confirmed(world, link, entity, kept);
+        }
         _ => {}
     }
 }

@@ -16,19 +16,22 @@ use seamless_transport::{LinkId, LinkSide};
 use seamless_wire::{
     Allocator, GlobalEntity, Holder, HostEntity, RemoteEntity, Tenure, TenureEnd, Term, WireId,
     control::{Control, DenyReason, Kept},
-    record::Version,
+    record::{LeaveReason, Version},
 };
 
 use crate::{
     clock::NetClock,
     peer::Peers,
-    receive::{Redirect, apply},
+    receive::{Redirect, apply, leave::end_remote},
     rows::Rows,
     slots::{Migrating, NetSlot, Role, Slots},
 };
 
 /// How long an old name is understood after a migration.
 pub const REDIRECT_TTL: Duration = Duration::from_secs(60);
+
+/// How long the rows that a migration named are kept once it is confirmed.
+const UNPIN_SECONDS: u32 = 2;
 
 /// Server: takes over an entity that a client hosts, under `term`, and lets its authority be lent.
 /// The client stays its holder if `keep_holder`.
@@ -92,6 +95,7 @@ pub fn adopt(
         row.set_tenure(&tenure);
         rows.push(index, row.view());
     }
+    rows.pin(index);
     let version = rows
         .newest(index)
         .map_or_else(Version::default, |(version, _)| version);
@@ -162,7 +166,12 @@ pub fn follow(world: &mut World, link: LinkId, response: &Control) -> Option<Ent
         generation: new_generation,
     };
     let mut kept = Kept::Nothing;
-    if let Some(entity) = entity {
+    let peer = world.resource::<Peers>().get(link);
+    let ended = peer.is_some_and(|peer| peer.receiver.table.has_ended(name));
+    if let Some(entity) = entity.filter(|_| ended) {
+        // The server has despawned it since, and we heard that first.
+        world.despawn(entity);
+    } else if let Some(entity) = entity {
         apply::change_role(world, entity, Role::Remote { source: Some(link) }, tenure);
         if let Some(slot) = world.resource_mut::<Slots>().get_mut(old_index) {
             slot.remote_name = Some(name);
@@ -176,8 +185,20 @@ pub fn follow(world: &mut World, link: LinkId, response: &Control) -> Option<Ent
             Some(_) => Kept::Row,
             None => Kept::Entity,
         };
+        // The server used the slot before, and we have not heard of its end.
+        let former = world
+            .resource_mut::<Peers>()
+            .get_mut(link)
+            .and_then(|peer| {
+                let table = &mut peer.receiver.table;
+                table.end_life(name.allocator, name.index)
+            });
+        if let Some(former) = former.filter(|former| *former != entity) {
+            end_remote(world, link, former, LeaveReason::Despawned);
+        }
         if let Some(peer) = world.resource_mut::<Peers>().get_mut(link) {
             peer.receiver.table.install(name, global, entity, row);
+            peer.sender.acknowledged(old_index, Version(applied));
             peer.sender.migrated(old_index);
         }
     }
@@ -244,6 +265,9 @@ pub fn confirmed(world: &mut World, link: LinkId, global: GlobalEntity, kept: Ke
     };
     slot.migrating = None;
     slots.rerouted.push(index);
+    let clock = world.resource::<NetClock>();
+    let soon = clock.tick().plus(UNPIN_SECONDS * u32::from(clock.rate()));
+    world.resource_mut::<Rows>().unpin(index, soon);
     let mut peers = world.resource_mut::<Peers>();
     let Some(peer) = peers.get_mut(link) else {
         return;
@@ -350,25 +374,20 @@ pub fn written_version(world: &World, slot: &NetSlot) -> Option<u32> {
 /// its present tenure.
 #[must_use]
 pub fn has_arrived(world: &World, link: LinkId, slot: &NetSlot, version: u32) -> bool {
-    let Some(tenure) = world.resource::<Slots>().tenure(slot) else {
-        return false;
-    };
-    world
-        .resource::<Peers>()
-        .get(link)
-        .and_then(|peer| peer.receiver.table.get(Allocator::Local, slot.index))
-        .filter(|held| !held.is_of_before(tenure.since))
-        .is_some_and(|held| !Version(version).is_newer_than(held.ring.last()))
+    held_version(world, link, slot)
+        .is_some_and(|newest| !Version(version).is_newer_than(Version(newest)))
 }
 
 /// Server: the number of the holder's newest row that arrived over `link`, if any did in its
 /// present tenure.
 #[must_use]
 pub fn held_version(world: &World, link: LinkId, slot: &NetSlot) -> Option<u32> {
-    let tenure = world.resource::<Slots>().tenure(slot)?;
+    let entry = world.resource::<Slots>().get(slot.index)?;
     let peer = world.resource::<Peers>().get(link)?;
     let held = peer.receiver.table.get(Allocator::Local, slot.index)?;
-    (!held.is_of_before(tenure.since)).then(|| held.ring.last().0)
+    // The slot may have been another entity's, also one that the same client held.
+    let present = held.generation == entry.generation && !held.is_of_before(entry.tenure.since);
+    present.then(|| held.ring.last().0)
 }
 
 /// Shows a remote entity again as its host told of it last, over whatever was written here.

@@ -17,7 +17,7 @@ use seamless_wire::{
     record::{LeaveReason, Version},
 };
 
-use crate::{authority::Hosted, names::Names};
+use crate::{authority::Hosted, names::Names, rows::Rows};
 
 /// Publishes the entity to everyone who may see it.
 ///
@@ -165,6 +165,8 @@ pub(crate) struct Departed {
     pub(crate) generation: u32,
     pub(crate) global: Option<GlobalEntity>,
     pub(crate) reason: LeaveReason,
+    /// The link of a client that may still believe that it hosts it.
+    pub(crate) migrating: Option<LinkId>,
 }
 
 /// A state of what is known of a slot. It changes whenever that may have changed.
@@ -478,6 +480,7 @@ impl Slots {
             return;
         };
         let (role, generation, global) = (slot.role, slot.generation, slot.global);
+        let migrating = slot.migrating.map(|migrating| migrating.link);
         if let Some(global) = slot.global
             && self.by_name.get(&global) == Some(&index)
         {
@@ -492,6 +495,7 @@ impl Slots {
             generation,
             global,
             reason,
+            migrating,
         });
         self.live.set(index as usize, false);
         self.free.push_back(index);
@@ -541,5 +545,9 @@ fn free_slot(mut world: DeferredWorld, context: HookContext) {
     };
     if let Some(mut slots) = world.get_resource_mut::<Slots>() {
         slots.release(index, context.entity);
+    }
+    // At once: the slot may have another entity with a row before the tick ends.
+    if let Some(mut rows) = world.get_resource_mut::<Rows>() {
+        rows.clear(index);
     }
 }

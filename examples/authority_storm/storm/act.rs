@@ -125,6 +125,14 @@ impl Storm {
             return;
         };
         link.interest_mut().except(&slot, (!shown).then_some(false));
+        if std::env::var_os("STORM_FOLLOW")
+            .is_some_and(|followed| followed == name.to_string().as_str())
+        {
+            eprintln!(
+                "{}: {client} is shown {name}: {shown}",
+                self.cluster.frames()
+            );
+        }
         if shown {
             self.hidden.remove(&(peer, name));
         } else {
@@ -199,6 +207,10 @@ impl Storm {
     fn despawn_own(&mut self) {
         let Some(who) = self.any_client() else { return };
         if let Some(entity) = self.any::<With<Hosted>>(who) {
+            if let Some(name) = self.name(who, entity) {
+                let last = self.oracle.trace.last(name, |_| true).unwrap_or(0);
+                self.oracle.forsaken.insert((who, name), last);
+            }
             self.world(who).despawn(entity);
         }
     }

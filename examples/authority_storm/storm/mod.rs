@@ -10,9 +10,9 @@ pub mod trace;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bevy::prelude::*;
-use seamless_authority::{AuthorityPolicy, AuthorityStats};
+use seamless_authority::{AuthorityPolicy, AuthorityStats, AuthorityView};
 use seamless_replication::{
-    NetSlot, Peers, ReplicationConfig, ReplicationStats, Slots,
+    Admission, Admitted, Hosted, NetSlot, Peers, ReplicationConfig, ReplicationStats, Slots,
     stats::AuthorityCosts,
     transport::{Condition, LinkId},
     wire::{GlobalEntity, PeerId},
@@ -52,6 +52,8 @@ pub struct Storm {
     pub rng: Rng,
     pub oracle: Oracle,
     pub operations: u64,
+    /// What was said of the entity that is followed, by app.
+    followed: Vec<String>,
     /// Whom the server does not show what.
     hidden: BTreeSet<(PeerId, GlobalEntity)>,
     /// What links cost that are gone, or stand.
@@ -78,6 +80,13 @@ impl Storm {
         cluster.set_weather(weather(plan.loss));
         let server = cluster.server();
         let world = cluster.world(server);
+        // Players have numbers, as a door would give them.
+        world.insert_resource(Admission::new(|_, id, _| {
+            Ok(Admitted {
+                peer: PeerId(id & 0xffff),
+                spectator: false,
+            })
+        }));
         let mut policy = world.resource_mut::<AuthorityPolicy>();
         policy.requests_per_second = 10_000;
         policy.entities_per_client = plan.entities as u32;
@@ -102,6 +111,7 @@ impl Storm {
             rng: Rng::new(plan.seed),
             oracle: Oracle::default(),
             operations: 0,
+            followed: Vec::new(),
             hidden: BTreeSet::new(),
             costs: BTreeMap::new(),
         };
@@ -130,7 +140,47 @@ impl Storm {
         self.before();
         self.cluster.step();
         self.after();
+        self.tell_of_followed();
         self.note_costs();
+    }
+
+    /// With `STORM_FOLLOW=g10.68`: says on the standard error how every app shows that entity,
+    /// whenever that changes.
+    fn tell_of_followed(&mut self) {
+        let Some(followed) = std::env::var_os("STORM_FOLLOW") else {
+            return;
+        };
+        let frame = self.cluster.frames();
+        let mut told = std::mem::take(&mut self.followed);
+        told.resize(self.seats.len(), String::new());
+        for (who, told) in told.iter_mut().enumerate() {
+            let now = self.show_followed(who, &followed);
+            if *told != now {
+                eprintln!("{frame}: {who}: {now}");
+                *told = now;
+            }
+        }
+        self.followed = told;
+    }
+
+    fn show_followed(&mut self, who: Who, followed: &std::ffi::OsStr) -> String {
+        let peer = self.seats[who].peer;
+        let world = self.world(who);
+        let mut query = world.query::<(Entity, &NetSlot, Option<&Mark>, Has<Hosted>)>();
+        let slots = world.resource::<Slots>();
+        let mut all = query.iter(world);
+        let found = all.find(|(_, slot, ..)| {
+            let name = slot.global();
+            name.is_some_and(|name| followed == name.to_string().as_str())
+        });
+        let shown = found.map(|(entity, slot, mark, hosted)| {
+            let view = world.get::<AuthorityView>(entity);
+            format!(
+                "{mark:?} hosted: {hosted} {:?} {view:?}",
+                slots.tenure(slot)
+            )
+        });
+        format!("{peer:?} {}", shown.unwrap_or_default())
     }
 
     fn come_back(&mut self) {

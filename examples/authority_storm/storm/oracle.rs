@@ -58,6 +58,9 @@ pub struct Oracle {
     shown: BTreeMap<(Who, GlobalEntity), Shown>,
     ears: BTreeMap<(Who, Entity), Ear>,
     released: BTreeSet<(Who, GlobalEntity, Epoch)>,
+    /// Entities that their writer despawned, and the last write before that: what was under way
+    /// of it may be lost.
+    pub(super) forsaken: BTreeMap<(Who, GlobalEntity), u64>,
 }
 
 impl Oracle {
@@ -89,14 +92,16 @@ impl Oracle {
 
     /// What somebody wrote last in a tenure.
     fn last_in(&self, entity: GlobalEntity, who: Who, since: Epoch) -> Option<u64> {
-        self.trace.last(entity, |write| {
+        let forsaken = self.forsaken.get(&(who, entity)).copied().unwrap_or(0);
+        let last = self.trace.last(entity, |write| {
             let right = match write.right {
                 Right::Holder(of) => of == since,
                 Right::Host => since == Epoch::default(),
                 Right::None => false,
             };
             write.who == who && right
-        })
+        });
+        last.filter(|last| *last > forsaken)
     }
 }
 
@@ -340,11 +345,13 @@ impl Storm {
 
     /// What a holder wrote last in its present tenure is what the server has.
     pub(super) fn check_last_writes(&mut self) {
+        let present: Vec<PeerId> = self.seats.iter().filter_map(|seat| seat.peer).collect();
         let oracle = &mut self.oracle;
         let mut lost = Vec::new();
         for (name, known) in &oracle.known {
+            // Of one whose link broke, what was under way is lost.
             let holder = match known.tenure.holder {
-                Holder::Peer(peer) => oracle.who.get(&peer),
+                Holder::Peer(peer) if present.contains(&peer) => oracle.who.get(&peer),
                 _ => None,
             };
             let Some(&who) = holder else { continue };

@@ -105,9 +105,8 @@ fn run(
     positions: &mut Positions,
     this_run: ChangeTick,
 ) {
-    rows.changed.clear();
-    rows.tick = world.resource::<crate::clock::NetClock>().tick();
-    rows.depth.tick(rows.tick);
+    rows.begin(world.resource::<crate::clock::NetClock>().tick());
+    rows.all_pinned = world.resource::<crate::peer::Peers>().me().is_some();
     let mut forced = std::mem::take(&mut world.resource_mut::<Slots>().touched);
     forced.append(&mut collector.removed);
     forced.sort_unstable();

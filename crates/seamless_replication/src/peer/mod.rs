@@ -339,8 +339,14 @@ impl Peers {
             generation,
             global,
             reason,
+            migrating,
         } = departed;
         for peer in self.map.values_mut() {
+            if migrating == Some(peer.link) {
+                // It was told under which name it goes on.
+                peer.sender.appear(slot);
+                peer.sender.migrated(slot);
+            }
             peer.sender.vanish(slot, generation, reason);
             peer.interest.forget(slot, global);
         }

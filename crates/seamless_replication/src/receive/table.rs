@@ -300,6 +300,14 @@ impl RemoteTable {
         self.waiting = list;
     }
 
+    /// Whether the peer has said already that this use of a slot has ended.
+    pub(crate) fn has_ended(&self, name: WireId) -> bool {
+        self.get(name.allocator, name.index).is_some_and(|slot| {
+            let ahead = name.generation.wrapping_sub(slot.generation) as i32;
+            slot.newest.is_some() && (ahead < 0 || (ahead == 0 && !slot.live))
+        })
+    }
+
     /// A name stands for an entity of ours that migrated to the peer. `row`: what both have, as the
     /// first baseline.
     pub(crate) fn install(
@@ -319,6 +327,8 @@ impl RemoteTable {
         slot.entity = Some(entity);
         slot.live = true;
         slot.held = true;
+        // Older than all that is told of it, and later than all of the slot's former uses.
+        slot.newest = Some(Tick(0));
         if let Some((version, row)) = row {
             let before = slot.ring.bytes();
             slot.ring.keep(version, row.view());

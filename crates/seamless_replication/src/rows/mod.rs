@@ -10,6 +10,8 @@ mod ring;
 mod row;
 mod sets;
 
+use std::collections::VecDeque;
+
 use bevy::{platform::collections::HashMap, prelude::*};
 use seamless_wire::{Tick, record::Version};
 
@@ -46,6 +48,13 @@ pub(crate) struct Rows {
     pub(crate) tick: Tick,
     /// How many versions of a slot are worth keeping.
     pub(crate) depth: Depth,
+    /// Slots of which all versions are kept that there is room for, whatever the depth: a migration
+    /// named one of them to its former host.
+    pinned: HashMap<u32, Option<Tick>>,
+    /// Pinned slots that need not be, from these ticks on, ascending.
+    unpin: VecDeque<(Tick, u32)>,
+    /// On a client: all slots are pinned. A server may take any of them over and name a version.
+    pub(crate) all_pinned: bool,
     /// Which version of a slot was named as too large last. Many links find the same.
     named: HashMap<u32, Version>,
 }
@@ -73,7 +82,7 @@ impl Rows {
     /// Stores `row` as the slot's next version, unless it equals the newest.
     #[inline]
     pub(crate) fn push(&mut self, slot: u32, row: RowRef<'_>) -> bool {
-        let (tick, keep) = (self.tick, self.depth.keep());
+        let (tick, keep) = (self.tick, self.keep(slot));
         let ring = self.ring_mut(slot);
         if ring.newest().is_some_and(|newest| row == newest.row) {
             return false;
@@ -85,11 +94,53 @@ impl Rows {
 
     /// Stores the slot's newest row once more, as its next version.
     pub(crate) fn renew(&mut self, slot: u32) {
-        let (tick, keep) = (self.tick, self.depth.keep());
+        let (tick, keep) = (self.tick, self.keep(slot));
         let newest = self.ring(slot).and_then(Ring::newest);
         if let Some(row) = newest.map(|newest| newest.row.clone()) {
             self.ring_mut(slot).push_next(row.view(), tick, keep);
             self.changed.push(slot);
+        }
+    }
+
+    /// How many versions of a slot are kept.
+    #[inline]
+    fn keep(&self, slot: u32) -> usize {
+        let pinned =
+            self.all_pinned || (!self.pinned.is_empty() && self.pinned.contains_key(&slot));
+        if pinned {
+            Ring::CAPACITY
+        } else {
+            self.depth.keep()
+        }
+    }
+
+    /// Keeps all versions of a slot that there is room for, until a while after
+    /// [`unpin`](Self::unpin).
+    pub(crate) fn pin(&mut self, slot: u32) {
+        self.pinned.insert(slot, None);
+    }
+
+    /// The peer has the version that the slot was pinned for, and will acknowledge a later one soon.
+    pub(crate) fn unpin(&mut self, slot: u32, at: Tick) {
+        if let Some(until) = self.pinned.get_mut(&slot) {
+            *until = Some(at);
+            self.unpin.push_back((at, slot));
+        }
+    }
+
+    /// Another tick begins.
+    pub(crate) fn begin(&mut self, tick: Tick) {
+        self.changed.clear();
+        self.tick = tick;
+        self.depth.tick(tick);
+        while let Some(&(at, slot)) = self.unpin.front()
+            && at <= tick
+        {
+            self.unpin.pop_front();
+            // It may be pinned anew by now.
+            if self.pinned.get(&slot) == Some(&Some(at)) {
+                self.pinned.remove(&slot);
+            }
         }
     }
 
@@ -112,5 +163,6 @@ impl Rows {
             ring.clear();
         }
         self.named.remove(&slot);
+        self.pinned.remove(&slot);
     }
 }

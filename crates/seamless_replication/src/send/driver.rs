@@ -203,11 +203,11 @@ fn send_one(shared: &Shared<'_>, worker: &mut Worker, peer: &mut Peer, link: &mu
             whole: view.side == LinkSide::ToClient || !view.spectator,
             has_written: &|index| {
                 let held = receiver.table.get(Allocator::Local, index);
-                let tenure = slots.get(index).map(|slot| &slot.tenure);
                 view.side == LinkSide::ToClient
-                    && held.zip(tenure).is_some_and(|(held, tenure)| {
-                        view.id.is_some_and(|id| tenure.holder == Holder::Peer(id))
-                            && !held.is_of_before(tenure.since)
+                    && held.zip(slots.get(index)).is_some_and(|(held, slot)| {
+                        view.id.map(Holder::Peer) == Some(slot.tenure.holder)
+                            && held.generation == slot.generation
+                            && !held.is_of_before(slot.tenure.since)
                     })
             },
             route: &|index| slots.get(index).and_then(|slot| view.route(index, slot)),
@@ -277,13 +277,11 @@ const RETIRE_SECONDS: u32 = 2;
 pub(crate) fn depart(
     mut peers: ResMut<Peers>,
     mut slots: ResMut<Slots>,
-    mut rows: ResMut<Rows>,
     mut positions: ResMut<Positions>,
     clock: Res<NetClock>,
 ) {
     for departed in std::mem::take(&mut slots.departed) {
         peers.slot_departed(&departed);
-        rows.clear(departed.slot);
         positions.clear(departed.slot);
         slots.relent.push(departed.slot);
     }

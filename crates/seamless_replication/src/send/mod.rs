@@ -230,6 +230,13 @@ impl Sender {
         }
     }
 
+    /// The peer said by other means that it has this version of what it is told of.
+    pub(crate) fn acknowledged(&mut self, slot: u32, version: Version) {
+        if self.sees(slot) {
+            self.slot_mut(slot).ack(version);
+        }
+    }
+
     /// The slot's entity migrated between us and the peer: what was told of it before need not be
     /// told again, and if it is, that is counted.
     pub(crate) fn migrated(&mut self, slot: u32) {

@@ -171,5 +171,5 @@ fn a_tenure_is_two_epochs_a_holder_and_a_flag() {
         },
         "fb2c01 04  fb2c01 04  01  01  05 5a 03",
     );
-    assert_value(&Tenure::default(), "00 00  00 00  00  00");
+    assert_value(&Tenure::default(), "00 00  00 00  00  00  00 00 00");
 }

@@ -12,8 +12,8 @@ use crate::support::{assert_bits, root};
 
 const BYTES: &str = "
     83 d2 01 73 11 04 00 57 f9 00 a0 38 30 88 d4 85
-    19 00 00 00 00 00 00 1a 00 00 00 00 f0 ca 4c 60
-    90 25 00 00 80 9f 59 46 0f bd 00";
+    19 00 00 00 00 00 00 1a 00 00 00 00 f0 ca 4c 00
+    06 59 02 00 00 f8 99 65 f4 d0 0b 00";
 
 /// What the receiver has of component 2 of entities 6 and 7: version 65999 and the one before.
 /// Two changes after it follow 1.75 and 4.5, if it goes on like this.

@@ -120,7 +120,7 @@ fn absolute_records_carry_name_version_and_tenure_against_the_one_before() {
             // A change ahead of the tick.
             absolute(80, (1, NOW + 1), former, kept),
         ],
-        "65380000000000001a00000000 f0cacc4fda260000000000008025 008614310a4091e48c30",
+        "65380000000000001a00000000 f0cacc4f5a34c11200438a1805a0487246d80a000000000000003016",
     );
 }
 
@@ -177,7 +177,7 @@ fn a_delta_that_is_not_usual_carries_lag_age_steps_and_perhaps_a_tenure() {
             delta(3, (NOW - 2, NOW - 300, 9), 0b101, None),
             delta(10, (NOW, NOW - 2, 0), 0b010, told_anew),
         ],
-        "0f30d0044573 ce990001",
+        "0f30d0044573 ce990010",
     );
 }
 
@@ -193,7 +193,7 @@ fn a_lag_and_a_tenure_are_of_one_record_and_age_and_steps_of_those_after_it() {
             delta(3, (NOW, NOW - 4, 2), 0b01, None),
             delta(4, (NOW + 1, NOW - 3, 2), 0b01, None),
         ],
-        "033ccffca46d02000000000000d0 8fcffee82c",
+        "033ccffca44513e8c7677f7416",
     );
 }
 

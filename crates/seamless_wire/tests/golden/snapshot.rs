@@ -9,9 +9,9 @@ use crate::support::{assert_bytes, assert_value, hex, lent, member, root};
 
 const PINNED: &str = "
     0f000000  fcd0010100 fd8877665544332211 02
-    20000000  fd0500000000bc0a00  0c 03 09 02 02 4d 01
+    23000000  fd0500000000bc0a00  0c 03 09 02 02 4d 01 00 00 00
               02  05 03 010203  fdefcdab8967452301 00
-    10000000  fd0600000000bc0a00  00 00 00 00 00 00  00";
+    13000000  fd0600000000bc0a00  00 00 00 00 00 00 00 00 00  00";
 
 fn snapshot() -> WorldSnapshot {
     WorldSnapshot {
@@ -53,16 +53,16 @@ fn a_snapshot_cut_anywhere_or_with_a_tail_is_refused() {
 
 #[test]
 fn chunks_say_which_they_are_and_what_the_whole_digests_to() {
-    let chunks = snapshot().into_chunks(40, &Plain).expect("it is small");
-    let head = "02 4b fd84cc557590c27233 00 00";
+    let chunks = snapshot().into_chunks(43, &Plain).expect("it is small");
+    let head = "02 51 fdd01217c5bd68464b 00 00";
     let pinned = [
         format!(
-            "00 {head} 28 0f000000fcd0010100fd8877665544332211 \
-             0220000000fd0500000000bc0a000c030902024d0102"
+            "00 {head} 2b 0f000000fcd0010100fd8877665544332211 \
+             0223000000fd0500000000bc0a000c030902024d0100000002"
         ),
         format!(
-            "01 {head} 23 0503010203fdefcdab8967452301001000 \
-             0000fd0600000000bc0a0000000000000000"
+            "01 {head} 26 0503010203fdefcdab8967452301001300 \
+             0000fd0600000000bc0a0000000000000000000000"
         ),
     ];
     assert_eq!(chunks.len(), pinned.len());
