@@ -9,6 +9,7 @@
 
 mod archetypes;
 mod scan;
+mod table;
 
 use bevy::{
     ecs::{
@@ -20,9 +21,10 @@ use bevy::{
 
 use crate::{
     interest::Positions,
+    plugin::ReplicationConfig,
     registry::Registry,
     rows::{RowBuilder, Rows},
-    slots::{Findings, NetSlot, Role, Slot, Slots},
+    slots::{NetSlot, Role, Slot, Slots},
     stats::ReplicationStats,
 };
 
@@ -34,8 +36,9 @@ pub(crate) struct Collector {
     archetypes: ReplicatedArchetypes,
     last_run: ChangeTick,
     builder: RowBuilder,
-    /// Whether we keep rows of a slot, and who we were when that was found.
-    kept: Findings,
+    /// One for each thread.
+    shares: Vec<table::Share>,
+    /// Who we were when they found what they did.
     me: Option<seamless_wire::PeerId>,
     /// Slots that lost a component, or got or lost one that a condition names.
     removed: Vec<u32>,
@@ -105,6 +108,7 @@ fn run(
     positions: &mut Positions,
     this_run: ChangeTick,
 ) {
+    let busy = rows.changed.len();
     rows.begin(world.resource::<crate::clock::NetClock>().tick());
     rows.all_pinned = world.resource::<crate::peer::Peers>().me().is_some();
     let mut forced = std::mem::take(&mut world.resource_mut::<Slots>().touched);
@@ -127,7 +131,15 @@ fn run(
     };
     if collector.me != me {
         collector.me = me;
-        collector.kept.clear();
+        collector.shares.iter_mut().for_each(table::Share::forget);
+    }
+    // As much as in the last tick, probably.
+    let threads = match busy >= world.resource::<ReplicationConfig>().parallel_rows {
+        true => rayon::current_num_threads().max(1),
+        false => 1,
+    };
+    if collector.shares.len() < threads {
+        collector.shares.resize_with(threads, table::Share::default);
     }
     let mut failed = 0;
     // First those that are made anew, fence and all: the rows of the others then have theirs.
@@ -136,13 +148,7 @@ fn run(
     }
     for table in collector.archetypes.tables() {
         let shared = collector.archetypes.is_shared(table.table);
-        failed += pass.table(
-            table,
-            rows,
-            &mut collector.builder,
-            &mut collector.kept,
-            shared,
-        );
+        failed += pass.table(table, rows, &mut collector.shares[..threads], shared);
     }
     for &archetype in collector.archetypes.mixed() {
         failed += pass.mixed(archetype, rows, &mut collector.builder);

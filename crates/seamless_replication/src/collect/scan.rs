@@ -1,4 +1,4 @@
-//! The hot loop: change ticks of whole columns, then rows of the entities that changed.
+//! What a look at the world is made of: change ticks of columns, rows of entities, positions.
 
 use std::cell::UnsafeCell;
 
@@ -14,21 +14,20 @@ use bevy::{
 };
 use nonmax::NonMaxU32;
 use seamless_wire::{PeerId, WireError};
-use smallvec::SmallVec;
 
 use super::{archetypes::ReplicatedTable, holds, keeps_rows};
 use crate::{
     interest::{PositionAccessor, Positions},
     registry::Registry,
-    rows::{Fence, RowBuilder, Rows, SetId},
-    slots::{Findings, NetSlot, Slots},
+    rows::{Built, Fence, RowBuilder, Rows, SetId},
+    slots::{NetSlot, Slots},
 };
 
 /// Change ticks of a column.
-type Ticks<'t> = &'t [UnsafeCell<ChangeTick>];
+pub(super) type Ticks<'t> = &'t [UnsafeCell<ChangeTick>];
 
 /// Entities that are looked at together.
-const BLOCK: usize = 256;
+pub(super) const BLOCK: usize = 256;
 
 /// Everything one pass over the world reads. The world is borrowed shared, so nothing writes a
 /// column while it is read.
@@ -42,76 +41,8 @@ pub(super) struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// Rows of one table. Returns how many values could not be encoded.
-    ///
-    /// Reads four bytes for each component of each entity, in blocks of [`BLOCK`] entities; looks
-    /// at single entities only in a block where something changed. `shared`: some of them may be of
-    /// a mixed archetype.
-    pub(super) fn table(
-        &self,
-        info: &ReplicatedTable,
-        rows: &mut Rows,
-        builder: &mut RowBuilder,
-        kept: &mut Findings,
-        shared: bool,
-    ) -> u64 {
-        let Some(table) = self.world.storages().tables.get(info.table) else {
-            return 0;
-        };
-        let len = table.entity_count() as usize;
-        let columns: SmallVec<[Ticks<'_>; 16]> = info
-            .columns
-            .iter()
-            .filter_map(|(_, column)| table.get_changed_ticks_slice_for(*column))
-            .collect();
-        if len == 0 || columns.len() != info.columns.len() {
-            return 0;
-        }
-        let slot_of = self.slot_indices(table);
-        let mut failed = 0;
-        for start in (0..len).step_by(BLOCK) {
-            let block = start..(start + BLOCK).min(len);
-            let mut masks = [0u64; BLOCK];
-            let mut any = false;
-            for (position, column) in columns.iter().enumerate() {
-                any |= self.mark_changed(&column[block.clone()], 1 << position, &mut masks);
-            }
-            if !any {
-                continue;
-            }
-            for (row, &mask) in block.zip(&masks).filter(|(_, mask)| **mask != 0) {
-                let index = slot_of(row);
-                if shared && self.is_mixed(table, row) {
-                    // [`Self::mixed`] makes its row.
-                    continue;
-                }
-                if !kept.of(self.slots, index, |slot| keeps_rows(slot, self.me)) {
-                    continue;
-                }
-                if info.is_filtered && self.slots.get(index).is_some_and(|s| holds(s, self.me)) {
-                    failed += self.forced(index, rows, builder);
-                    continue;
-                }
-                // What has a row has the right fence in it: a change of it makes the row anew.
-                let fence = match rows.newest(index) {
-                    Some((_, row)) => row.fence.clone(),
-                    None => match self.slots.get(index) {
-                        Some(slot) => Fence::new(&slot.tenure, None),
-                        None => continue,
-                    },
-                };
-                failed += self.build(rows, builder, index, (info.set, fence), |position| {
-                    let (component, column) = info.columns[position];
-                    let changed = mask >> position & 1 != 0;
-                    (component, changed, Self::column_ptr(table, column, row))
-                });
-            }
-        }
-        failed
-    }
-
     /// Whether the entity in a row of a table has a replicated component outside of it.
-    fn is_mixed(&self, table: &Table, row: usize) -> bool {
+    pub(super) fn is_mixed(&self, table: &Table, row: usize) -> bool {
         let entity = self.world.get_entity(table.entities()[row]);
         entity.is_ok_and(|entity| {
             let archetype = entity.archetype();
@@ -166,27 +97,32 @@ impl Pass<'_> {
         };
         let like = rows.newest(index).map(|(_, row)| &row.fence);
         let fence = Fence::new(&slot.tenure, like);
-        self.build(rows, builder, index, (set, fence), |position| {
+        builder.clear();
+        let mut failed = 0;
+        let built = self.build(rows, builder, index, set, &mut failed, |position| {
             let (component, id) = components[position];
             (component, true, entity.get_by_id(id).ok())
-        })
+        });
+        if let Some(built) = built {
+            rows.push(index, builder.row(built, set, &fence));
+        }
+        failed
     }
 
-    /// Makes a row of `set` and stores it if it is new. `value(position)` names the component,
-    /// whether it may have changed, and where it lies.
-    fn build<'p>(
+    /// Makes a row of `set`, if all of it is there. `value(position)` names the component, whether it
+    /// may have changed, and where it lies. `failed` counts values that could not be encoded.
+    pub(super) fn build<'p>(
         &self,
-        rows: &mut Rows,
+        rows: &Rows,
         builder: &mut RowBuilder,
         index: u32,
-        (set, fence): (SetId, Fence),
+        set: SetId,
+        failed: &mut u64,
         value: impl Fn(usize) -> (u16, bool, Option<Ptr<'p>>),
-    ) -> u64 {
+    ) -> Option<Built> {
         let count = rows.sets.components(set).len();
         let previous = rows.newest(index).map(|(_, row)| row.beside(set));
-        builder.clear();
         builder.begin(count);
-        let mut failed = 0;
         for position in 0..count {
             let (component, changed, ptr) = value(position);
             let old = previous.and_then(|row| row.get(&rows.sets, (position, component)));
@@ -198,24 +134,22 @@ impl Pass<'_> {
                     match self.write(component, ptr, builder.buffer()) {
                         Ok(()) => builder.end_value(),
                         Err(error) => {
-                            failed += 1;
+                            *failed += 1;
                             let path = &self.registry.component(component).descriptor.path;
                             let entity = self.slots.get(index).map(|slot| slot.entity);
                             tracing::warn!(?entity, path, %error, "not replicated");
                             builder.buffer().truncate(start);
                             // The last good value stands until one can be encoded again; without
                             // one the entity waits.
-                            let Some(old) = old else { return failed };
+                            let old = old?;
                             builder.copy_value(old);
                         }
                     }
                 }
-                (true, _, None) | (false, None, None) => return failed,
+                (true, _, None) | (false, None, None) => return None,
             }
         }
-        let built = builder.end();
-        rows.push(index, builder.row(built, set, &fence));
-        failed
+        Some(builder.end())
     }
 
     #[expect(
@@ -238,7 +172,12 @@ impl Pass<'_> {
         unsafe_code,
         reason = "change ticks of a column are behind UnsafeCells"
     )]
-    fn mark_changed(&self, ticks: Ticks<'_>, bit: u64, masks: &mut [u64; BLOCK]) -> bool {
+    pub(super) fn mark_changed(
+        &self,
+        ticks: Ticks<'_>,
+        bit: u64,
+        masks: &mut [u64; BLOCK],
+    ) -> bool {
         let now = self.this_run.get();
         let window = now.wrapping_sub(self.last_run.get()).min(MAX_CHANGE_AGE);
         // SAFETY: the world is borrowed shared for the whole pass, so nobody writes the tick.
@@ -261,7 +200,7 @@ impl Pass<'_> {
         unsafe_code,
         reason = "the slots of a table, without a lookup per entity"
     )]
-    fn slot_indices<'t>(&self, table: &'t Table) -> impl Fn(usize) -> u32 + 't {
+    pub(super) fn slot_indices<'t>(&self, table: &'t Table) -> impl Fn(usize) -> u32 + 't {
         let column = self.world.component_id::<NetSlot>().and_then(|id| {
             // SAFETY: the id is that of `NetSlot`, so the column's type is.
             unsafe { table.get_data_slice_for::<NetSlot>(id) }
@@ -277,7 +216,7 @@ impl Pass<'_> {
         unsafe_code,
         reason = "one value of a column, without a lookup per entity"
     )]
-    fn column_ptr(table: &Table, column: ComponentId, row: usize) -> Option<Ptr<'_>> {
+    pub(super) fn column_ptr(table: &Table, column: ComponentId, row: usize) -> Option<Ptr<'_>> {
         debug_assert!(
             row < table.entity_count() as usize,
             "row {row} is outside the table"

@@ -31,11 +31,17 @@ const EXTRA_BITS: usize = (MAX_DATAGRAM - 200) * 8;
 
 /// What all links read, whoever works on them.
 struct Shared<'a> {
-    registry: &'a Registry,
+    here: Here<'a>,
     rows: &'a Rows,
-    slots: &'a Slots,
     primed: &'a EncodeCache,
     projections: &'a Projections,
+}
+
+/// What does not change while links are packed.
+#[derive(Clone, Copy)]
+struct Here<'a> {
+    registry: &'a Registry,
+    slots: &'a Slots,
     clock: &'a NetClock,
     config: &'a ReplicationConfig,
     positions: &'a Positions,
@@ -84,12 +90,9 @@ pub(crate) fn send(
     let work = office.due.max(changed.len() * ready.count());
     let threads = office.begin(work, &config);
     office.prime(threads, &registry, (&rows, &slots), &changed, &peers);
-    let shared = Shared {
+    let here = Here {
         registry: &registry,
-        rows: &rows,
         slots: &slots,
-        primed: &office.primed,
-        projections: &office.projections,
         clock: &clock,
         config: &config,
         positions: &positions,
@@ -97,6 +100,12 @@ pub(crate) fn send(
         outbox: &outbox,
         inboxes: &inboxes,
         changed: &changed_bits,
+    };
+    let shared = Shared {
+        here,
+        rows: &rows,
+        primed: &office.primed,
+        projections: &office.projections,
     };
     if threads > 1 {
         send_together(&shared, &mut office.workers, &mut peers, &mut links);
@@ -110,8 +119,31 @@ pub(crate) fn send(
             }
         }
     }
+    if office
+        .workers
+        .iter()
+        .any(|worker| !worker.wanted.is_empty())
+    {
+        // For the first time. The links that found it missing are done once more.
+        let again = office.learn(&registry, &mut rows.sets);
+        let shared = Shared {
+            here,
+            rows: &rows,
+            primed: &office.primed,
+            projections: &office.projections,
+        };
+        for id in again {
+            if let (Some(worker), Some(peer), Some(link)) = (
+                office.workers.first_mut(),
+                peers.get_mut(id),
+                links.get_mut(id),
+            ) {
+                send_one(&shared, worker, peer, link);
+            }
+        }
+    }
     rows.changed = changed;
-    office.end(&registry, &mut rows);
+    office.end(&mut rows);
     name_too_large(&mut rows, &slots, &mut stats);
     stats.send_time = started.elapsed();
 }
@@ -146,14 +178,14 @@ fn send_together(
 
 /// Packs and queues what one peer is due.
 fn send_one(shared: &Shared<'_>, worker: &mut Worker, peer: &mut Peer, link: &mut Link) {
-    let &Shared {
+    let Here {
         slots,
         clock,
         config,
         positions,
         grid,
         ..
-    } = shared;
+    } = shared.here;
     let (tick, now) = (clock.tick(), clock.now());
     let Peer {
         sender,
@@ -164,7 +196,7 @@ fn send_one(shared: &Shared<'_>, worker: &mut Worker, peer: &mut Peer, link: &mu
         ..
     } = peer;
     sender.find_overdue(now, clock.tick_length());
-    sender.changed(shared.changed);
+    sender.changed(shared.here.changed);
     let report = receiver.received.take_report();
     let keep_alive = tick.since(peer.last_sent) >= config.keep_alive_ticks;
     let view = Route {
@@ -179,13 +211,14 @@ fn send_one(shared: &Shared<'_>, worker: &mut Worker, peer: &mut Peer, link: &mu
         _ => 1.0,
     };
     let told = &mut inputs.told;
+    let wanted = worker.wanted.len();
     let budget = sender.budget(config.bytes_per_tick);
     let sent = sender.pack(
         report,
         keep_alive,
         &mut worker.scratch,
         &mut PackContext {
-            registry: shared.registry,
+            registry: shared.here.registry,
             rows: shared.rows,
             slots,
             cache: Encoder {
@@ -216,12 +249,12 @@ fn send_one(shared: &Shared<'_>, worker: &mut Worker, peer: &mut Peer, link: &mu
                 let mut content = ExtraContent::None;
                 match view.side {
                     LinkSide::ToServer => {
-                        if shared.outbox.write(w) {
+                        if shared.here.outbox.write(w) {
                             content = ExtraContent::Numbered;
                         }
                     }
                     LinkSide::ToClient => {
-                        let inbox = view.id.and_then(|id| shared.inboxes.get(id));
+                        let inbox = view.id.and_then(|id| shared.here.inboxes.get(id));
                         let ack = inbox.map(|inbox| inbox.ack());
                         if let Some(ack) = ack.filter(|_| !view.spectator) {
                             SectionKind::InputAck.write(w);
@@ -250,6 +283,9 @@ fn send_one(shared: &Shared<'_>, worker: &mut Worker, peer: &mut Peer, link: &mu
         peer.last_sent = tick;
     }
     worker.due += worker.scratch.due();
+    if worker.wanted.len() > wanted {
+        worker.again.push(view.link);
+    }
     for big in worker.scratch.big_rows.drain(..) {
         peer.send_frame(Frame::Row(big));
     }

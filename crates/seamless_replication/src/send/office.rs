@@ -2,6 +2,7 @@
 
 use bevy::prelude::*;
 use rayon::prelude::*;
+use seamless_transport::LinkId;
 use seamless_wire::record::Version;
 
 use super::{
@@ -12,7 +13,7 @@ use crate::{
     peer::{PeerState, Peers},
     plugin::ReplicationConfig,
     registry::Registry,
-    rows::{RowHashes, Rows},
+    rows::{ComponentSets, RowHashes, Rows},
     slots::Slots,
 };
 
@@ -28,8 +29,9 @@ pub(super) struct Worker {
     pub(super) cache: EncodeCache,
     pub(super) scratch: Scratch,
     pub(super) hashes: RowHashes,
-    /// Parts of sets that are to be there in the next tick.
+    /// Parts of sets that were found missing, and the links that need them.
     pub(super) wanted: Vec<Wanted>,
+    pub(super) again: Vec<LinkId>,
     /// Rows that are too large for a peer.
     pub(super) found: Vec<(u32, Version, usize, usize)>,
     /// Rows that were due in this tick.
@@ -103,8 +105,20 @@ impl Office {
         }
     }
 
+    /// Makes what was found missing; gives the links that need it, in their order.
+    pub(super) fn learn(&mut self, registry: &Registry, sets: &mut ComponentSets) -> Vec<LinkId> {
+        let mut again = Vec::new();
+        for worker in &mut self.workers {
+            self.projections
+                .learn(registry, sets, worker.wanted.drain(..));
+            again.append(&mut worker.again);
+        }
+        again.sort_unstable();
+        again
+    }
+
     /// Ends a tick.
-    pub(super) fn end(&mut self, registry: &Registry, rows: &mut Rows) {
+    pub(super) fn end(&mut self, rows: &mut Rows) {
         self.due = self.workers.iter().map(|worker| worker.due).sum();
         let mut deepest = self.primed.deepest;
         let own = self.workers.iter_mut().map(|worker| &mut worker.cache);
@@ -126,8 +140,9 @@ impl Office {
             for (slot, version, bytes, max) in worker.found.drain(..) {
                 rows.find_too_large(slot, version, bytes, max);
             }
-            let wanted = worker.wanted.drain(..);
-            self.projections.learn(registry, &mut rows.sets, wanted);
+            // What no set has room for is asked for again in the next tick.
+            worker.wanted.clear();
+            worker.again.clear();
         }
     }
 }

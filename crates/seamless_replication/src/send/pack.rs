@@ -41,7 +41,7 @@ pub(crate) struct PackContext<'a> {
     pub(crate) slots: &'a Slots,
     pub(crate) cache: Encoder<'a>,
     pub(crate) projections: &'a Projections,
-    /// Parts of sets that are to be there in the next tick.
+    /// Parts of sets that are missing.
     pub(crate) wanted: &'a mut Vec<Wanted>,
     pub(crate) hashes: &'a mut RowHashes,
     /// Rows that are larger than the peer takes: slot, version, bytes, and what it takes.
@@ -68,7 +68,7 @@ pub(crate) struct PackContext<'a> {
 }
 
 impl PackContext<'_> {
-    /// The set that is told of `set`; `None` if that is only known in the next tick.
+    /// The set that is told of `set`; `None` if that must be made first.
     #[inline]
     pub(super) fn told(&mut self, set: SetId, part: Part) -> Option<SetId> {
         match self.projections.get(set, part) {

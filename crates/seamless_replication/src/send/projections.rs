@@ -22,7 +22,7 @@ pub(crate) struct Part {
 /// A set of which a part is told.
 pub(crate) type Wanted = (SetId, Part);
 
-/// Parts of sets. Workers only read it; what they find missing is there in the next tick.
+/// Parts of sets. Workers only read it; what they find missing is made when they are done.
 #[derive(Default)]
 pub(crate) struct Projections(HashMap<Wanted, SetId>);
 

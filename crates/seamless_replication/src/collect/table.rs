@@ -1,0 +1,176 @@
+//! The hot loop: change ticks of whole columns, then rows of the entities that changed.
+
+use std::ops::Range;
+
+use bevy::ecs::storage::Table;
+use rayon::prelude::*;
+use smallvec::SmallVec;
+
+use super::{
+    archetypes::ReplicatedTable,
+    holds, keeps_rows,
+    scan::{BLOCK, Pass, Ticks},
+};
+use crate::{
+    rows::{Built, Fence, RowBuilder, Rows},
+    slots::Findings,
+};
+
+/// Entities of which fewer are not worth another thread.
+const LEAST: usize = 4 * BLOCK;
+
+/// What one thread makes of its part of a table.
+#[derive(Default)]
+pub(super) struct Share {
+    builder: RowBuilder,
+    /// Whether we keep rows of a slot.
+    kept: Findings,
+    rows: Vec<(u32, Fence, Built)>,
+    /// Slots whose rows are to be made from scratch.
+    forced: Vec<u32>,
+    failed: u64,
+}
+
+impl Share {
+    /// What was found of slots may be wrong by now.
+    pub(super) fn forget(&mut self) {
+        self.kept.clear();
+    }
+}
+
+/// Columns of a table that change with its rows, and the slots of these.
+struct Columns<'t, S> {
+    table: &'t Table,
+    ticks: SmallVec<[Ticks<'t>; 16]>,
+    slot_of: S,
+}
+
+impl Pass<'_> {
+    fn columns<'t>(&'t self, info: &ReplicatedTable) -> Option<Columns<'t, impl Fn(usize) -> u32>> {
+        let table = self.world.storages().tables.get(info.table)?;
+        let ticks: SmallVec<[Ticks<'_>; 16]> = info
+            .columns
+            .iter()
+            .filter_map(|(_, column)| table.get_changed_ticks_slice_for(*column))
+            .collect();
+        let slot_of = self.slot_indices(table);
+        (table.entity_count() > 0 && ticks.len() == info.columns.len()).then_some(Columns {
+            table,
+            ticks,
+            slot_of,
+        })
+    }
+
+    /// Rows of one table. Returns how many values could not be encoded.
+    ///
+    /// Reads four bytes for each component of each entity, in blocks of [`BLOCK`] entities; looks
+    /// at single entities only in a block where something changed. `shared`: some of them may be of
+    /// a mixed archetype. With more than one share, each is made on a thread of its own.
+    pub(super) fn table(
+        &self,
+        info: &ReplicatedTable,
+        rows: &mut Rows,
+        shares: &mut [Share],
+        shared: bool,
+    ) -> u64 {
+        let Some(columns) = self.columns(info) else {
+            return 0;
+        };
+        let len = columns.table.entity_count() as usize;
+        let mut failed = 0;
+        if shares.len() > 1 && len >= LEAST * shares.len() {
+            let each = len.div_ceil(shares.len()).next_multiple_of(BLOCK);
+            let before = &*rows;
+            shares.par_iter_mut().enumerate().for_each(|(at, share)| {
+                let part = at * each..len.min((at + 1) * each);
+                if let Some(columns) = self.columns(info) {
+                    for start in part.clone().step_by(BLOCK) {
+                        let block = start..(start + BLOCK).min(part.end);
+                        self.block(info, &columns, block, before, share, shared);
+                    }
+                }
+            });
+            for share in shares {
+                failed += self.store(info, rows, share);
+            }
+        } else if let Some(share) = shares.first_mut() {
+            for start in (0..len).step_by(BLOCK) {
+                let block = start..(start + BLOCK).min(len);
+                self.block(info, &columns, block, rows, share, shared);
+                failed += self.store(info, rows, share);
+            }
+        }
+        failed
+    }
+
+    /// Makes rows of those of a block that changed.
+    #[inline]
+    fn block<S: Fn(usize) -> u32>(
+        &self,
+        info: &ReplicatedTable,
+        columns: &Columns<'_, S>,
+        block: Range<usize>,
+        rows: &Rows,
+        share: &mut Share,
+        shared: bool,
+    ) {
+        let mut masks = [0u64; BLOCK];
+        let mut any = false;
+        for (position, ticks) in columns.ticks.iter().enumerate() {
+            any |= self.mark_changed(&ticks[block.clone()], 1 << position, &mut masks);
+        }
+        if !any {
+            return;
+        }
+        let table = columns.table;
+        for (row, &mask) in block.zip(&masks).filter(|(_, mask)| **mask != 0) {
+            let index = (columns.slot_of)(row);
+            if shared && self.is_mixed(table, row) {
+                // [`Self::mixed`] makes its row.
+                continue;
+            }
+            let kept = &mut share.kept;
+            if !kept.of(self.slots, index, |slot| keeps_rows(slot, self.me)) {
+                continue;
+            }
+            if info.is_filtered && self.slots.get(index).is_some_and(|s| holds(s, self.me)) {
+                share.forced.push(index);
+                continue;
+            }
+            // What has a row has the right fence in it: a change of it makes the row anew.
+            let fence = match rows.newest(index) {
+                Some((_, row)) => row.fence.clone(),
+                None => match self.slots.get(index) {
+                    Some(slot) => Fence::new(&slot.tenure, None),
+                    None => continue,
+                },
+            };
+            let (builder, failed) = (&mut share.builder, &mut share.failed);
+            let built = self.build(rows, builder, index, info.set, failed, |position| {
+                let (component, column) = info.columns[position];
+                let changed = mask >> position & 1 != 0;
+                (component, changed, Self::column_ptr(table, column, row))
+            });
+            if let Some(built) = built {
+                share.rows.push((index, fence, built));
+            }
+        }
+    }
+
+    /// Stores the rows of a share.
+    #[inline]
+    fn store(&self, info: &ReplicatedTable, rows: &mut Rows, share: &mut Share) -> u64 {
+        for (index, fence, built) in share.rows.drain(..) {
+            rows.push(index, share.builder.row(built, info.set, &fence));
+        }
+        share.builder.clear();
+        let mut failed = std::mem::take(&mut share.failed);
+        if !share.forced.is_empty() {
+            for index in std::mem::take(&mut share.forced) {
+                failed += self.forced(index, rows, &mut share.builder);
+            }
+            share.builder.clear();
+        }
+        failed
+    }
+}
