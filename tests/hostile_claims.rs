@@ -13,7 +13,7 @@ use common::{
 use seamless_replication::{
     NetClock, Peers, Registry, Replicated,
     snapshot::{stage, take_snapshot},
-    wire::control::{AuthorityAnswer, Control, DenyReason, Speaker},
+    wire::control::{AuthorityAnswer, Control, DenyReason, Kept, Speaker},
     wire::packet::{AckBits, SectionKind, StateHeader},
     wire::record::{Leave, LeaveReason},
     wire::{
@@ -206,10 +206,13 @@ fn items(entity: GlobalEntity) -> Vec<Control> {
             last,
         });
     }
+    for kept in [Kept::Row, Kept::Entity, Kept::Nothing] {
+        all.push(Control::Migrated { entity, kept });
+    }
     for yes in [true, false] {
-        all.push(Control::Migrated {
+        all.push(Control::WriteRefused {
             entity,
-            baseline: yes,
+            hosted: yes,
         });
         for index in [0, 3, u32::MAX] {
             all.push(Control::RowKept {
