@@ -1,15 +1,20 @@
 //! The move of a client's entities to the server, which takes them over in one tick: time for each.
 //! Only the move is timed, not the rows that came before it.
 
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "the storm is an example's"
+)]
+
 use std::{hint::black_box, time::Duration};
 
-use bevy::prelude::*;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 #[path = "../examples/authority_storm/migration.rs"]
 mod migration;
 #[path = "../examples/authority_storm/storm/mod.rs"]
-#[allow(dead_code, unreachable_pub, reason = "the storm is an example's")]
 mod storm;
 
 fn migrate(criterion: &mut Criterion) {

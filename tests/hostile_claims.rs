@@ -214,6 +214,10 @@ fn items(entity: GlobalEntity) -> Vec<Control> {
         all.push(Control::Migrated { entity, kept });
     }
     for yes in [true, false] {
+        all.push(Control::WriteRefused {
+            entity,
+            hosted: yes,
+        });
         for index in [0, 3, u32::MAX] {
             all.push(Control::RowKept {
                 yours: yes,

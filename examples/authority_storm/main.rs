@@ -3,8 +3,14 @@
 //! that must be 0, and at `STORM_LOG=1`, which says on the standard error what was violated and when.
 //! Run: `cargo run --release --example authority_storm -- --clients 4 --entities 200 --seconds 20 --loss 30 --seed 1 --json`
 #![allow(clippy::print_stdout, reason = "an example speaks to its user")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "parts are shared with a test and a bench"
+)]
 
 #[path = "../common/cli.rs"]
+#[allow(dead_code, unreachable_pub, clippy::print_stderr, reason = "shared")]
 mod cli;
 mod figures;
 mod grants;

@@ -25,7 +25,7 @@ pub fn ns_each(count: usize) -> u64 {
 }
 
 /// A server and a client with entities of its own, which the server knows.
-struct Scene {
+pub struct Scene {
     cluster: Cluster,
     server: seamless_testkit::AppId,
     link: LinkId,
@@ -33,7 +33,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(count: usize) -> Self {
+    pub fn new(count: usize) -> Self {
         let mut cluster = Cluster::new(1, setup);
         cluster.set_weather(Weather::clear());
         let server = cluster.server();
@@ -83,7 +83,8 @@ impl Scene {
         }
     }
 
-    fn migrate(&mut self) -> Duration {
+    /// The server takes over all of them. Returns how long that took.
+    pub fn migrate(&mut self) -> Duration {
         let world = self.cluster.world(self.server);
         let started = Instant::now();
         for name in &self.names {

@@ -249,6 +249,8 @@ impl Storm {
             known.mark = mark;
             oracle.known.insert(name, known);
         }
+        // What is gone takes with it what was said of it.
+        self.hidden.retain(|(_, name)| !before.contains_key(name));
     }
 
     fn look_at_client(&mut self, who: Who) {

@@ -2,7 +2,7 @@
 
 use bevy::prelude::*;
 use seamless_authority::{AuthorityDenied, AuthorityGranted, AuthorityLost, AuthorityView};
-use seamless_replication::ReplicateAppExt;
+use seamless_replication::{Hosted, ReplicateAppExt};
 use serde::{Deserialize, Serialize};
 
 /// The number of the write that made it what it is. No two writes have the same.
@@ -58,9 +58,14 @@ pub fn setup(app: &mut App) {
         .add_observer(|event: On<AuthorityGranted>, mut notes: ResMut<Notes>| {
             notes.0.push((event.entity, Note::Granted));
         })
-        .add_observer(|event: On<AuthorityDenied>, mut notes: ResMut<Notes>| {
-            notes.0.push((event.entity, Note::Denied));
-        })
+        .add_observer(
+            |event: On<AuthorityDenied>, own: Query<(), With<Hosted>>, mut notes: ResMut<Notes>| {
+                // Of our own it means that a delegation was refused.
+                if !own.contains(event.entity) {
+                    notes.0.push((event.entity, Note::Denied));
+                }
+            },
+        )
         .add_observer(|event: On<AuthorityLost>, mut notes: ResMut<Notes>| {
             notes.0.push((event.entity, Note::Lost));
         })
