@@ -220,3 +220,51 @@ fn what_migrated_and_is_hidden_from_who_spawned_it_leaves_it() {
     assert_eq!(find(&mut cluster, client, name), None);
     assert_eq!(holder(&mut cluster, server, there), Some(Holder::Nobody));
 }
+
+#[test]
+fn what_was_written_before_a_loan_was_taken_and_given_again_in_one_tick_is_void() {
+    for (seed, weather) in weathers() {
+        let (mut cluster, [server, client]) = pair(seed, weather, lending);
+        let apps = [server, client];
+        let [crate_, there] = spawn_on(&mut cluster, apps, (Delegated, Place::default()));
+        grab(&mut cluster, client, there);
+        move_to(&mut cluster, client, there, 1.0);
+        cluster.run_until("what it wrote is there", 300, |cluster| {
+            at(cluster, server, crate_) == Some(1.0)
+        });
+        let me = me(&mut cluster, client);
+        let first = tenure(&mut cluster, client, there).since;
+        command(&mut cluster, server, crate_, |e| {
+            e.take_authority().give_authority(me);
+        });
+        // All this it writes as the holder that it was.
+        let mut x = 1.0;
+        for _ in 0..300 {
+            if tenure(&mut cluster, client, there).since != first {
+                break;
+            }
+            x += 1.0;
+            move_to(&mut cluster, client, there, x);
+            cluster.step();
+        }
+        assert!(x > 1.0, "it does not know at once");
+        assert_ne!(
+            tenure(&mut cluster, client, there).since,
+            first,
+            "seed {seed}"
+        );
+        cluster.run(60);
+        assert_eq!(at(&mut cluster, server, crate_), Some(1.0), "seed {seed}");
+        assert_eq!(at(&mut cluster, client, there), Some(1.0), "seed {seed}");
+        // It is lent still, and what it writes now counts.
+        move_to(&mut cluster, client, there, 500.0);
+        cluster.run_until("its writes count", 300, |cluster| {
+            at(cluster, server, crate_) == Some(500.0)
+        });
+    }
+}
+
+fn tenure(cluster: &mut Cluster, app: AppId, entity: Entity) -> seamless_replication::wire::Tenure {
+    let authority = get::<seamless_replication::Authority>(cluster, app, entity);
+    authority.expect("it can be lent").tenure()
+}

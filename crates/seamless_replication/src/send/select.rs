@@ -217,7 +217,7 @@ impl Sender {
         };
         // An echo is left out only for a holder that has the values with which it was lent.
         let projection = match (projection, state.projection) {
-            (Projection::HostOnly, Projection::Full)
+            (Projection::HostOnly, _)
                 if !has_tenure(context, slot, state.acked()) && !(context.has_written)(slot) =>
             {
                 Projection::Full
