@@ -56,6 +56,7 @@ mod send;
 mod slots;
 pub mod snapshot;
 pub mod stats;
+mod threads;
 
 pub use authority::{Authority, Frozen, Hosted, Remote};
 pub use clock::{NetClock, tick_is_fresh};

@@ -26,6 +26,7 @@ use crate::{
     rows::{RowBuilder, Rows},
     slots::{NetSlot, Role, Slot, Slots},
     stats::ReplicationStats,
+    threads,
 };
 
 pub(crate) use archetypes::ReplicatedArchetypes;
@@ -134,10 +135,8 @@ fn run(
         collector.shares.iter_mut().for_each(table::Share::forget);
     }
     // As much as in the last tick, probably.
-    let threads = match busy >= world.resource::<ReplicationConfig>().parallel_rows {
-        true => rayon::current_num_threads().max(1),
-        false => 1,
-    };
+    let least = world.resource::<ReplicationConfig>().parallel_rows;
+    let threads = threads::shares(busy, least);
     if collector.shares.len() < threads {
         collector.shares.resize_with(threads, table::Share::default);
     }

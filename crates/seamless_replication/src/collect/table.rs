@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use bevy::ecs::storage::Table;
-use rayon::prelude::*;
 use smallvec::SmallVec;
 
 use super::{
@@ -14,6 +13,7 @@ use super::{
 use crate::{
     rows::{Built, Fence, RowBuilder, Rows},
     slots::Findings,
+    threads::together,
 };
 
 /// Entities of which fewer are not worth another thread.
@@ -81,7 +81,7 @@ impl Pass<'_> {
         if shares.len() > 1 && len >= LEAST * shares.len() {
             let each = len.div_ceil(shares.len()).next_multiple_of(BLOCK);
             let before = &*rows;
-            shares.par_iter_mut().enumerate().for_each(|(at, share)| {
+            together(shares.iter_mut().enumerate(), |(at, share)| {
                 let part = at * each..len.min((at + 1) * each);
                 if let Some(columns) = self.columns(info) {
                     for start in part.clone().step_by(BLOCK) {

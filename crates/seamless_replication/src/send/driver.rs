@@ -2,7 +2,6 @@
 
 use bevy::prelude::*;
 use fixedbitset::FixedBitSet;
-use rayon::prelude::*;
 use seamless_transport::{Link, LinkSide, Links};
 use seamless_wire::{Allocator, Holder, MAX_DATAGRAM, frame::Frame, packet::SectionKind};
 
@@ -24,6 +23,7 @@ use crate::{
     rows::{Rows, TooLarge},
     slots::{Role, Slot, Slots},
     stats::{ReplicationStats, TooLargeRow},
+    threads::together,
 };
 
 /// Bits that inputs, their acknowledgement and unreliable messages may take of a datagram.
@@ -168,8 +168,8 @@ fn send_together(
         }
     }
     let each = ready.len().div_ceil(workers.len()).max(1);
-    let shares = ready.par_chunks_mut(each).zip(workers);
-    shares.for_each(|(ready, worker)| {
+    let shares = ready.chunks_mut(each).zip(workers);
+    together(shares, |(ready, worker)| {
         for (peer, link) in ready {
             send_one(shared, worker, peer, link);
         }

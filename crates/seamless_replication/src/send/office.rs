@@ -1,7 +1,6 @@
 //! Who encodes and packs: workers, and what they share.
 
 use bevy::prelude::*;
-use rayon::prelude::*;
 use seamless_transport::LinkId;
 use seamless_wire::record::Version;
 
@@ -15,6 +14,7 @@ use crate::{
     registry::Registry,
     rows::{ComponentSets, RowHashes, Rows},
     slots::Slots,
+    threads::{self, together},
 };
 
 /// Rows of which fewer are not worth another thread.
@@ -56,14 +56,10 @@ pub(crate) struct Office {
 impl Office {
     /// Begins a tick; gives how many threads are to work. `work`: rows, summed over links.
     pub(super) fn begin(&mut self, work: usize, config: &ReplicationConfig) -> usize {
-        let threads = match work >= config.parallel_rows {
-            true => rayon::current_num_threads(),
-            false => 1,
-        };
-        let most = threads.max(1);
-        if self.workers.len() < most {
-            self.workers.resize_with(most, Worker::default);
-            self.parts.resize_with(most, EncodeCache::default);
+        let threads = threads::shares(work, config.parallel_rows);
+        if self.workers.len() < threads {
+            self.workers.resize_with(threads, Worker::default);
+            self.parts.resize_with(threads, EncodeCache::default);
         }
         self.primed.begin();
         for worker in &mut self.workers {
@@ -92,14 +88,11 @@ impl Office {
         let senders: Vec<&Sender> = ready().step_by(step).map(|peer| &peer.sender).collect();
         let senders = &*senders;
         let each = changed.len().div_ceil(threads);
-        let parts = self.parts.par_iter_mut();
-        changed
-            .par_chunks(each)
-            .zip(parts)
-            .for_each(|(changed, part)| {
-                part.begin();
-                part.prime(registry, here, changed, senders);
-            });
+        let shares = changed.chunks(each).zip(&mut self.parts);
+        together(shares, |(changed, part)| {
+            part.begin();
+            part.prime(registry, here, changed, senders);
+        });
         for (changed, part) in changed.chunks(each).zip(&self.parts) {
             self.primed.take(part, changed.iter().copied());
         }
