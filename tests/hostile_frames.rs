@@ -121,21 +121,21 @@ impl Scene {
         world.write_message(ToPeers { to, message: order });
         let message = Shout(own, n.into());
         world.write_message(ToPeers { to, message });
-        if n % 3 == 0
+        if n.is_multiple_of(3)
             && let Ok(mut entity) = world.get_entity_mut(own)
         {
             entity.insert((
                 Transform::from_xyz(n as f32, 1.0, 2.0),
                 Place(n as f32, 1.0, 1.0),
                 Target(about),
-                Label("long".repeat(if n % 6 == 0 { 900 } else { 2 })),
+                Label("long".repeat(if n.is_multiple_of(6) { 900 } else { 2 })),
             ));
         }
-        if is_client && n % 7 == 0 {
+        if is_client && n.is_multiple_of(7) {
             let mut wishes = world.resource_mut::<Subscriptions>();
             wishes.enter(ToolScopeId(n));
         }
-        if n % 10 == 0 {
+        if n.is_multiple_of(10) {
             let transfer = world.resource::<SnapshotTransfer>().clone();
             if let Ok(snapshot) = take_snapshot(world, &[own]) {
                 for peer in world.resource_mut::<Peers>().iter_mut() {

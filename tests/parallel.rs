@@ -45,7 +45,7 @@ fn said(parallel_rows: usize) -> Vec<Vec<Vec<u8>>> {
         let place = Place(n as f32, 0.0, 1.0);
         entities.push(cluster.world(server).spawn((Replicated, place)).id());
     }
-    for tick in 0..60 {
+    for tick in 0..60usize {
         let world = cluster.world(server);
         for &entity in &entities {
             if rng.chance(0.5)
@@ -57,7 +57,7 @@ fn said(parallel_rows: usize) -> Vec<Vec<Vec<u8>>> {
         }
         let place = Place(tick as f32, 1.0, 1.0);
         entities.push(world.spawn((Replicated, place)).id());
-        if tick % 5 == 0 {
+        if tick.is_multiple_of(5) {
             world.despawn(entities.swap_remove(tick));
         }
         cluster.step();

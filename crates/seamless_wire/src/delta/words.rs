@@ -199,7 +199,7 @@ fn read_residual(r: &mut BitReader<'_>) -> Result<u32, WireError> {
     Ok(1 << low | (bits >> 6) as u32 & ((1 << low) - 1))
 }
 
-/// Appends to `out` the value that [`write`] wrote against the same baseline.
+/// Appends to `out` the value that [`write`](fn@write) wrote against the same baseline.
 #[inline]
 pub(super) fn read(
     r: &mut BitReader<'_>,
