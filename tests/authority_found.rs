@@ -10,7 +10,7 @@ use common::{
 };
 use seamless_authority::{AuthorityCommandsExt, AuthorityView, Delegated};
 use seamless_replication::{
-    Hosted, Remote, Replicated,
+    Hosted, NetSlot, Remote, Replicated, Slots,
     transport::{CloseReason, Links},
     wire::{Holder, control::DenyReason},
 };
@@ -33,6 +33,19 @@ fn half_migrated() -> (Cluster, [AppId; 2], Wire, [Entity; 2]) {
     assert!(cluster.world(server).get::<Hosted>(there).is_some());
     assert!(cluster.world(client).get::<Hosted>(own).is_some());
     (cluster, apps, wire, [there, own])
+}
+
+/// The client loses its link and connects again.
+fn come_again(cluster: &mut Cluster, [server, client]: [AppId; 2], wire: &Wire) {
+    for link in cluster.world(client).resource_mut::<Links>().iter_mut() {
+        link.close(CloseReason::ByPeer);
+    }
+    cluster.run(10);
+    wire.pass();
+    // Past the server's patience with the wire's own link.
+    cluster.connect(client, server);
+    cluster.run(10);
+    ready(cluster, client);
 }
 
 #[test]
@@ -140,15 +153,7 @@ fn who_despawned_what_migrates_does_not_hold_it_and_is_told_of_it_whole() {
 #[test]
 fn a_migration_whose_link_was_lost_is_cleared_up_over_the_next_one() {
     let (mut cluster, [server, client], wire, [there, own]) = half_migrated();
-    for link in cluster.world(client).resource_mut::<Links>().iter_mut() {
-        link.close(CloseReason::ByPeer);
-    }
-    cluster.run(10);
-    wire.pass();
-    // Past the server's patience with the wire's own link.
-    cluster.connect(client, server);
-    cluster.run(10);
-    ready(&mut cluster, client);
+    come_again(&mut cluster, [server, client], &wire);
     move_to(&mut cluster, client, own, 4.0);
     cluster.run(200);
     assert!(cluster.world(server).get::<Hosted>(there).is_some());
@@ -267,4 +272,54 @@ fn what_was_written_before_a_loan_was_taken_and_given_again_in_one_tick_is_void(
 fn tenure(cluster: &mut Cluster, app: AppId, entity: Entity) -> seamless_replication::wire::Tenure {
     let authority = get::<seamless_replication::Authority>(cluster, app, entity);
     authority.expect("it can be lent").tenure()
+}
+
+#[test]
+fn what_who_came_again_writes_right_before_a_release_is_not_lost() {
+    const MOST: usize = 24;
+    let (mut cluster, [server, client], wire) = on_a_wire(lending);
+    let own: Vec<Entity> = (0..MOST)
+        .map(|_| {
+            let bundle = (Replicated, Place::default());
+            cluster.world(client).spawn(bundle).id()
+        })
+        .collect();
+    cluster.run(20);
+    let before = me(&mut cluster, client);
+    come_again(&mut cluster, [server, client], &wire);
+    assert_ne!(me(&mut cluster, client), before, "it has another name now");
+    let (&last, lent) = own.split_last().expect("there are some");
+    for &own in lent {
+        command(&mut cluster, client, own, |e| {
+            e.delegate();
+        });
+    }
+    cluster.run_until("all are lent to us", 300, |cluster| {
+        let mut lent = lent.iter();
+        lent.all(|&own| view(cluster, client, own) == Some(AuthorityView::Granted))
+    });
+    cluster.run(20);
+    // Each slot has changed another number of times, and the last is the first to be written.
+    for (times, &own) in own.iter().enumerate() {
+        let world = cluster.world(client);
+        let slot = *world.get::<NetSlot>(own).expect("it has one");
+        for _ in 0..times.min(MOST / 2) {
+            world.resource_mut::<Slots>().set_public(&slot, false);
+        }
+    }
+    move_to(&mut cluster, client, last, 1.0);
+    cluster.run(3);
+    for &own in lent {
+        move_to(&mut cluster, client, own, 7.0);
+        command(&mut cluster, client, own, |e| {
+            e.release_authority();
+        });
+    }
+    cluster.run(60);
+    for &own in lent {
+        let name = name(&mut cluster, client, own);
+        let there = find(&mut cluster, server, name).expect("it migrated");
+        assert_eq!(holder(&mut cluster, server, there), Some(Holder::Nobody));
+        assert_eq!(at(&mut cluster, server, there), Some(7.0), "{own}");
+    }
 }

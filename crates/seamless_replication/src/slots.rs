@@ -178,8 +178,11 @@ pub(crate) struct SlotStamp {
 
 /// What was found of slots, for as long as they are as they were then: a few bytes for each beside
 /// the table itself, which is too large to be looked into for every entity in every tick.
+///
+/// By slot: the stamp that it had, and what was found; `None` where nobody has looked. A stamp cannot
+/// say that: any of them may be the slot's.
 #[derive(Default)]
-pub(crate) struct Findings(Vec<(u32, bool)>);
+pub(crate) struct Findings(Vec<(u32, Option<bool>)>);
 
 impl Findings {
     /// What `find` says of a slot, or said when it was last changed.
@@ -190,7 +193,7 @@ impl Findings {
             return false;
         };
         match self.0.get(at) {
-            Some(&(then, found)) if then == stamp => found,
+            Some(&(then, Some(found))) if then == stamp => found,
             _ => self.find(slots, slot, stamp, find),
         }
     }
@@ -199,10 +202,10 @@ impl Findings {
     fn find(&mut self, slots: &Slots, slot: u32, stamp: u32, find: impl Fn(&Slot) -> bool) -> bool {
         let at = slot as usize;
         if self.0.len() <= at {
-            self.0.resize(at + 1, (stamp.wrapping_sub(1), false));
+            self.0.resize(at + 1, (0, None));
         }
         let found = slots.get(slot).is_some_and(find);
-        self.0[at] = (stamp, found);
+        self.0[at] = (stamp, Some(found));
         found
     }
 
