@@ -210,9 +210,7 @@ fn what_migrated_and_is_hidden_from_who_spawned_it_leaves_it() {
     let (mut cluster, [server, client], wire, [there, own]) = half_migrated();
     let name = name(&mut cluster, client, own);
     let world = cluster.world(server);
-    let slot = *world
-        .get::<seamless_replication::NetSlot>(there)
-        .expect("it is there");
+    let slot = *world.get::<NetSlot>(there).expect("it is there");
     for peer in world
         .resource_mut::<seamless_replication::Peers>()
         .iter_mut()

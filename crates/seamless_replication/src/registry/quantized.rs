@@ -320,7 +320,8 @@ mod tests {
             let after = replicator.read(&ints).unwrap();
             prop_assert!((after.translation - before.translation).abs().max_element() <= 0.501 / 512.0);
             let off = after.rotation.angle_between(before.rotation);
-            prop_assert!(off <= 2.0 / (1u32 << (rotation_bits - 1)) as f32 + 1e-3, "{off}");
+            // Worst where all four parts are alike: half a step in three, and what follows for the fourth.
+            prop_assert!(off <= 5.2 / (1u32 << rotation_bits) as f32 + 1e-3, "{off}");
             prop_assert_eq!(after.scale, before.scale);
             prop_assert_eq!(written(&after, precision), ints);
         }

@@ -122,7 +122,7 @@ fn authority() -> Vec<(Control, &'static str)> {
                 entity: root(),
                 hosted: true,
             },
-            "11 fd0500000000bc0a00 01",
+            "12 fd0500000000bc0a00 01",
         ),
     ]
 }
