@@ -34,6 +34,9 @@ const CROSS: &str = "SEAMLESS_TEST_CROSS";
 /// How soon a survivor plays on, with room for a loaded machine.
 const FAILOVER: Duration = ms(3000);
 
+/// How long a source waits for a claim where the usual 50 ms would be a busy machine's mistake.
+const PATIENT: Duration = ms(1000);
+
 fn log_of(folder: &Path) -> PathBuf {
     folder.join("ticks")
 }
@@ -46,7 +49,12 @@ fn a_node_in_a_process_of_its_own() {
     };
     let folder = Folder(folder.into());
     let cross: Option<u32> = env::var(CROSS).ok().map(|cell| cell.parse().unwrap());
-    let mut node = Node::start(config(id.parse().unwrap(), &folder), &folder);
+    let mut config = config(id.parse().unwrap(), &folder);
+    // Only who dies at its abort should come to one, however busy the machine is.
+    if !env::var("SEAMLESS_FAIL").is_ok_and(|point| point.ends_with("abort")) {
+        config.timing.freeze_budget = PATIENT;
+    }
+    let mut node = Node::start(config, &folder);
     let mut log = OpenOptions::new()
         .create(true)
         .append(true)
@@ -146,7 +154,7 @@ fn source_dies(point: &str, slow_stager: bool) -> (Node, GlobalEntity, Tick) {
     see_each_other(&mut [&mut survivor], &folder, 2);
     let door = survivor.door();
     let root = knock(&mut [&mut survivor], door, 7).root;
-    until(&mut [&mut survivor], ms(10_000), |_| child.is_dead());
+    until(&mut [&mut survivor], ms(15_000), |_| child.is_dead());
     let took = until(&mut [&mut survivor], FAILOVER, |nodes| nodes[0].plays(root));
     let began = boot_clock();
     println!("{point}: playing {took:?} after the end was noticed");
@@ -219,21 +227,23 @@ fn row_14_source_killed_after_its_abort_and_the_commit_is_void() {
 /// back. Gives how it came.
 fn target_dies(point: &str) -> Node {
     let folder = Folder::new();
-    let mut survivor = Node::start(config(1, &folder), &folder);
+    let mut ours = config(1, &folder);
+    ours.timing.freeze_budget = PATIENT;
+    let mut survivor = Node::start(ours, &folder);
     let mut child = Process::start(2, &folder, None, Some(point));
     see_each_other(&mut [&mut survivor], &folder, 2);
     let door = survivor.door();
     let root = knock(&mut [&mut survivor], door, 7).root;
     survivor.checkpoint();
-    until(&mut [&mut survivor], ms(5000), |nodes| {
+    until(&mut [&mut survivor], ms(15_000), |nodes| {
         nodes[0].handle().status().counters.checkpointed == 1
     });
-    survivor.prepare(root, 2);
-    until(&mut [&mut survivor], ms(5000), |nodes| {
+    survivor.cross(root, 2);
+    until(&mut [&mut survivor], ms(15_000), |nodes| {
         nodes[0].reserved.contains_key(&root)
     });
     survivor.freeze(root);
-    until(&mut [&mut survivor], ms(5000), |_| child.is_dead());
+    until(&mut [&mut survivor], ms(15_000), |_| child.is_dead());
     let took = until(&mut [&mut survivor], FAILOVER, |nodes| nodes[0].plays(root));
     let began = boot_clock();
     println!("{point}: playing {took:?} after the end was noticed");
@@ -290,7 +300,7 @@ fn a_kill_at_any_moment_is_noticed_within_milliseconds() {
     see_each_other(&mut [&mut survivor], &folder, 2);
     let door = survivor.door();
     let root = knock(&mut [&mut survivor], door, 7).root;
-    until(&mut [&mut survivor], ms(5000), |_| {
+    until(&mut [&mut survivor], ms(15_000), |_| {
         let row = SqliteDirectory::open(folder.file())
             .unwrap()
             .head(root)
@@ -311,7 +321,7 @@ fn row_22_a_stopped_process_finds_itself_expelled_when_it_goes_on() {
     see_each_other(&mut [&mut survivor], &folder, 2);
     let door = survivor.door();
     let root = knock(&mut [&mut survivor], door, 7).root;
-    until(&mut [&mut survivor], ms(5000), |_| {
+    until(&mut [&mut survivor], ms(15_000), |_| {
         let row = SqliteDirectory::open(folder.file())
             .unwrap()
             .head(root)

@@ -72,6 +72,8 @@ pub struct Node {
     pub me: Option<NodeRef>,
     pub hosted: BTreeMap<GlobalEntity, Hosted>,
     pub reserved: BTreeMap<GlobalEntity, HandoverId>,
+    /// What wants to cross, into which cell, and when it asks again.
+    wishes: BTreeMap<GlobalEntity, (u32, Option<Instant>)>,
     pub rejected: Vec<RejectReason>,
     pub resumed: u32,
     pub logins: u32,
@@ -95,6 +97,9 @@ pub fn config(id: u32, folder: &Folder) -> ServiceConfig {
     config.locks = Some(folder.locks());
     config.spawn = Arc::new(|player| CellId(if player.0 < 1000 { 1 } else { 2 }));
     config.limits.knocks_at_once = 100_000;
+    // What the gate does has tests of its own, in simulated time. Here the machine may have other
+    // things to do, and its disk too.
+    config.timing.gate_latency = ms(1000);
     config
 }
 
@@ -107,6 +112,7 @@ impl Node {
             me: None,
             hosted: BTreeMap::new(),
             reserved: BTreeMap::new(),
+            wishes: BTreeMap::new(),
             rejected: Vec::new(),
             resumed: 0,
             logins: 0,
@@ -133,6 +139,7 @@ impl Node {
     }
 
     pub fn hear(&mut self) {
+        self.ask_again();
         let Some(handle) = self.handle.as_ref().filter(|_| self.listens) else {
             return;
         };
@@ -171,7 +178,17 @@ impl Node {
                 } => {
                     self.reserved.insert(handover.root, handover);
                 }
-                MeshEvent::Rejected { reason, .. } => self.rejected.push(reason),
+                MeshEvent::Rejected {
+                    root,
+                    reason,
+                    retry_after,
+                } => {
+                    self.rejected.push(reason);
+                    self.reserved.remove(&root);
+                    if let Some((_, again)) = self.wishes.get_mut(&root) {
+                        *again = Some(Instant::now() + retry_after);
+                    }
+                }
                 MeshEvent::HandedOver { handover, .. } => {
                     self.reserved.remove(&handover.root);
                     self.hosted.remove(&handover.root);
@@ -240,6 +257,33 @@ impl Node {
         }
     }
 
+    /// Asks for room in a cell, and again whenever it is told to, as a game does; until it
+    /// freezes.
+    pub fn cross(&mut self, root: GlobalEntity, cell: u32) {
+        self.wishes.insert(root, (cell, None));
+        self.prepare(root, cell);
+    }
+
+    fn ask_again(&mut self) {
+        let now = Instant::now();
+        let due = |(_, (_, again)): &(&GlobalEntity, &mut (u32, Option<Instant>))| {
+            again.is_some_and(|again| again <= now)
+        };
+        let due = self.wishes.iter_mut().filter(due);
+        let asked: Vec<(GlobalEntity, u32)> = due
+            .map(|(root, (cell, again))| {
+                *again = None;
+                (*root, *cell)
+            })
+            .collect();
+        for (root, cell) in asked {
+            if self.handle.is_some() && self.plays(root) {
+                self.prepare(root, cell);
+            }
+        }
+    }
+
+    /// Asks once.
     pub fn prepare(&self, root: GlobalEntity, cell: u32) {
         self.send(MeshCommand::Prepare {
             root,
@@ -251,6 +295,7 @@ impl Node {
     }
 
     pub fn freeze(&mut self, root: GlobalEntity) {
+        self.wishes.remove(&root);
         let handover = self.reserved[&root];
         let hosted = self.hosted.get_mut(&root).unwrap();
         hosted.tick.0 += 1;
@@ -307,8 +352,17 @@ pub fn until(
 
 /// Nodes 1 and 2, each with its cell.
 pub fn pair(folder: &Folder) -> (Node, Node) {
-    let mut one = Node::start(config(1, folder), folder);
-    let mut two = Node::start(config(2, folder), folder);
+    pair_with(folder, |_| {})
+}
+
+/// Nodes 1 and 2, each with its cell, and with something else than the usual.
+pub fn pair_with(folder: &Folder, edit: impl Fn(&mut ServiceConfig)) -> (Node, Node) {
+    let start = |id| {
+        let mut config = config(id, folder);
+        edit(&mut config);
+        Node::start(config, folder)
+    };
+    let (mut one, mut two) = (start(1), start(2));
     see_each_other(&mut [&mut one, &mut two], folder, 2);
     (one, two)
 }
@@ -317,7 +371,7 @@ pub fn pair(folder: &Folder) -> (Node, Node) {
 #[track_caller]
 pub fn see_each_other(nodes: &mut [&mut Node], folder: &Folder, count: usize) {
     let mut directory = SqliteDirectory::open(folder.file()).unwrap();
-    until(nodes, ms(8000), |nodes| {
+    until(nodes, ms(20_000), |nodes| {
         let cells = directory_cells(&folder.file());
         cells >= count
             && nodes
