@@ -8,7 +8,9 @@ use bevy::{ecs::entity::MapEntities, prelude::*, time::TimeUpdateStrategy};
 use common::{
     Health, Label, Place,
     authority::{at, grab, move_to, view, wait_at},
-    get, name, ready, register, spawn_on, wait_for,
+    get,
+    hello::{held_hello, with_hello},
+    name, ready, register, spawn_on, wait_for,
 };
 use seamless_authority::{AuthorityView, Delegated};
 use seamless_replication::{
@@ -21,7 +23,7 @@ use seamless_replication::{
     },
     wire::{
         PeerId, WIRE_VERSION, WireError, codec,
-        frame::{Frame, Refusal},
+        frame::{Frame, Hello, Refusal},
     },
 };
 use seamless_testkit::{AppId, Cluster, Fate, Parcel, Way, Weather};
@@ -216,13 +218,8 @@ fn held_introduction() -> (Cluster, [AppId; 2], seamless_testkit::Wire, Vec<Parc
 #[test]
 fn another_wire_version_is_refused_and_both_are_named() {
     let (mut cluster, [_, client], wire, parcels) = held_introduction();
-    let mut parcel = parcels[0].clone();
-    let Ok(Frame::Hello(mut hello)) = codec::decode(&parcel.bytes) else {
-        panic!("the first thing a client says is hello");
-    };
-    hello.wire_version = WIRE_VERSION + 1;
-    parcel.bytes = codec::to_vec(&Frame::Hello(hello)).expect("it encodes");
-    wire.put(parcel);
+    let newer = |hello: &mut Hello| hello.wire_version = WIRE_VERSION + 1;
+    wire.put(with_hello(parcels[0].clone(), newer));
     cluster.run(30);
     let notes = &cluster.world(client).resource::<Refusals>().0;
     let (ours, theirs) = (WIRE_VERSION, WIRE_VERSION + 1);
@@ -254,19 +251,10 @@ fn a_schema_that_is_not_in_order_is_refused() {
     });
     cluster.set_weather(Weather::clear());
     let server = cluster.server();
-    let (client, wire) = cluster.client_over_wire(server);
-    wire.decide(|parcel| match parcel.channel {
-        Some(_) if parcel.way == Way::ToServer => Fate::Hold,
-        _ => Fate::Pass,
-    });
-    cluster.run(20);
-    let mut parcel = wire.kept().remove(0);
-    let Ok(Frame::Hello(mut hello)) = codec::decode(&parcel.bytes) else {
-        panic!("the first thing a client says is hello");
-    };
-    hello.schema.components.swap(1, 2);
-    parcel.bytes = codec::to_vec(&Frame::Hello(hello)).expect("it encodes");
-    wire.put(parcel);
+    let (client, wire, parcel) = held_hello(&mut cluster, server);
+    wire.put(with_hello(parcel, |hello| {
+        hello.schema.components.swap(1, 2);
+    }));
     cluster.run(30);
     let notes = &cluster.world(client).resource::<Refusals>().0;
     assert!(notes[0].to_string().contains("do not ascend"), "{notes:?}");

@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use bevy::prelude::*;
 use common::{
-    Health, Label, Place, authority::lending, find, get, me, name, register, seen, settle,
-    spawn_on, state_sent, wait_for,
+    Health, Label, Place,
+    authority::lending,
+    find, get,
+    hello::{held_hello, with_hello},
+    me, name, register, seen, settle, spawn_on, state_sent, wait_for,
 };
 use seamless_authority::AuthorityCommandsExt;
 use seamless_replication::{
@@ -16,9 +19,9 @@ use seamless_replication::{
     Role, Slots,
     interest::{Subscriptions, ToolScopeId, ToolScopes},
     transport::{CloseReason, Links},
-    wire::{GlobalEntity, PeerId, codec, frame::Frame},
+    wire::{GlobalEntity, PeerId},
 };
-use seamless_testkit::{AppId, Cluster, Fate, Rng, Way, Weather};
+use seamless_testkit::{AppId, Cluster, Rng, Weather};
 
 const ENTITIES: u32 = 500;
 
@@ -330,20 +333,11 @@ fn a_key_that_was_made_up_is_of_no_use() {
     let victim = me(&mut cluster, client);
     drop_link(&mut cluster, apps);
     cluster.set_weather(Weather::clear());
-    let (forger, wire) = cluster.client_over_wire(server);
-    wire.decide(|parcel| match parcel.channel {
-        Some(_) if parcel.way == Way::ToServer => Fate::Hold,
-        _ => Fate::Pass,
-    });
-    cluster.run(20);
-    let mut parcel = wire.kept().remove(0);
-    let Ok(Frame::Hello(mut hello)) = codec::decode(&parcel.bytes) else {
-        panic!("the first thing a client says is hello");
-    };
-    assert_eq!(hello.resume, None);
-    hello.resume = Some([0xa5; 16]);
-    parcel.bytes = codec::to_vec(&Frame::Hello(hello)).expect("it encodes");
-    wire.put(parcel);
+    let (forger, wire, parcel) = held_hello(&mut cluster, server);
+    wire.put(with_hello(parcel, |hello| {
+        assert_eq!(hello.resume, None);
+        hello.resume = Some([0xa5; 16]);
+    }));
     wire.pass();
     common::ready(&mut cluster, forger);
     assert_ne!(me(&mut cluster, forger), victim);

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test uses some of it")]
 
 pub mod authority;
+pub mod hello;
 pub mod hostile;
 
 use bevy::prelude::*;
