@@ -4,22 +4,21 @@
 //! them, counts who holds what, and asks the mesh how it goes. Nothing in the world is changed but
 //! the [`OverlayModel`].
 
+mod authority;
 #[cfg(feature = "mesh")]
 mod mesh;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
-use bevy::{ecs::query::Allow, prelude::*, time::common_conditions::on_real_timer};
-use seamless_authority::AuthorityView;
+use bevy::{prelude::*, time::common_conditions::on_real_timer};
 use seamless_replication::{
-    Authority, Frozen, NetClock, Peer, PeerState, Peers, ReplicationStats,
+    NetClock, Peer, PeerState, Peers, ReplicationStats,
     stats::{ComponentStats, LinkStats, RefusedStats},
-    wire::{Holder, PeerId},
 };
 
 use crate::model::{
-    AuthorityModel, Both, ClockModel, ComponentModel, EntitiesModel, LinkModel, LinkUse,
-    OverlayModel, RefusedModel, TrafficModel,
+    Both, ClockModel, ComponentModel, EntitiesModel, LinkModel, LinkUse, OverlayModel,
+    RefusedModel, TrafficModel,
 };
 
 /// How often the model is made anew by default: often enough to be looked at.
@@ -91,7 +90,7 @@ pub fn read(world: &World) -> Option<OverlayModel> {
             remote: stats.entities.1 as u64,
             unencodable: stats.unencodable,
         },
-        authority: authority(world),
+        authority: authority::read(world),
         mesh: None,
     };
     #[cfg(feature = "mesh")]
@@ -208,42 +207,4 @@ fn components(stats: &[ComponentStats]) -> Vec<ComponentModel> {
             share: share(component),
         })
         .collect()
-}
-
-/// Counts the entities whose authority can be lent, frozen ones too.
-fn authority(world: &World) -> AuthorityModel {
-    let mut counted = AuthorityModel::default();
-    let mut lent: BTreeMap<PeerId, u64> = BTreeMap::new();
-    // None of them was ever registered: nothing can be lent here.
-    let Some(mut query) =
-        world.try_query_filtered::<(&Authority, Option<&AuthorityView>), Allow<Frozen>>()
-    else {
-        return counted;
-    };
-    for (authority, view) in query
-        .iter(world)
-        .filter(|(authority, _)| authority.delegated)
-    {
-        *(if authority.hosted {
-            &mut counted.hosted
-        } else {
-            &mut counted.remote
-        }) += 1;
-        match authority.holder {
-            Holder::Nobody => counted.available += 1,
-            Holder::Host => counted.kept += 1,
-            Holder::Peer(peer) => *lent.entry(peer).or_default() += 1,
-        }
-        match view {
-            Some(AuthorityView::Granted) => counted.granted += 1,
-            Some(AuthorityView::Requested { .. }) => counted.requested += 1,
-            Some(AuthorityView::Releasing(_)) => counted.releasing += 1,
-            Some(AuthorityView::Available | AuthorityView::Denied) | None => {}
-        }
-    }
-    counted.lent = lent.into_iter().collect();
-    counted
-        .lent
-        .sort_by_key(|(peer, count)| (std::cmp::Reverse(*count), *peer));
-    counted
 }

@@ -1,11 +1,13 @@
 //! What the panel shows, as plain data: nothing here knows a world, a link or a clock.
 
+mod authority;
 mod mesh;
 
 use std::time::Duration;
 
 use seamless_wire::{NodeRef, PeerId};
 
+pub use authority::{AuthorityModel, FenceModel, RedirectModel};
 pub use mesh::{
     CellModel, CrossingModel, GridModel, MeshCountersModel, MeshModel, NodeModel, RecentHandover,
     RootModel,
@@ -263,43 +265,6 @@ pub struct EntitiesModel {
     pub remote: u64,
     /// Values that refused to be encoded.
     pub unencodable: u64,
-}
-
-/// Who holds the entities whose authority can be lent.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AuthorityModel {
-    /// Those that this app hosts.
-    pub hosted: u64,
-    /// Those that it is told of.
-    pub remote: u64,
-    /// Nobody holds them: the next request is granted.
-    pub available: u64,
-    /// The host keeps them.
-    pub kept: u64,
-    /// Lent, by who holds them; the one with the most first.
-    pub lent: Vec<(PeerId, u64)>,
-    /// On a client: lent to us.
-    pub granted: u64,
-    /// On a client: asked for, without an answer yet.
-    pub requested: u64,
-    /// On a client: given back, and the host has not said so yet.
-    pub releasing: u64,
-}
-
-impl AuthorityModel {
-    /// Entities whose authority can be lent.
-    #[must_use]
-    pub const fn delegated(&self) -> u64 {
-        self.hosted.saturating_add(self.remote)
-    }
-
-    /// Entities that are lent, to whomever.
-    #[must_use]
-    pub fn lent_total(&self) -> u64 {
-        self.lent
-            .iter()
-            .fold(0, |sum, (_, count)| sum.saturating_add(*count))
-    }
 }
 
 /// `a::b::C<d::E>` becomes `C<E>`.

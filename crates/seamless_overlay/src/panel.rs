@@ -3,6 +3,7 @@
 mod authority;
 mod components;
 mod counters;
+mod fences;
 mod links;
 mod map;
 mod mesh;
@@ -35,6 +36,8 @@ pub struct OverlayState {
     pub(crate) components: Sort,
     pub(crate) nodes: Sort,
     pub(crate) recent: Sort,
+    pub(crate) fences: Sort,
+    pub(crate) redirects: Sort,
 }
 
 impl Default for OverlayState {
@@ -47,6 +50,8 @@ impl Default for OverlayState {
             },
             nodes: Sort::default(),
             recent: Sort::default(),
+            fences: Sort::default(),
+            redirects: Sort::default(),
         }
     }
 }
@@ -69,7 +74,7 @@ pub fn ui(ui: &mut Ui, model: &OverlayModel, state: &mut OverlayState) {
             components::show(ui, model, &mut state.components);
         });
         section(ui, "Authority", &authority::digest(model), |ui| {
-            authority::show(ui, model);
+            authority::show(ui, model, state);
         });
         section(ui, "Mesh", &mesh::digest(model), |ui| {
             mesh::show(ui, model, state);

@@ -8,9 +8,12 @@ use bevy::prelude::*;
 use common::{Label, Place, assert_says, collected, draw, region, row, says};
 use egui_kittest::kittest::Queryable;
 use seamless_authority::{AuthorityCommandsExt, AuthorityView, Delegated};
-use seamless_overlay::{OverlayModel, collect::read, units};
+use seamless_overlay::{OverlayModel, collect::read, model::FenceModel, units};
 use seamless_replication::{
-    NetClock, NetSlot, Peers, Replicated, ReplicationStats, Slots, stats::LinkStats, wire::PeerId,
+    NetClock, NetSlot, Peers, Replicated, ReplicationStats, Slots,
+    migrate::redirects,
+    stats::LinkStats,
+    wire::{Holder, PeerId},
 };
 use seamless_testkit::{AppId, Cluster, Weather};
 
@@ -353,6 +356,76 @@ fn a_client_says_what_was_granted_to_it_and_what_was_not() {
         assert_says(&region(&harness, "Summary"), &format!("remote: {ENTITIES}"));
         let cells = row(&region(&harness, "Links"), "server");
         assert!(cells.contains(&"use: playing".to_owned()), "{cells:?}");
+    }
+}
+
+#[test]
+fn a_server_and_its_clients_show_the_same_fences() {
+    let mut game = game();
+    let holder = game.me(1);
+    let server = game.server();
+    let (of_server, of_client) = (server.0.authority.fences, game.client(1).authority.fences);
+    assert_eq!((of_server.len(), of_client.len()), (LENDABLE, LENDABLE));
+    assert_eq!(
+        of_server[0].holder,
+        Holder::Peer(holder),
+        "what is lent first"
+    );
+    for fence in &of_server {
+        let same = |other: &&FenceModel| other.entity == fence.entity;
+        let there = of_client.iter().find(same).expect("it is told of all");
+        assert_eq!(
+            (there.holder, there.epoch, there.since),
+            (fence.holder, fence.epoch, fence.since)
+        );
+        assert!(fence.hosted && !there.hosted);
+    }
+    let fence = &of_server[0];
+    let name = fence.entity.expect("named").to_string();
+    for (model, here) in [(game.server().0, "hosted"), (game.client(1), "granted")] {
+        let harness = draw(&model);
+        let cells = row(&region(&harness, "Authority"), &name);
+        for cell in [
+            format!("holder: {holder}"),
+            format!("epoch: {}", fence.epoch),
+            format!("since: {}", fence.since),
+            format!("here: {here}"),
+        ] {
+            assert!(cells.contains(&cell), "not {cell:?}, but {cells:#?}");
+        }
+    }
+}
+
+#[test]
+fn the_old_name_of_what_migrated_is_shown_while_it_counts() {
+    let mut game = game();
+    let (owner, me) = (game.clients[0], game.me(0));
+    let own = game
+        .cluster
+        .world(owner)
+        .spawn((Replicated, Place::default()))
+        .id();
+    game.cluster.run(30);
+    let world = game.cluster.world(owner);
+    world.commands().entity(own).delegate();
+    world.flush();
+    let server = game.server;
+    game.cluster.run_until("it migrated", 300, |cluster| {
+        redirects(cluster.world(server).resource::<Peers>()).count() == 1
+    });
+    let (model, _) = game.server();
+    let world = game.cluster.world(server);
+    let redirect = redirects(world.resource::<Peers>()).next().expect("one");
+    let harness = draw(&model);
+    let authority = region(&harness, "Authority");
+    assert_says(&authority, "redirects: 1");
+    let cells = row(&authority, &me.to_string());
+    let (old, new) = (redirect.old.0, redirect.new.0);
+    for cell in [
+        format!("its name: {}v{}", old.index, old.generation),
+        format!("our name: {}v{}", new.index, new.generation),
+    ] {
+        assert!(cells.contains(&cell), "not {cell:?}, but {cells:#?}");
     }
 }
 

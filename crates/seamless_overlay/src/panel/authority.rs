@@ -2,6 +2,7 @@
 
 use egui::{Color32, Rect, Sense, Ui, vec2};
 
+use super::{OverlayState, fences};
 use crate::{
     model::{AuthorityModel, OverlayModel},
     table, theme, units,
@@ -25,7 +26,7 @@ pub(super) fn digest(model: &OverlayModel) -> String {
     }
 }
 
-pub(super) fn show(ui: &mut Ui, model: &OverlayModel) {
+pub(super) fn show(ui: &mut Ui, model: &OverlayModel, state: &mut OverlayState) {
     let authority = &model.authority;
     if authority.delegated() == 0 {
         return table::nothing(ui, "nothing here can be lent: no entity is delegated");
@@ -58,7 +59,13 @@ pub(super) fn show(ui: &mut Ui, model: &OverlayModel) {
         for (name, count, hint) in own {
             super::figure(ui, name, &units::count(count), None).on_hover_text(hint);
         }
+        if authority.redirected > 0 {
+            super::figure(ui, "redirects", &units::count(authority.redirected), None)
+                .on_hover_text("old names of entities that migrated, still understood");
+        }
     });
+    let sorts = (&mut state.fences, &mut state.redirects);
+    fences::show(ui, authority, sorts);
 }
 
 /// A part of the bar.
