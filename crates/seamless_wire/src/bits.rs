@@ -182,6 +182,36 @@ impl BitWriter {
         }
     }
 
+    /// Copies `bits` bits of `words`, from bit `start` on.
+    ///
+    /// One step for each word.
+    pub fn put_span(&mut self, words: &[u64], start: usize, bits: usize) {
+        debug_assert!(start + bits <= words.len() * 64, "{bits} bits from {start}");
+        let (mut words, shift) = (&words[start / 64..], (start % 64) as u32);
+        if shift == 0 {
+            return self.put_words_of(words, bits);
+        }
+        let mut left = bits;
+        while left > 0 {
+            let next = words.get(1).copied().unwrap_or(0);
+            let word = words[0] >> shift | next << (64 - shift);
+            if left < 64 {
+                return self.put(word & ((1 << left) - 1), left as u32);
+            }
+            self.put_word(word);
+            (words, left) = (&words[1..], left - 64);
+        }
+    }
+
+    /// As [`put_words`](Self::put_words), whatever follows the bits.
+    fn put_words_of(&mut self, words: &[u64], bits: usize) {
+        let (whole, rest) = (bits / 64, bits % 64);
+        self.put_words(words, whole * 64);
+        if rest > 0 {
+            self.put(words[whole] & ((1 << rest) - 1), rest as u32);
+        }
+    }
+
     /// Ends the run and appends it to `words`, the last of them filled with zeros.
     pub fn finish_words(&mut self, words: &mut Vec<u64>) {
         let bytes = self.bytes.chunks_exact(8);
@@ -467,7 +497,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(ops in proptest::collection::vec(op(), 0..40)) {
+        fn what_is_written_is_read(
+            ops in proptest::collection::vec(op(), 0..40),
+            cut in any::<(u8, u8)>(),
+        ) {
             let mut w = BitWriter::new();
             for op in &ops {
                 match op {
@@ -493,6 +526,23 @@ mod tests {
             copy.put(0b101, 3);
             copy.put_words(&words[1..], bits);
             prop_assert_eq!(copy.finish(), &shifted[..]);
+            // Any part of it, wherever it begins.
+            let (from, to) = (bits * usize::from(cut.0) / 256, bits * usize::from(cut.1) / 256);
+            let (from, to) = (from.min(to), from.max(to));
+            let mut part = BitWriter::new();
+            part.put(0b101, 3);
+            part.put_span(&words[1..], from, to - from);
+            let part = part.finish().to_vec();
+            let mut whole = BitReader::new(&bytes);
+            let mut part = BitReader::new(&part);
+            part.get(3).unwrap();
+            for bit in 0..to {
+                let bit_there = whole.get_bool().unwrap();
+                if bit >= from {
+                    prop_assert_eq!(part.get_bool().unwrap(), bit_there);
+                }
+            }
+            prop_assert_eq!(part.expect_end(), Ok(()));
             for (bytes, skip) in [(&bytes, 0), (&shifted, 3)] {
                 let mut r = BitReader::new(bytes);
                 r.get(skip).unwrap();

@@ -285,6 +285,21 @@ impl RecordCursor {
         }
     }
 
+    /// Goes on behind the record of a delta that was copied from another section, where it stood
+    /// behind the same record as here. What follows a delta depends on nothing before it.
+    #[inline]
+    pub const fn pass_delta(
+        &mut self,
+        index: u32,
+        (version, baseline, steps, mask): (Version, Version, u32, u64),
+    ) {
+        self.next_index = index + 1;
+        self.first = false;
+        self.age = version.age_since(baseline);
+        self.steps = steps;
+        self.mask = mask;
+    }
+
     #[inline]
     fn write_index(&mut self, w: &mut BitWriter, index: u32) {
         debug_assert!(index >= self.next_index, "records must ascend");

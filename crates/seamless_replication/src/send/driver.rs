@@ -78,18 +78,22 @@ pub(crate) fn send(
     inboxes: Res<Inboxes>,
 ) {
     let started = std::time::Instant::now();
-    let changed = std::mem::take(&mut rows.changed);
+    let mut changed = std::mem::take(&mut rows.changed);
     rows.sets
         .weigh(|component| registry.component(component).priority);
     changed_bits.clear();
     for &slot in &changed {
         changed_bits.grow_and_insert(slot as usize);
     }
+    // In ascending order, as records are.
+    changed.clear();
+    changed.extend(changed_bits.ones().map(|slot| slot as u32));
     let office = &mut *office;
     let ready = peers.iter().filter(|peer| peer.state == PeerState::Ready);
     let work = office.due.max(changed.len() * ready.count());
     let threads = office.begin(work, &config);
-    office.prime(threads, &registry, (&rows, &slots), &changed, &peers);
+    let changed_now = (clock.tick(), &*changed);
+    office.prime(threads, &registry, (&rows, &slots), changed_now, &peers);
     let here = Here {
         registry: &registry,
         slots: &slots,

@@ -6,6 +6,7 @@
 
 use seamless_wire::{BitWriter, WriteMask, delta::Baseline, record::Version};
 
+use super::tape::Tape;
 use crate::{
     registry::Registry,
     rows::{ComponentSets, Ring, Row, Rows, SetId, Stored},
@@ -146,6 +147,7 @@ pub(crate) struct EncodeCache {
     plain: Findings,
     runs: Vec<Run>,
     arena: Vec<u64>,
+    pub(super) tapes: Vec<Tape>,
     writer: BitWriter,
     /// How many versions came after the oldest baseline that a link has.
     pub(super) deepest: u32,
@@ -159,6 +161,7 @@ impl EncodeCache {
         self.serial = self.serial.wrapping_add(1);
         self.runs.clear();
         self.arena.clear();
+        self.tapes.clear();
         self.deepest = 0;
     }
 
@@ -319,8 +322,14 @@ impl EncodeCache {
         None
     }
 
+    /// A slot's head and the run that was made last of it, if there are any.
+    pub(super) fn first_run(&self, slot: u32) -> Option<(SlotHead, u32)> {
+        let head = self.known(slot).filter(|head| head.runs != NONE)?;
+        Some((*head, head.runs))
+    }
+
     /// Takes over what another made in this tick of the slots in `made`.
-    pub(super) fn take(&mut self, part: &Self, made: impl Iterator<Item = u32>) {
+    pub(super) fn take(&mut self, part: &mut Self, made: impl Iterator<Item = u32>) {
         let (runs, words) = (self.runs.len() as u32, self.arena.len() as u32);
         let later = |at: u32| if at == NONE { NONE } else { at + runs };
         self.runs.extend(part.runs.iter().map(|run| Run {
@@ -329,6 +338,8 @@ impl EncodeCache {
             ..*run
         }));
         self.arena.extend_from_slice(&part.arena);
+        let tapes = part.tapes.drain(..).map(|tape| tape.renumber(runs));
+        self.tapes.extend(tapes);
         for slot in made {
             if let Some(head) = part.known(slot) {
                 self.open(slot);

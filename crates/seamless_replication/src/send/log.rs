@@ -47,6 +47,11 @@ impl Contents {
         }
     }
 
+    /// Rows that changed in the datagram's tick are in it.
+    pub(super) fn add_rows(&mut self, slots: impl Iterator<Item = u32>) {
+        self.usual.extend(slots);
+    }
+
     /// The slots in the datagram and their versions.
     #[inline]
     pub(super) fn rows(&self) -> impl Iterator<Item = (u32, Version)> {

@@ -14,6 +14,7 @@ mod pack;
 mod projections;
 mod select;
 mod slot;
+mod tape;
 
 use std::time::Duration;
 

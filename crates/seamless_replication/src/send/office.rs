@@ -2,7 +2,7 @@
 
 use bevy::prelude::*;
 use seamless_transport::LinkId;
-use seamless_wire::record::Version;
+use seamless_wire::{Tick, record::Version};
 
 use super::{
     EncodeCache, Scratch, Sender,
@@ -76,7 +76,7 @@ impl Office {
         threads: usize,
         registry: &Registry,
         here: (&Rows, &Slots),
-        changed: &[u32],
+        (tick, changed): (Tick, &[u32]),
         peers: &Peers,
     ) {
         let threads = threads.min(changed.len() / LEAST_ROWS);
@@ -92,8 +92,9 @@ impl Office {
         together(shares, |(changed, part)| {
             part.begin();
             part.prime(registry, here, changed, senders);
+            part.record(&here.0.sets, tick, changed);
         });
-        for (changed, part) in changed.chunks(each).zip(&self.parts) {
+        for (changed, part) in changed.chunks(each).zip(&mut self.parts) {
             self.primed.take(part, changed.iter().copied());
         }
     }

@@ -21,6 +21,7 @@ use super::{
     log::{Contents, SentItem},
     projections::{Part, Projections, Wanted},
     select::{Bucket, Candidate, Due},
+    tape::{self, Place},
 };
 use crate::{
     registry::Registry,
@@ -234,7 +235,14 @@ impl Sender {
         let components = context.rows.sets.components(bucket.told).len();
         let mut cursor = RecordCursor::new(context.tick, components);
         let mut open = false;
-        for row in &bucket.rows {
+        let primed = context.cache.primed;
+        let mut tape = match bucket.allocator {
+            Allocator::Local => Place::begin(&primed.tapes, bucket.told),
+            Allocator::Peer => Place::begin(&[], bucket.told),
+        };
+        let mut rest = bucket.rows.as_slice();
+        while let Some((row, after)) = rest.split_first() {
+            rest = after;
             let large = match row.run() {
                 Some(_) => None,
                 None => Some(context.cache.mark(row.slot, context.rows, context.slots)),
@@ -265,6 +273,15 @@ impl Sender {
                 cursor.write_delta(datagram.w, components, index, against, None);
                 context.cache.copy(number, &run, datagram.w);
                 self.note_sent(row.slot, version, &run, datagram);
+                if let Some((rows, bits)) = tape.stretch(*row, after, datagram.room())
+                    && let Some(last) = rows.last()
+                {
+                    bits.copy(datagram.w);
+                    self.note_stretch(rows, context.tick, datagram);
+                    let run = context.cache.get(last.number());
+                    tape::pass(&mut cursor, last.slot, context.tick, run);
+                    rest = &after[rows.len()..];
+                }
                 continue;
             }
             for attempt in 0.. {
@@ -357,6 +374,20 @@ impl Sender {
         if !run.is_delta && self.slots[slot as usize].has_migrated() {
             self.counters.resent_bits += u64::from(run.bits);
         }
+    }
+
+    /// As [`note_sent`](Self::note_sent), for rows of this tick that are told as deltas.
+    fn note_stretch(&mut self, rows: &[Candidate], tick: Tick, datagram: &mut Datagram<'_>) {
+        let version = Version(tick.0);
+        datagram.contents.add_rows(rows.iter().map(|row| row.slot));
+        for row in rows {
+            let state = &mut self.slots[row.slot as usize];
+            state.set_sent(version);
+            state.told = true;
+            state.priority = 0.0;
+            self.dirty.set(row.slot as usize, false);
+        }
+        self.counters.records += rows.len() as u64;
     }
 
     /// A row that no datagram holds: whole, against nothing, over the bulk channel.

@@ -29,7 +29,7 @@ const fn large_bits(size: usize) -> u32 {
 }
 
 /// One row that is due: its slot, and its encoding, if that is not made when it is written.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Candidate {
     pub(super) slot: u32,
     run: u32,
@@ -38,6 +38,15 @@ pub(super) struct Candidate {
 const NO_RUN: u32 = u32::MAX;
 
 impl Candidate {
+    pub(super) const fn new(slot: u32, run: u32) -> Self {
+        Self { slot, run }
+    }
+
+    /// The number of its encoding, if it has one.
+    pub(super) const fn number(&self) -> u32 {
+        self.run
+    }
+
     #[inline]
     pub(super) fn run(&self) -> Option<u32> {
         (self.run != NO_RUN).then_some(self.run)
