@@ -71,7 +71,7 @@ pub(crate) fn steer(
     if bot.since > PATIENCE || matches!(bot.goal, Goal::Rest) {
         bot.since = 0;
         bot.goal = think(&mut bot, hands.carried.is_some(), &crates);
-        wish.build = hands.carried.is_none() && bot.rng.chance(0.05);
+        wish.build = hands.carried.is_none() && bot.rng.chance(0.12);
     }
     let to = match bot.goal {
         Goal::Fetch(..) if hands.carried.is_some() => {

@@ -23,12 +23,16 @@ use crate::{
 /// Over the head of a player and of what it carries, in metres.
 const OVERHEAD: f32 = 3.4;
 
-const KEYS: [(&str, &str); 5] = [
+const KEYS: [(&str, &str); 6] = [
     ("WASD", "walk; into a crate: push it"),
     ("E", "grab the nearest free crate, or put it down"),
     ("F", "throw it"),
     ("C", "reach for a crate that somebody else holds"),
     ("B", "build one, and give it to all"),
+    (
+        "Tab",
+        "the panel shows the server, or you again; F3 hides it",
+    ),
 ];
 
 /// Writes the labels, below the panel.

@@ -10,6 +10,8 @@ mod bot;
 mod cli;
 mod game;
 #[cfg(feature = "window")]
+mod glass;
+#[cfg(feature = "window")]
 mod labels;
 mod party;
 mod player;
@@ -22,6 +24,8 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, thread, time::Durat
 
 use bevy_seamless::transport::ConditionerConfig;
 use clap::Parser;
+#[cfg(feature = "window")]
+use glass::Glass;
 use party::{Seen, Stage};
 
 /// Authority over crates, lent and taken back.
@@ -73,19 +77,23 @@ fn main() -> ExitCode {
     let network =
         ConditionerConfig::symmetric(Duration::from_millis(cli.rtt), cli.loss as f32 / 100.0);
     let stage = Stage::default();
+    let glass = Glass::default();
     let (server, address) = match cli.connect {
         Some(address) => (None, address),
         None => {
             let endpoint = server::bind(cli.listen)
                 .unwrap_or_else(|error| cli::fail(&format_args!("{}: {error}", cli.listen)));
             let address = endpoint.local_address();
-            (Some(party::serve(endpoint, &stage)), address)
+            let shared = glass.clone();
+            let served = party::serve(endpoint, &stage, move |app| shared.add_server(app));
+            (Some(served), address)
         }
     };
     let bots: Vec<_> = (0..u64::from(cli.bots))
         .map(|bot| party::play(address, network, cli.seed.wrapping_mul(1000) + bot, &stage))
         .collect();
-    if with_window(&cli, address, network, &stage) {
+    let glass = server.is_some().then_some(glass);
+    if with_window(&cli, (address, network), glass, &stage) {
         stage.end();
         return ExitCode::SUCCESS;
     }
@@ -100,20 +108,35 @@ fn main() -> ExitCode {
 
 /// Shows a window until it is closed; false if there is to be none.
 #[cfg(feature = "window")]
-fn with_window(cli: &Cli, server: SocketAddr, network: ConditionerConfig, stage: &Stage) -> bool {
+fn with_window(
+    cli: &Cli,
+    link: (SocketAddr, ConditionerConfig),
+    server: Option<Glass>,
+    stage: &Stage,
+) -> bool {
     if cli.headless {
         return false;
     }
     let picture = cli.screenshot.clone().map(|file| (file, cli.seconds));
     let bot = cli.watch.then_some(cli.seed);
-    window::run((server, network), bot, picture, stage);
+    window::run(link, server, (bot, picture), stage);
     true
 }
 
 #[cfg(not(feature = "window"))]
-fn with_window(cli: &Cli, _: SocketAddr, _: ConditionerConfig, _: &Stage) -> bool {
+fn with_window(cli: &Cli, _: (SocketAddr, ConditionerConfig), _: Option<Glass>, _: &Stage) -> bool {
     if cli.screenshot.is_some() || cli.watch {
         cli::fail(&"there is no window without --features window");
     }
     false
+}
+
+/// Without a window there is no panel that could show the server.
+#[cfg(not(feature = "window"))]
+#[derive(Clone, Default)]
+struct Glass;
+
+#[cfg(not(feature = "window"))]
+impl Glass {
+    const fn add_server(&self, _: &mut bevy::app::App) {}
 }

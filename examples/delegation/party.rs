@@ -94,12 +94,17 @@ fn run(mut app: App) -> Seen {
     }
 }
 
-/// The server, in a thread.
-pub(crate) fn serve(endpoint: ServerEndpoint, stage: &Stage) -> JoinHandle<Seen> {
+/// The server, in a thread. `add` is added to it.
+pub(crate) fn serve(
+    endpoint: ServerEndpoint,
+    stage: &Stage,
+    add: impl FnOnce(&mut App) + Send + 'static,
+) -> JoinHandle<Seen> {
     let stage = stage.clone();
     thread::spawn(move || {
         let mut app = threaded(SeamlessPlugins::server(), &stage);
         server::add(&mut app, endpoint);
+        add(&mut app);
         run(app)
     })
 }

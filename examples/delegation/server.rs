@@ -1,12 +1,16 @@
 //! The server: it moves the players' bodies and every crate that nobody holds, and decides who may
 //! hold which.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use bevy::prelude::*;
 use bevy_seamless::{
     authority::AuthorityPolicy,
     prelude::*,
+    replication::{Admission, Admitted},
     transport::Authentication,
     wire::{Holder, control::DenyReason},
 };
@@ -42,7 +46,16 @@ pub(crate) fn add(app: &mut App, endpoint: ServerEndpoint) {
         crates.is_none_or(|mut crates| crates.iter(world).count() <= MOST_CRATES)
     });
     policy.entities_per_client = HELD;
+    // Short names, in the order in which players come.
+    let players = AtomicU64::new(0);
+    let admission = Admission::new(move |_, _, _| {
+        Ok(Admitted {
+            peer: PeerId(players.fetch_add(1, Ordering::Relaxed) + 1),
+            spectator: false,
+        })
+    });
     app.insert_resource(endpoint)
+        .insert_resource(admission)
         .insert_resource(policy)
         .add_systems(Startup, fill)
         .add_systems(Update, (enter, leave))

@@ -18,6 +18,7 @@ use bevy_seamless::{
 
 use crate::{
     game::{self, Body, Crate, HALF, Place, SIDE, TICK_RATE},
+    glass::Glass,
     labels::LabelsPlugin,
     party::{self, Stage},
     player::{self, Hands, Wish},
@@ -32,8 +33,8 @@ const EASE: f32 = 18.0;
 /// Runs the window until it is closed, or its picture is taken after so many seconds.
 pub(crate) fn run(
     (server, network): (SocketAddr, ConditionerConfig),
-    bot: Option<u64>,
-    picture: Option<(PathBuf, u64)>,
+    glass: Option<Glass>,
+    (bot, picture): (Option<u64>, Option<(PathBuf, u64)>),
     stage: &Stage,
 ) {
     let window = Window {
@@ -72,6 +73,9 @@ pub(crate) fn run(
         .init_resource::<Paint>()
         .add_systems(Startup, set_up)
         .add_systems(Update, (dress, ease, colour));
+    if let Some(glass) = glass {
+        glass.add_window(&mut app, bot.is_some());
+    }
     match bot {
         Some(seed) => party::add_bot(&mut app, seed),
         None => drop(app.add_systems(PreUpdate, keys)),
@@ -172,11 +176,11 @@ fn set_up(
             ..default()
         },
         Projection::from(PerspectiveProjection {
-            fov: 0.5,
+            fov: 0.56,
             ..default()
         }),
         Tonemapping::None,
-        Transform::from_xyz(0.0, 62.0, 44.0).looking_at(Vec3::ZERO, Vec3::Y),
+        Transform::from_xyz(0.0, 72.0, 46.0).looking_at(Vec3::ZERO, Vec3::Y),
     ));
 }
 
