@@ -4,6 +4,7 @@
 
 pub mod authority;
 pub mod hostile;
+pub mod own;
 
 use bevy::prelude::*;
 use seamless_replication::{

@@ -1,6 +1,6 @@
 //! The client's side: ask, give back, hear.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bevy::{platform::collections::HashMap, prelude::*};
 use seamless_replication::{
@@ -14,7 +14,7 @@ use seamless_replication::{
 };
 
 use crate::{
-    Delegated, Loan,
+    Delegated, Loan, publish,
     view::{self, AuthorityDenied, AuthorityView},
 };
 
@@ -23,7 +23,7 @@ use crate::{
 pub(crate) struct Asked {
     last: u32,
     open: HashMap<RequestId, Entity>,
-    releases: Vec<Entity>,
+    releases: BTreeSet<Entity>,
     /// Under which host's term each release was sent. A host that took the entity over meanwhile
     /// may not know of it.
     released: HashMap<Entity, Term>,
@@ -32,6 +32,8 @@ pub(crate) struct Asked {
     /// Entities of ours that the server may have taken over before a link was lost; and when to
     /// give up one that it said is its own, and does not tell us of.
     unclear: BTreeMap<GlobalEntity, Option<Tick>>,
+    /// Entities of ours that are to be delegated and have no name yet.
+    unnamed: BTreeSet<Entity>,
 }
 
 impl Asked {
@@ -43,7 +45,7 @@ impl Asked {
     /// The row came again while the release is under way: tells a new host of it.
     pub(crate) fn still_releasing(&mut self, entity: Entity, term: Term) {
         if self.released.get(&entity) != Some(&term) && !self.releases.contains(&entity) {
-            self.releases.push(entity);
+            self.releases.insert(entity);
         }
     }
 }
@@ -59,11 +61,22 @@ pub trait AuthorityCommandsExt {
     fn release_authority(&mut self) -> &mut Self;
 
     /// Client: has the server take over an entity that we host, and lend it from then on. We stay
-    /// its holder. On a host: lets the entity's authority be lent.
+    /// its holder. Server: takes over what a client hosts without being asked; the client stays its
+    /// holder if it sees it. On a host: lets the entity's authority be lent.
     fn delegate(&mut self) -> &mut Self;
 
     /// Host: the entity cannot be lent any more. It goes on being replicated.
     fn undelegate(&mut self) -> &mut Self;
+
+    /// Client: has the server show an entity that we host to other clients; we go on hosting it. It is
+    /// [`Published`](crate::Published) once it is so. Refused, by the server's policy, it is a
+    /// [`PublicationDenied`](crate::PublicationDenied). Server: the same, of what a client hosts,
+    /// without asking anybody. Without effect on what a server hosts: everybody may see that.
+    fn publish(&mut self) -> &mut Self;
+
+    /// Client: has the server hide an entity that we host from other clients. Server: the same, of
+    /// what a client hosts. It may be published again.
+    fn unpublish(&mut self) -> &mut Self;
 
     /// Client: asks for a lease to begin anew, of an entity that is ours. Without effect otherwise.
     fn renew_authority(&mut self) -> &mut Self;
@@ -99,6 +112,22 @@ impl AuthorityCommandsExt for EntityCommands<'_> {
     fn undelegate(&mut self) -> &mut Self {
         // Its observer says so to the fence.
         self.try_remove::<Delegated>()
+    }
+
+    fn publish(&mut self) -> &mut Self {
+        self.queue(|entity: EntityWorldMut| {
+            on_world(entity, |world, entity| {
+                publish::publish(world, entity, true)
+            });
+        })
+    }
+
+    fn unpublish(&mut self) -> &mut Self {
+        self.queue(|entity: EntityWorldMut| {
+            on_world(entity, |world, entity| {
+                publish::publish(world, entity, false)
+            });
+        })
     }
 
     fn renew_authority(&mut self) -> &mut Self {
@@ -195,7 +224,7 @@ fn release(world: &mut World, entity: Entity) {
     let Some(authority) = world.get::<Authority>(entity).copied().filter(|_| held) else {
         return;
     };
-    world.resource_mut::<Asked>().releases.push(entity);
+    world.resource_mut::<Asked>().releases.insert(entity);
     let after = AuthorityView::Releasing(authority.since);
     world
         .entity_mut(entity)
@@ -204,12 +233,15 @@ fn release(world: &mut World, entity: Entity) {
 }
 
 fn delegate(world: &mut World, entity: Entity) {
+    let Some(slot) = world.get::<NetSlot>(entity).copied() else {
+        return deny(world, entity, DenyReason::NotDelegated);
+    };
     if world.get::<Hosted>(entity).is_none() {
+        if world.resource::<Slots>().owner(&slot).is_some() {
+            return crate::server::take_over_unasked(world, entity);
+        }
         return deny(world, entity, DenyReason::NotDelegated);
     }
-    let Some(slot) = world.get::<NetSlot>(entity).copied() else {
-        return;
-    };
     // On a client there is one server that plays; a host has none and decides for itself.
     let server = playing(world.resource::<Peers>());
     match (server, slot.global()) {
@@ -224,16 +256,19 @@ fn delegate(world: &mut World, entity: Entity) {
         (None, Some(global)) if world.resource::<Peers>().as_client().is_some() => {
             world.resource_mut::<Asked>().unclear.insert(global, None);
         }
-        (None, _) => {
+        // A server has names at all times; on a client they come.
+        (_, None) => {
+            world.resource_mut::<Asked>().unnamed.insert(entity);
+        }
+        (None, Some(_)) => {
             // Its observer says so to the fence.
             world.entity_mut(entity).insert(Delegated);
         }
-        (Some(_), None) => deny(world, entity, DenyReason::Unknown),
     }
 }
 
 /// The link to the server that plays.
-fn playing(peers: &Peers) -> Option<&Peer> {
+pub(crate) fn playing(peers: &Peers) -> Option<&Peer> {
     peers.iter().find(|peer| {
         peer.side() == LinkSide::ToServer
             && !peer.is_spectator()
@@ -260,6 +295,7 @@ fn send_delegation(world: &mut World, link: LinkId, global: GlobalEntity) {
 /// What the server may have taken over without our knowing: it is asked again over a new link, and
 /// if it says that it hosts the entity, we do not. Once a frame, a step for each of them.
 pub(crate) fn clear_up(world: &mut World) {
+    delegate_named(world);
     if world.resource::<Asked>().unclear.is_empty() {
         return;
     }
@@ -291,8 +327,18 @@ pub(crate) fn clear_up(world: &mut World) {
     }
 }
 
+/// Goes on with delegations of entities that have a name by now.
+fn delegate_named(world: &mut World) {
+    for entity in std::mem::take(&mut world.resource_mut::<Asked>().unnamed) {
+        // It stays for as long as it has no name.
+        if world.get::<Hosted>(entity).is_some() {
+            delegate(world, entity);
+        }
+    }
+}
+
 /// The server hosts what we took for ours.
-fn hosted_there(world: &mut World, global: GlobalEntity) {
+pub(crate) fn hosted_there(world: &mut World, global: GlobalEntity) {
     let clock = world.resource::<NetClock>();
     let deadline = clock.tick().plus(clock.rate().into());
     let mut asked = world.resource_mut::<Asked>();
@@ -327,7 +373,7 @@ pub(crate) fn send_releases(world: &mut World) {
         }
         let Some((link, slot)) = source(world, entity) else {
             // Nobody tells of it at present: whoever does next hears of the release.
-            world.resource_mut::<Asked>().releases.push(entity);
+            world.resource_mut::<Asked>().releases.insert(entity);
             continue;
         };
         let (Some(global), Some(authority)) = (slot.global(), world.get::<Authority>(entity))
@@ -340,14 +386,15 @@ pub(crate) fn send_releases(world: &mut World) {
             epoch,
             last: written_version(world, &slot),
         };
-        world
-            .resource_mut::<Asked>()
-            .released
-            .insert(entity, epoch.term);
-        if let Some(peer) = world.resource_mut::<Peers>().get_mut(link)
-            && let Err(error) = peer.send_control(&control)
-        {
-            tracing::warn!(%global, %error, "a release cannot be sent");
+        let mut peers = world.resource_mut::<Peers>();
+        let peer = peers.get_mut(link);
+        let sent = peer.is_some_and(|peer| peer.send_control(&control).is_ok());
+        let mut asked = world.resource_mut::<Asked>();
+        if sent {
+            asked.released.insert(entity, epoch.term);
+        } else {
+            // There is no room now: with the rows of a later tick.
+            asked.releases.insert(entity);
         }
     }
 }
@@ -367,6 +414,11 @@ pub(crate) fn hear(world: &mut World, received: &ControlReceived) {
             world.resource_mut::<Asked>().delegated.remove(entity);
             follow(world, received.link, &received.control);
         }
+        &Control::Published {
+            entity,
+            public,
+            refused,
+        } => publish::heard(world, received.link, entity, public, refused),
         Control::WriteRefused {
             entity: global,
             hosted: true,

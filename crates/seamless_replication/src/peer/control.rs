@@ -10,8 +10,16 @@ use seamless_wire::{
 /// Most items that wait to be acknowledged. Further ones are refused: the peer is not there.
 const MAX_WAITING: usize = 4096;
 
+/// How many of those places are not for answers: with fewer left, a peer is not listened to until it
+/// has acknowledged some of what it was told. So each of its items can be answered, and a peer that
+/// asks and never listens costs no more memory than that.
+pub(crate) const NOT_FOR_ANSWERS: usize = 1024;
+
 /// Most items that are kept while one before them is missing.
 const MAX_AHEAD: usize = 1024;
+
+/// Most items that are in order and wait until there is room for their answers.
+const MAX_READY: usize = 4096;
 
 /// Send side.
 #[derive(Debug, Default)]
@@ -39,6 +47,11 @@ impl ControlOut {
         self.waiting.push_back((ControlSeq(self.next), bytes, true));
         self.next += 1;
         Ok(())
+    }
+
+    /// How many more items may wait.
+    pub(crate) fn room(&self) -> usize {
+        MAX_WAITING.saturating_sub(self.waiting.len())
     }
 
     /// All that is not acknowledged is to be sent again.
@@ -98,6 +111,7 @@ impl ControlIn {
     /// Whether the items can be taken without growing past the bound.
     pub(crate) fn has_room(&self, items: &[(ControlSeq, Control)]) -> bool {
         self.ahead.len() + items.len() <= MAX_AHEAD
+            && self.ready.len() + self.ahead.len() + items.len() <= MAX_READY
             && items
                 .iter()
                 .all(|(seq, _)| seq.0 < self.next + MAX_AHEAD as u64)
@@ -160,6 +174,25 @@ mod tests {
         input.take(vec![sent[1].clone(), sent[3].clone()]);
         let got: Vec<_> = std::iter::from_fn(|| input.pop()).collect();
         assert_eq!(got, (0..4).map(item).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn items_that_nobody_fetches_are_bounded() {
+        let mut input = ControlIn::default();
+        let mut taken = 0;
+        for first in (0..100_000).step_by(100) {
+            let items: Vec<_> = (first..first + 100)
+                .map(|n| (ControlSeq(n), item(0)))
+                .collect();
+            if input.has_room(&items) {
+                taken += items.len();
+                input.take(items);
+            }
+        }
+        assert!(taken <= MAX_READY, "{taken}");
+        assert_eq!(std::iter::from_fn(|| input.pop()).count(), taken);
+        let next = vec![(ControlSeq(taken as u64), item(0))];
+        assert!(input.has_room(&next), "it goes on where it stopped");
     }
 
     #[test]

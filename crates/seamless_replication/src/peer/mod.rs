@@ -166,6 +166,12 @@ impl Peer {
         self.sender.visible()
     }
 
+    /// How many more control items can be queued at present.
+    #[must_use]
+    pub fn control_room(&self) -> usize {
+        self.sender.control.room()
+    }
+
     /// Queues a control item.
     ///
     /// # Errors
