@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bevy::{platform::collections::HashMap, prelude::*};
 use seamless_replication::{
-    Authority, ControlReceived, Hosted, NetClock, NetSlot, Peer, PeerState, Peers, Slots,
+    Authority, ControlReceived, Hosted, NetClock, NetSlot, Peer, PeerState, Peers, Role, Slots,
     migrate::{follow, restore, written_version, yield_to_host},
     transport::{LinkId, LinkSide},
     wire::{
@@ -14,7 +14,7 @@ use seamless_replication::{
 };
 
 use crate::{
-    Delegated, Loan, publish,
+    Delegated, Loan, local, publish,
     view::{self, AuthorityDenied, AuthorityView},
 };
 
@@ -62,7 +62,8 @@ pub trait AuthorityCommandsExt {
 
     /// Client: has the server take over an entity that we host, and lend it from then on. We stay
     /// its holder. Server: takes over what a client hosts without being asked; the client stays its
-    /// holder if it sees it. On a host: lets the entity's authority be lent.
+    /// holder if it sees it. What hangs on the entity (`Children`) and has the same host goes along.
+    /// On a host: lets the entity's authority be lent, of this one alone.
     fn delegate(&mut self) -> &mut Self;
 
     /// Host: the entity cannot be lent any more. It goes on being replicated.
@@ -106,7 +107,7 @@ impl AuthorityCommandsExt for EntityCommands<'_> {
     }
 
     fn delegate(&mut self) -> &mut Self {
-        self.queue(|entity: EntityWorldMut| on_world(entity, delegate))
+        self.queue(|entity: EntityWorldMut| on_world(entity, delegate_tree))
     }
 
     fn undelegate(&mut self) -> &mut Self {
@@ -133,9 +134,10 @@ impl AuthorityCommandsExt for EntityCommands<'_> {
     fn renew_authority(&mut self) -> &mut Self {
         self.queue(|entity: EntityWorldMut| {
             on_world(entity, |world, entity| {
-                if world.get::<AuthorityView>(entity) == Some(&AuthorityView::Granted)
-                    && let Err(reason) = ask(world, entity)
-                {
+                let held = world.get::<AuthorityView>(entity) == Some(&AuthorityView::Granted);
+                if let Some(player) = local::player(world, entity).filter(|_| held) {
+                    local::request(world, entity, player);
+                } else if held && let Err(reason) = ask(world, entity) {
                     tracing::warn!(%entity, ?reason, "a lease cannot be renewed");
                 }
             });
@@ -180,6 +182,9 @@ fn request(world: &mut World, entity: Entity) {
     ) {
         return;
     }
+    if let Some(player) = local::player(world, entity) {
+        return local::request(world, entity, player);
+    }
     match ask(world, entity) {
         Ok(request) => {
             let granted = None;
@@ -220,6 +225,9 @@ fn source(world: &World, entity: Entity) -> Option<(LinkId, NetSlot)> {
 }
 
 fn release(world: &mut World, entity: Entity) {
+    if let Some(player) = local::player(world, entity) {
+        return local::release(world, entity, player);
+    }
     let held = world.get::<AuthorityView>(entity) == Some(&AuthorityView::Granted);
     let Some(authority) = world.get::<Authority>(entity).copied().filter(|_| held) else {
         return;
@@ -230,6 +238,36 @@ fn release(world: &mut World, entity: Entity) {
         .entity_mut(entity)
         .insert(after)
         .remove::<crate::Granted>();
+}
+
+/// Delegates an entity, and if it is to change its host, all that hangs on it. A step for each.
+fn delegate_tree(world: &mut World, entity: Entity) {
+    // What is taken over, and whose it is.
+    let owner = |world: &World, entity: Entity| {
+        let slot = world.get::<NetSlot>(entity)?;
+        let slots = world.resource::<Slots>();
+        let client = world.resource::<Peers>().as_client().is_some() || slot.global().is_none();
+        match slots.role(slot)? {
+            Role::Host => client.then_some(None),
+            Role::Remote { .. } => slots.owner(slot).map(Some),
+        }
+    };
+    let root = owner(world, entity);
+    delegate(world, entity);
+    if root.is_none() {
+        return;
+    }
+    let mut open = vec![entity];
+    while let Some(parent) = open.pop() {
+        let children = world.get::<Children>(parent);
+        let children: Vec<Entity> = children.into_iter().flatten().copied().collect();
+        for &child in children.iter().filter(|child| **child != entity) {
+            if owner(world, child) == root {
+                delegate(world, child);
+            }
+        }
+        open.extend(children);
+    }
 }
 
 fn delegate(world: &mut World, entity: Entity) {

@@ -27,6 +27,7 @@ mod guard;
 mod held;
 mod holder;
 mod lease;
+mod local;
 mod plugin;
 mod policy;
 mod publish;

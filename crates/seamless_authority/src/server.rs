@@ -121,9 +121,10 @@ pub(crate) fn give(world: &mut World, entity: Entity, peer: PeerId, loan: Loan) 
         return;
     };
     let peers = world.resource::<Peers>();
-    let in_scope = peers
-        .by_id(peer)
-        .is_some_and(|p| sees(peers, p.link(), &slot));
+    let in_scope = peers.is_local(peer)
+        || peers
+            .by_id(peer)
+            .is_some_and(|p| sees(peers, p.link(), &slot));
     if in_scope {
         apply(world, entity, HolderEvent::Give(peer, loan));
     } else {
@@ -237,9 +238,8 @@ fn hear_request(
         }
         Some(entity) => entity,
     };
-    let verdict = verdict(world, (link, peer), entity);
-    let now = world.resource::<NetClock>().tick();
-    world.resource_mut::<Leases>().renew(entity, peer, now);
+    let verdict = verdict(world, (Some(link), peer), entity);
+    renew(world, entity, peer);
     let outcome = apply(world, entity, HolderEvent::Request { peer, verdict });
     match outcome.and_then(|outcome| outcome.answer) {
         Some(answer) => answer_request(world, link, request, global, answer),
@@ -279,6 +279,12 @@ fn answer_request(
     }
 }
 
+/// A lease begins anew, if that client has one.
+pub(crate) fn renew(world: &mut World, entity: Entity, peer: PeerId) {
+    let now = world.resource::<NetClock>().tick();
+    world.resource_mut::<Leases>().renew(entity, peer, now);
+}
+
 /// Counts a request of a client. False if it has made too many in this second.
 pub(crate) fn within_rate(world: &mut World, peer: PeerId) -> bool {
     let clock = world.resource::<NetClock>();
@@ -294,10 +300,10 @@ pub(crate) fn within_rate(world: &mut World, peer: PeerId) -> bool {
     *count <= limit
 }
 
-/// What scope, rate and policy say to a request.
-fn verdict(
+/// What scope, rate and policy say to a request. Who has no link sees everything, from everywhere.
+pub(crate) fn verdict(
     world: &mut World,
-    (link, peer): (LinkId, PeerId),
+    (link, peer): (Option<LinkId>, PeerId),
     entity: Entity,
 ) -> Result<Loan, DenyReason> {
     if !within_rate(world, peer) {
@@ -307,7 +313,8 @@ fn verdict(
         .get::<NetSlot>(entity)
         .copied()
         .ok_or(DenyReason::Unknown)?;
-    if !sees(world.resource::<Peers>(), link, &slot) {
+    let peers = world.resource::<Peers>();
+    if link.is_some_and(|link| !sees(peers, link, &slot)) {
         return Err(DenyReason::OutOfScope);
     }
     let held = world.resource::<Held>().count(peer);
@@ -316,7 +323,8 @@ fn verdict(
         return Err(DenyReason::Limited);
     }
     if let Some(max) = policy.max_distance {
-        let eye = world.resource::<Peers>().get(link).and_then(Peer::eye);
+        let peer = link.and_then(|link| world.resource::<Peers>().get(link));
+        let eye = peer.and_then(Peer::eye);
         let place = position_of(world, &slot);
         if eye
             .zip(place)

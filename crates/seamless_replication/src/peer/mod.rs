@@ -308,8 +308,9 @@ impl Peers {
         self.local == Some(peer)
     }
 
-    /// The player who sits at this server.
-    pub(crate) const fn local(&self) -> Option<PeerId> {
+    /// The player who sits at this server, if one does.
+    #[must_use]
+    pub const fn local(&self) -> Option<PeerId> {
         self.local
     }
 
