@@ -4,6 +4,7 @@
 
 pub mod authority;
 pub mod hostile;
+pub mod memory;
 pub mod own;
 
 use bevy::prelude::*;

@@ -219,6 +219,8 @@ fn hear_request(
     let entity = world.resource::<Slots>().entity(global);
     if let Some(entity) = entity
         && world.get::<Frozen>(entity).is_some()
+        // Of each client no more than it may ask for, so that others have room, too.
+        && within_rate(world, peer)
         && world.resource::<Pending>().deferred.len() < MAX_DEFERRED
     {
         let control = Control::AuthorityRequest {
