@@ -153,6 +153,10 @@ pub fn follow(world: &mut World, link: LinkId, response: &Control) -> Option<Ent
     else {
         return None;
     };
+    if new_index >= WireId::MAX_INDEX {
+        // No slot of a server that means well.
+        return None;
+    }
     let slots = world.resource::<Slots>();
     let local = slots.index_of(global).filter(|&index| index == old_index);
     let entity = local
