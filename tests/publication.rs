@@ -444,6 +444,45 @@ fn who_joins_late_sees_what_is_public_and_not_what_is_private() {
 }
 
 #[test]
+fn what_the_server_despawns_of_a_clients_comes_back_private_when_it_is_written() {
+    for weather in weathers() {
+        let mut t = own(weather);
+        t.by_owner(|e| {
+            e.publish();
+        });
+        t.until_seen(true);
+        t.until_published(true);
+        t.cluster.world(t.server).despawn(t.there);
+        t.until_seen(false);
+        t.until_published(false);
+        move_to(&mut t.cluster, t.owner, t.own, 8.0);
+        let again = wait_for(&mut t.cluster, t.server, t.name);
+        wait_at(&mut t.cluster, t.server, again, 8.0);
+        t.cluster.run(A_WHILE);
+        assert_eq!(t.seen(), None);
+        t.by_owner(|e| {
+            e.publish();
+        });
+        t.until_seen(true);
+    }
+}
+
+#[test]
+fn taking_the_marker_off_on_the_server_hides_the_entity() {
+    let mut t = own((1, Weather::lossy(0.05)));
+    t.by_owner(|e| {
+        e.publish();
+    });
+    t.until_seen(true);
+    t.until_published(true);
+    t.by_server(|e| {
+        e.remove::<Published>();
+    });
+    t.until_seen(false);
+    t.until_published(false);
+}
+
+#[test]
 fn a_server_hosts_nothing_that_could_be_published() {
     let (mut cluster, apps) = common::pair(1, Weather::near(), lending);
     let [entity, there] = common::spawn_on(&mut cluster, apps, Place::default());

@@ -56,6 +56,7 @@ impl Plugin for AuthorityPlugin {
             .add_observer(held::follow)
             .add_observer(held::forget)
             .add_observer(publish::forget)
+            .add_observer(publish::unmarked)
             .add_observer(lease::follow)
             .add_observer(lease::forget)
             .add_observer(view::follow_row)

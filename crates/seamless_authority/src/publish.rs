@@ -10,9 +10,12 @@
 
 use std::collections::BTreeSet;
 
-use bevy::{ecs::entity::EntityHashMap, prelude::*};
+use bevy::{
+    ecs::{entity::EntityHashMap, query::Allow},
+    prelude::*,
+};
 use seamless_replication::{
-    Hosted, NetClock, NetSlot, Peer, Peers, ReplicationConfig, Role, Slots,
+    Frozen, Hosted, NetClock, NetSlot, Peer, Peers, ReplicationConfig, Role, Slots,
     migrate::{give_up, inherit, left_by},
     transport::LinkId,
     wire::{
@@ -176,6 +179,35 @@ pub(crate) fn forget(
     if wishes.of.remove(&entity).is_some() {
         wishes.unsent.remove(&entity);
         commands.entity(entity).try_remove::<Published>();
+    }
+}
+
+/// Server: the marker goes, and not because it was decided so: the game took it off, or despawned the
+/// entity. If its host tells of it again it is private, and the host knows.
+pub(crate) fn unmarked(
+    event: On<Remove, Published>,
+    entities: Query<&NetSlot, Allow<Frozen>>,
+    mut slots: ResMut<Slots>,
+    mut peers: ResMut<Peers>,
+) {
+    let Ok(slot) = entities.get(event.entity).copied() else {
+        return;
+    };
+    if !slots.is_public(&slot) {
+        return;
+    }
+    slots.set_public(&slot, false);
+    if let (Some(link), Some(entity)) = (slots.source(&slot), slot.global())
+        && let Some(peer) = peers.get_mut(link)
+    {
+        let control = Control::Published {
+            entity,
+            public: false,
+            refused: None,
+        };
+        if let Err(error) = peer.send_control(&control) {
+            tracing::warn!(%link, %error, "a client is not told who sees its entity");
+        }
     }
 }
 
