@@ -153,6 +153,24 @@ fn what_who_hosted_it_is_not_to_see_is_held_by_nobody() {
 }
 
 #[test]
+fn who_saw_what_was_public_knows_that_it_can_be_lent_though_nothing_else_changes() {
+    for (seed, weather) in weathers() {
+        let mut t = own((seed, weather));
+        t.by_owner(|e| {
+            e.publish();
+        });
+        t.until_seen(true);
+        let seen = t.seen().expect("it is shown");
+        t.cluster.run(A_WHILE);
+        take_over(&mut t);
+        let other = t.other;
+        t.cluster.run_until("the other knows", 120, |cluster| {
+            view(cluster, other, seen) == Some(AuthorityView::Denied)
+        });
+    }
+}
+
+#[test]
 fn what_is_taken_over_and_at_once_given_to_another_is_the_others() {
     for weather in weathers() {
         let mut t = own(weather);

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bevy::{platform::collections::HashMap, prelude::*};
 use seamless_replication::{
-    Authority, ControlReceived, Hosted, NetClock, NetSlot, Peer, PeerState, Peers, Role, Slots,
-    migrate::{follow, restore, written_version, yield_to_host},
-    transport::{LinkId, LinkSide},
+    Authority, ControlReceived, NetSlot, Peers, Slots,
+    migrate::{follow, restore, written_version},
+    transport::LinkId,
     wire::{
         GlobalEntity, Holder, PeerId, RequestId, Term, Tick,
         control::{AuthorityAnswer, Control, DenyReason},
@@ -14,7 +14,7 @@ use seamless_replication::{
 };
 
 use crate::{
-    Delegated, Loan, local, publish,
+    Delegated, Loan, delegate, local, publish,
     view::{self, AuthorityDenied, AuthorityView},
 };
 
@@ -28,12 +28,12 @@ pub(crate) struct Asked {
     /// may not know of it.
     released: HashMap<Entity, Term>,
     /// Delegations that were sent and not answered, and over which link.
-    delegated: HashMap<GlobalEntity, LinkId>,
+    pub(crate) delegated: HashMap<GlobalEntity, LinkId>,
     /// Entities of ours that the server may have taken over before a link was lost; and when to
     /// give up one that it said is its own, and does not tell us of.
-    unclear: BTreeMap<GlobalEntity, Option<Tick>>,
+    pub(crate) unclear: BTreeMap<GlobalEntity, Option<Tick>>,
     /// Entities of ours that are to be delegated and have no name yet.
-    unnamed: BTreeSet<Entity>,
+    pub(crate) unnamed: BTreeSet<Entity>,
 }
 
 impl Asked {
@@ -107,7 +107,7 @@ impl AuthorityCommandsExt for EntityCommands<'_> {
     }
 
     fn delegate(&mut self) -> &mut Self {
-        self.queue(|entity: EntityWorldMut| on_world(entity, delegate_tree))
+        self.queue(|entity: EntityWorldMut| on_world(entity, delegate::delegate_tree))
     }
 
     fn undelegate(&mut self) -> &mut Self {
@@ -214,7 +214,7 @@ fn ask(world: &mut World, entity: Entity) -> Result<RequestId, DenyReason> {
     Ok(request)
 }
 
-fn deny(world: &mut World, entity: Entity, reason: DenyReason) {
+pub(crate) fn deny(world: &mut World, entity: Entity, reason: DenyReason) {
     world.trigger(AuthorityDenied { entity, reason });
 }
 
@@ -238,154 +238,6 @@ fn release(world: &mut World, entity: Entity) {
         .entity_mut(entity)
         .insert(after)
         .remove::<crate::Granted>();
-}
-
-/// Delegates an entity, and if it is to change its host, all that hangs on it. A step for each.
-fn delegate_tree(world: &mut World, entity: Entity) {
-    // What is taken over, and whose it is.
-    let owner = |world: &World, entity: Entity| {
-        let slot = world.get::<NetSlot>(entity)?;
-        let slots = world.resource::<Slots>();
-        let client = world.resource::<Peers>().as_client().is_some() || slot.global().is_none();
-        match slots.role(slot)? {
-            Role::Host => client.then_some(None),
-            Role::Remote { .. } => slots.owner(slot).map(Some),
-        }
-    };
-    let root = owner(world, entity);
-    delegate(world, entity);
-    if root.is_none() {
-        return;
-    }
-    let mut open = vec![entity];
-    while let Some(parent) = open.pop() {
-        let children = world.get::<Children>(parent);
-        let children: Vec<Entity> = children.into_iter().flatten().copied().collect();
-        for &child in children.iter().filter(|child| **child != entity) {
-            if owner(world, child) == root {
-                delegate(world, child);
-            }
-        }
-        open.extend(children);
-    }
-}
-
-fn delegate(world: &mut World, entity: Entity) {
-    let Some(slot) = world.get::<NetSlot>(entity).copied() else {
-        return deny(world, entity, DenyReason::NotDelegated);
-    };
-    if world.get::<Hosted>(entity).is_none() {
-        if world.resource::<Slots>().owner(&slot).is_some() {
-            return crate::server::take_over_unasked(world, entity);
-        }
-        return deny(world, entity, DenyReason::NotDelegated);
-    }
-    // On a client there is one server that plays; a host has none and decides for itself.
-    let server = playing(world.resource::<Peers>());
-    match (server, slot.global()) {
-        (Some(server), Some(global)) => {
-            let link = server.link();
-            let asked = world.resource::<Asked>().delegated.get(&global);
-            if asked != Some(&link) {
-                send_delegation(world, link, global);
-            }
-        }
-        // A client without a server delegates when it has one.
-        (None, Some(global)) if world.resource::<Peers>().as_client().is_some() => {
-            world.resource_mut::<Asked>().unclear.insert(global, None);
-        }
-        // A server has names at all times; on a client they come.
-        (_, None) => {
-            world.resource_mut::<Asked>().unnamed.insert(entity);
-        }
-        (None, Some(_)) => {
-            // Its observer says so to the fence.
-            world.entity_mut(entity).insert(Delegated);
-        }
-    }
-}
-
-/// The link to the server that plays.
-pub(crate) fn playing(peers: &Peers) -> Option<&Peer> {
-    peers.iter().find(|peer| {
-        peer.side() == LinkSide::ToServer
-            && !peer.is_spectator()
-            && peer.state() == PeerState::Ready
-    })
-}
-
-/// Asks the server to take an entity over; later, if there is no room now.
-fn send_delegation(world: &mut World, link: LinkId, global: GlobalEntity) {
-    let mut peers = world.resource_mut::<Peers>();
-    let control = Control::Delegate { entity: global };
-    let sent = peers
-        .get_mut(link)
-        .is_some_and(|peer| peer.send_control(&control).is_ok());
-    let mut asked = world.resource_mut::<Asked>();
-    if sent {
-        asked.unclear.remove(&global);
-        asked.delegated.insert(global, link);
-    } else {
-        asked.unclear.insert(global, None);
-    }
-}
-
-/// What the server may have taken over without our knowing: it is asked again over a new link, and
-/// if it says that it hosts the entity, we do not. Once a frame, a step for each of them.
-pub(crate) fn clear_up(world: &mut World) {
-    delegate_named(world);
-    if world.resource::<Asked>().unclear.is_empty() {
-        return;
-    }
-    let Some(link) = playing(world.resource::<Peers>()).map(Peer::link) else {
-        return;
-    };
-    let now = world.resource::<NetClock>().tick();
-    for (global, deadline) in std::mem::take(&mut world.resource_mut::<Asked>().unclear) {
-        let slots = world.resource::<Slots>();
-        let entity = slots.entity(global);
-        let Some(entity) = entity.filter(|entity| world.get::<Hosted>(*entity).is_some()) else {
-            continue;
-        };
-        if yield_to_host(world, global) {
-            continue;
-        }
-        match deadline {
-            None => send_delegation(world, link, global),
-            Some(deadline) if now >= deadline => {
-                world.despawn(entity);
-            }
-            waiting => {
-                world
-                    .resource_mut::<Asked>()
-                    .unclear
-                    .insert(global, waiting);
-            }
-        }
-    }
-}
-
-/// Goes on with delegations of entities that have a name by now.
-fn delegate_named(world: &mut World) {
-    for entity in std::mem::take(&mut world.resource_mut::<Asked>().unnamed) {
-        // It stays for as long as it has no name.
-        if world.get::<Hosted>(entity).is_some() {
-            delegate(world, entity);
-        }
-    }
-}
-
-/// The server hosts what we took for ours.
-pub(crate) fn hosted_there(world: &mut World, global: GlobalEntity) {
-    let clock = world.resource::<NetClock>();
-    let deadline = clock.tick().plus(clock.rate().into());
-    let mut asked = world.resource_mut::<Asked>();
-    asked.delegated.remove(&global);
-    asked
-        .unclear
-        .entry(global)
-        .or_insert(None)
-        .get_or_insert(deadline);
 }
 
 /// After collect, before send: a release names the last row of this tick, so that the server can
@@ -464,7 +316,7 @@ pub(crate) fn hear(world: &mut World, received: &ControlReceived) {
         | Control::DelegateRefused {
             entity: global,
             reason: DenyReason::HostedElsewhere,
-        } => hosted_there(world, *global),
+        } => delegate::hosted_there(world, *global),
         Control::DelegateRefused {
             entity: global,
             reason,

@@ -9,6 +9,7 @@ use seamless_replication::{
 use crate::{
     AuthorityStats,
     client::{self, Asked},
+    delegate,
     guard::{self, WriteGuard},
     held::{self, Held},
     holder::HolderEvent,
@@ -129,7 +130,7 @@ fn react(
             None => {}
         }
     }
-    client::clear_up(world);
+    delegate::clear_up(world);
     publish::send_wishes(world);
     publish::finish(world);
     server::finish_releases(world);

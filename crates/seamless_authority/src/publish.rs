@@ -26,7 +26,7 @@ use seamless_replication::{
 
 use crate::{
     AuthorityStats,
-    client::{hosted_there, playing},
+    delegate::{hosted_there, playing},
     policy::{AuthorityPolicy, OwnerLeft, Terms},
     server::within_rate,
     waiting::{WAITING_SECONDS, Waiting},

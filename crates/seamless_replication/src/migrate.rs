@@ -97,7 +97,8 @@ pub fn adopt(
     let mut rows = world.resource_mut::<Rows>();
     if let Some(mut row) = shown {
         row.set_tenure(&tenure);
-        rows.push(index, row.view());
+        // Others may have been shown the entity before.
+        rows.push_early(index, row.view());
     }
     rows.pin(index);
     let version = rows
