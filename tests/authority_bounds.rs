@@ -156,20 +156,19 @@ fn a_writer_without_authority_is_told_once_for_each_entity() {
     let server = scene.server;
     let place = scene.component("common::Place");
     let value = encoded(&Place(666.0, 0.0, 0.0));
-    let tenures: Vec<_> = scene.entities[..3]
-        .to_vec()
-        .into_iter()
-        .map(|entity| {
-            let authority: Option<Authority> = get(&mut scene.cluster, server, entity);
-            authority.expect("it can be lent").tenure()
-        })
-        .collect();
+    let lendable = [0, 1, 2].map(|n| {
+        let authority: Option<Authority> = get(&mut scene.cluster, server, scene.entities[n]);
+        (
+            n as u32,
+            scene.names[n],
+            authority.expect("it can be lent").tenure(),
+        )
+    });
     let mut forger = scene.possess();
     let mut told = 0;
     for _ in 0..6 {
-        for n in 0..3 {
-            let id = (n as u32, 0);
-            let (name, tenure) = (scene.names[n], tenures[n]);
+        for (index, name, tenure) in lendable {
+            let id = (index, 0);
             let bytes = forger.record(Allocator::Peer, id, name, tenure, (place, &value));
             scene.wire.put(seamless_testkit::Parcel::datagram(
                 seamless_testkit::Way::ToServer,

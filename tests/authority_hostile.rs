@@ -294,7 +294,7 @@ fn nothing_that_a_client_says_changes_what_is_not_its_own() {
         }
         t.scene.cluster.step();
         heard(&mut t.scene.cluster, hostile);
-        if t.scene.cluster.frames() % 64 == 0 {
+        if t.scene.cluster.frames().is_multiple_of(64) {
             assert_eq!(t.protected(), before, "after {sent}");
             let waiting = t
                 .scene
@@ -361,7 +361,7 @@ fn nothing_that_a_server_says_makes_a_client_panic_or_grow() {
             sent += 1;
         }
         // Something of the client's that can be spoken of.
-        if sent % 7 == 0 {
+        if sent.is_multiple_of(7) {
             let bundle = (Replicated, Place(sent as f32, 0.0, 0.0));
             let own = t.scene.cluster.world(honest).spawn(bundle).id();
             command(&mut t.scene.cluster, honest, own, |e| {

@@ -39,7 +39,7 @@ fn end(
     n: usize,
     (own, name): (Entity, GlobalEntity),
 ) {
-    let by_client = n % 2 == 0;
+    let by_client = n.is_multiple_of(2);
     let world = cluster.world(client);
     if by_client && world.get::<Hosted>(own).is_some() {
         world.despawn(own);

@@ -81,7 +81,6 @@ impl Model {
                 }
             }
             Op::Release(c) => self.lost_by(c),
-            Op::Write(_) => {}
             Op::Give(c) => {
                 if self.delegated && self.watched_by(c) {
                     self.hand_to(Who::Client(c));
@@ -89,7 +88,7 @@ impl Model {
             }
             Op::Take if self.delegated => self.hand_to(Who::Host),
             Op::Reset if self.delegated => self.hand_to(Who::Nobody),
-            Op::Take | Op::Reset => {}
+            Op::Write(_) | Op::Take | Op::Reset => {}
             Op::Include(c) => self.sees[c] |= self.linked[c],
             Op::Exclude(c) => {
                 if self.linked[c] {

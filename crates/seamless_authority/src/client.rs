@@ -118,7 +118,7 @@ impl AuthorityCommandsExt for EntityCommands<'_> {
     fn publish(&mut self) -> &mut Self {
         self.queue(|entity: EntityWorldMut| {
             on_world(entity, |world, entity| {
-                publish::publish(world, entity, true)
+                publish::publish(world, entity, true);
             });
         })
     }
@@ -126,7 +126,7 @@ impl AuthorityCommandsExt for EntityCommands<'_> {
     fn unpublish(&mut self) -> &mut Self {
         self.queue(|entity: EntityWorldMut| {
             on_world(entity, |world, entity| {
-                publish::publish(world, entity, false)
+                publish::publish(world, entity, false);
             });
         })
     }
