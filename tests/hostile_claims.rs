@@ -218,6 +218,15 @@ fn items(entity: GlobalEntity) -> Vec<Control> {
             entity,
             hosted: yes,
         });
+        all.push(Control::Publish {
+            entity,
+            public: yes,
+        });
+        all.push(Control::Published {
+            entity,
+            public: yes,
+            refused: (!yes).then_some(DenyReason::HostedElsewhere),
+        });
         for index in [0, 3, u32::MAX] {
             all.push(Control::RowKept {
                 yours: yes,

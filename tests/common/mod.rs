@@ -5,6 +5,8 @@
 pub mod authority;
 pub mod hello;
 pub mod hostile;
+pub mod memory;
+pub mod own;
 
 use bevy::prelude::*;
 use seamless_replication::{

@@ -1,12 +1,12 @@
 //! The client's side: ask, give back, hear.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bevy::{platform::collections::HashMap, prelude::*};
 use seamless_replication::{
-    Authority, ControlReceived, Hosted, NetClock, NetSlot, Peer, PeerState, Peers, Slots,
-    migrate::{follow, restore, written_version, yield_to_host},
-    transport::{LinkId, LinkSide},
+    Authority, ControlReceived, NetSlot, Peers, Slots,
+    migrate::{follow, restore, written_version},
+    transport::LinkId,
     wire::{
         GlobalEntity, Holder, PeerId, RequestId, Term, Tick,
         control::{AuthorityAnswer, Control, DenyReason},
@@ -14,7 +14,7 @@ use seamless_replication::{
 };
 
 use crate::{
-    Delegated, Loan,
+    Delegated, Loan, delegate, local, publish,
     view::{self, AuthorityDenied, AuthorityView},
 };
 
@@ -23,15 +23,17 @@ use crate::{
 pub(crate) struct Asked {
     last: u32,
     open: HashMap<RequestId, Entity>,
-    releases: Vec<Entity>,
+    releases: BTreeSet<Entity>,
     /// Under which host's term each release was sent. A host that took the entity over meanwhile
     /// may not know of it.
     released: HashMap<Entity, Term>,
     /// Delegations that were sent and not answered, and over which link.
-    delegated: HashMap<GlobalEntity, LinkId>,
+    pub(crate) delegated: HashMap<GlobalEntity, LinkId>,
     /// Entities of ours that the server may have taken over before a link was lost; and when to
     /// give up one that it said is its own, and does not tell us of.
-    unclear: BTreeMap<GlobalEntity, Option<Tick>>,
+    pub(crate) unclear: BTreeMap<GlobalEntity, Option<Tick>>,
+    /// Entities of ours that are to be delegated and have no name yet.
+    pub(crate) unnamed: BTreeSet<Entity>,
 }
 
 impl Asked {
@@ -43,7 +45,7 @@ impl Asked {
     /// The row came again while the release is under way: tells a new host of it.
     pub(crate) fn still_releasing(&mut self, entity: Entity, term: Term) {
         if self.released.get(&entity) != Some(&term) && !self.releases.contains(&entity) {
-            self.releases.push(entity);
+            self.releases.insert(entity);
         }
     }
 }
@@ -59,11 +61,23 @@ pub trait AuthorityCommandsExt {
     fn release_authority(&mut self) -> &mut Self;
 
     /// Client: has the server take over an entity that we host, and lend it from then on. We stay
-    /// its holder. On a host: lets the entity's authority be lent.
+    /// its holder. Server: takes over what a client hosts without being asked; the client stays its
+    /// holder if it sees it. What hangs on the entity (`Children`) and has the same host goes along.
+    /// On a host: lets the entity's authority be lent, of this one alone.
     fn delegate(&mut self) -> &mut Self;
 
     /// Host: the entity cannot be lent any more. It goes on being replicated.
     fn undelegate(&mut self) -> &mut Self;
+
+    /// Client: has the server show an entity that we host to other clients; we go on hosting it. It is
+    /// [`Published`](crate::Published) once it is so. Refused, by the server's policy, it is a
+    /// [`PublicationDenied`](crate::PublicationDenied). Server: the same, of what a client hosts,
+    /// without asking anybody. Without effect on what a server hosts: everybody may see that.
+    fn publish(&mut self) -> &mut Self;
+
+    /// Client: has the server hide an entity that we host from other clients. Server: the same, of
+    /// what a client hosts. It may be published again.
+    fn unpublish(&mut self) -> &mut Self;
 
     /// Client: asks for a lease to begin anew, of an entity that is ours. Without effect otherwise.
     fn renew_authority(&mut self) -> &mut Self;
@@ -93,7 +107,7 @@ impl AuthorityCommandsExt for EntityCommands<'_> {
     }
 
     fn delegate(&mut self) -> &mut Self {
-        self.queue(|entity: EntityWorldMut| on_world(entity, delegate))
+        self.queue(|entity: EntityWorldMut| on_world(entity, delegate::delegate_tree))
     }
 
     fn undelegate(&mut self) -> &mut Self {
@@ -101,12 +115,29 @@ impl AuthorityCommandsExt for EntityCommands<'_> {
         self.try_remove::<Delegated>()
     }
 
+    fn publish(&mut self) -> &mut Self {
+        self.queue(|entity: EntityWorldMut| {
+            on_world(entity, |world, entity| {
+                publish::publish(world, entity, true);
+            });
+        })
+    }
+
+    fn unpublish(&mut self) -> &mut Self {
+        self.queue(|entity: EntityWorldMut| {
+            on_world(entity, |world, entity| {
+                publish::publish(world, entity, false);
+            });
+        })
+    }
+
     fn renew_authority(&mut self) -> &mut Self {
         self.queue(|entity: EntityWorldMut| {
             on_world(entity, |world, entity| {
-                if world.get::<AuthorityView>(entity) == Some(&AuthorityView::Granted)
-                    && let Err(reason) = ask(world, entity)
-                {
+                let held = world.get::<AuthorityView>(entity) == Some(&AuthorityView::Granted);
+                if let Some(player) = local::player(world, entity).filter(|_| held) {
+                    local::request(world, entity, player);
+                } else if held && let Err(reason) = ask(world, entity) {
                     tracing::warn!(%entity, ?reason, "a lease cannot be renewed");
                 }
             });
@@ -151,6 +182,9 @@ fn request(world: &mut World, entity: Entity) {
     ) {
         return;
     }
+    if let Some(player) = local::player(world, entity) {
+        return local::request(world, entity, player);
+    }
     match ask(world, entity) {
         Ok(request) => {
             let granted = None;
@@ -180,7 +214,7 @@ fn ask(world: &mut World, entity: Entity) -> Result<RequestId, DenyReason> {
     Ok(request)
 }
 
-fn deny(world: &mut World, entity: Entity, reason: DenyReason) {
+pub(crate) fn deny(world: &mut World, entity: Entity, reason: DenyReason) {
     world.trigger(AuthorityDenied { entity, reason });
 }
 
@@ -191,117 +225,19 @@ fn source(world: &World, entity: Entity) -> Option<(LinkId, NetSlot)> {
 }
 
 fn release(world: &mut World, entity: Entity) {
+    if let Some(player) = local::player(world, entity) {
+        return local::release(world, entity, player);
+    }
     let held = world.get::<AuthorityView>(entity) == Some(&AuthorityView::Granted);
     let Some(authority) = world.get::<Authority>(entity).copied().filter(|_| held) else {
         return;
     };
-    world.resource_mut::<Asked>().releases.push(entity);
+    world.resource_mut::<Asked>().releases.insert(entity);
     let after = AuthorityView::Releasing(authority.since);
     world
         .entity_mut(entity)
         .insert(after)
         .remove::<crate::Granted>();
-}
-
-fn delegate(world: &mut World, entity: Entity) {
-    if world.get::<Hosted>(entity).is_none() {
-        return deny(world, entity, DenyReason::NotDelegated);
-    }
-    let Some(slot) = world.get::<NetSlot>(entity).copied() else {
-        return;
-    };
-    // On a client there is one server that plays; a host has none and decides for itself.
-    let server = playing(world.resource::<Peers>());
-    match (server, slot.global()) {
-        (Some(server), Some(global)) => {
-            let link = server.link();
-            let asked = world.resource::<Asked>().delegated.get(&global);
-            if asked != Some(&link) {
-                send_delegation(world, link, global);
-            }
-        }
-        // A client without a server delegates when it has one.
-        (None, Some(global)) if world.resource::<Peers>().as_client().is_some() => {
-            world.resource_mut::<Asked>().unclear.insert(global, None);
-        }
-        (None, _) => {
-            // Its observer says so to the fence.
-            world.entity_mut(entity).insert(Delegated);
-        }
-        (Some(_), None) => deny(world, entity, DenyReason::Unknown),
-    }
-}
-
-/// The link to the server that plays.
-fn playing(peers: &Peers) -> Option<&Peer> {
-    peers.iter().find(|peer| {
-        peer.side() == LinkSide::ToServer
-            && !peer.is_spectator()
-            && peer.state() == PeerState::Ready
-    })
-}
-
-/// Asks the server to take an entity over; later, if there is no room now.
-fn send_delegation(world: &mut World, link: LinkId, global: GlobalEntity) {
-    let mut peers = world.resource_mut::<Peers>();
-    let control = Control::Delegate { entity: global };
-    let sent = peers
-        .get_mut(link)
-        .is_some_and(|peer| peer.send_control(&control).is_ok());
-    let mut asked = world.resource_mut::<Asked>();
-    if sent {
-        asked.unclear.remove(&global);
-        asked.delegated.insert(global, link);
-    } else {
-        asked.unclear.insert(global, None);
-    }
-}
-
-/// What the server may have taken over without our knowing: it is asked again over a new link, and
-/// if it says that it hosts the entity, we do not. Once a frame, a step for each of them.
-pub(crate) fn clear_up(world: &mut World) {
-    if world.resource::<Asked>().unclear.is_empty() {
-        return;
-    }
-    let Some(link) = playing(world.resource::<Peers>()).map(Peer::link) else {
-        return;
-    };
-    let now = world.resource::<NetClock>().tick();
-    for (global, deadline) in std::mem::take(&mut world.resource_mut::<Asked>().unclear) {
-        let slots = world.resource::<Slots>();
-        let entity = slots.entity(global);
-        let Some(entity) = entity.filter(|entity| world.get::<Hosted>(*entity).is_some()) else {
-            continue;
-        };
-        if yield_to_host(world, global) {
-            continue;
-        }
-        match deadline {
-            None => send_delegation(world, link, global),
-            Some(deadline) if now >= deadline => {
-                world.despawn(entity);
-            }
-            waiting => {
-                world
-                    .resource_mut::<Asked>()
-                    .unclear
-                    .insert(global, waiting);
-            }
-        }
-    }
-}
-
-/// The server hosts what we took for ours.
-fn hosted_there(world: &mut World, global: GlobalEntity) {
-    let clock = world.resource::<NetClock>();
-    let deadline = clock.tick().plus(clock.rate().into());
-    let mut asked = world.resource_mut::<Asked>();
-    asked.delegated.remove(&global);
-    asked
-        .unclear
-        .entry(global)
-        .or_insert(None)
-        .get_or_insert(deadline);
 }
 
 /// After collect, before send: a release names the last row of this tick, so that the server can
@@ -327,7 +263,7 @@ pub(crate) fn send_releases(world: &mut World) {
         }
         let Some((link, slot)) = source(world, entity) else {
             // Nobody tells of it at present: whoever does next hears of the release.
-            world.resource_mut::<Asked>().releases.push(entity);
+            world.resource_mut::<Asked>().releases.insert(entity);
             continue;
         };
         let (Some(global), Some(authority)) = (slot.global(), world.get::<Authority>(entity))
@@ -340,14 +276,15 @@ pub(crate) fn send_releases(world: &mut World) {
             epoch,
             last: written_version(world, &slot),
         };
-        world
-            .resource_mut::<Asked>()
-            .released
-            .insert(entity, epoch.term);
-        if let Some(peer) = world.resource_mut::<Peers>().get_mut(link)
-            && let Err(error) = peer.send_control(&control)
-        {
-            tracing::warn!(%global, %error, "a release cannot be sent");
+        let mut peers = world.resource_mut::<Peers>();
+        let peer = peers.get_mut(link);
+        let sent = peer.is_some_and(|peer| peer.send_control(&control).is_ok());
+        let mut asked = world.resource_mut::<Asked>();
+        if sent {
+            asked.released.insert(entity, epoch.term);
+        } else {
+            // There is no room now: with the rows of a later tick.
+            asked.releases.insert(entity);
         }
     }
 }
@@ -367,6 +304,11 @@ pub(crate) fn hear(world: &mut World, received: &ControlReceived) {
             world.resource_mut::<Asked>().delegated.remove(entity);
             follow(world, received.link, &received.control);
         }
+        &Control::Published {
+            entity,
+            public,
+            refused,
+        } => publish::heard(world, received.link, entity, public, refused),
         Control::WriteRefused {
             entity: global,
             hosted: true,
@@ -374,7 +316,7 @@ pub(crate) fn hear(world: &mut World, received: &ControlReceived) {
         | Control::DelegateRefused {
             entity: global,
             reason: DenyReason::HostedElsewhere,
-        } => hosted_there(world, *global),
+        } => delegate::hosted_there(world, *global),
         Control::DelegateRefused {
             entity: global,
             reason,

@@ -14,6 +14,7 @@
 //!
 //! * [`step`]: the rules, pure.
 //! * [`AuthorityCommandsExt`]: what a game does.
+//! * [`Published`], [`PublicationDenied`]: whether others see what a client hosts.
 //! * [`AuthorityView`], [`Granted`], [`AuthorityGranted`], [`AuthorityDenied`], [`AuthorityLost`]:
 //!   what a client sees and hears.
 //! * [`AuthorityPolicy`], [`Loan`]: who may, how many, how far away, for how long, and what of it.
@@ -22,21 +23,26 @@
 //! * [`Pending`], [`resume_deferred`]: requests for entities on their way to another node.
 
 mod client;
+mod delegate;
 mod guard;
 mod held;
 mod holder;
 mod lease;
+mod local;
 mod plugin;
 mod policy;
+mod publish;
 mod server;
 mod stats;
 mod view;
+mod waiting;
 
 pub use client::AuthorityCommandsExt;
 pub use guard::WriteGuard;
 pub use holder::{HolderEvent, Loan, LossReason, Outcome, step};
 pub use plugin::{AuthorityPlugin, AuthoritySystems, Delegated};
-pub use policy::{AuthorityPolicy, Terms};
+pub use policy::{AuthorityPolicy, OwnerLeft, Terms};
+pub use publish::{PublicationDenied, Published};
 pub use server::{Pending, resume_deferred};
 pub use stats::AuthorityStats;
 pub use view::{AuthorityDenied, AuthorityGranted, AuthorityLost, AuthorityView, Granted};

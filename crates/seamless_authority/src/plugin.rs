@@ -9,11 +9,13 @@ use seamless_replication::{
 use crate::{
     AuthorityStats,
     client::{self, Asked},
+    delegate,
     guard::{self, WriteGuard},
     held::{self, Held},
     holder::HolderEvent,
     lease::{self, Leases},
     policy::{AuthorityPolicy, Terms},
+    publish::{self, Early, Wishes},
     server::{self, Pending},
     view,
 };
@@ -46,12 +48,16 @@ impl Plugin for AuthorityPlugin {
             .init_resource::<AuthorityPolicy>()
             .init_resource::<Terms>()
             .init_resource::<Held>()
+            .init_resource::<Wishes>()
+            .init_resource::<Early>()
             .init_resource::<WriteGuard>()
             .init_resource::<guard::Watched>()
             .init_resource::<Leases>()
             .init_resource::<AuthorityStats>()
             .add_observer(held::follow)
             .add_observer(held::forget)
+            .add_observer(publish::forget)
+            .add_observer(publish::unmarked)
             .add_observer(lease::follow)
             .add_observer(lease::forget)
             .add_observer(view::follow_row)
@@ -124,7 +130,9 @@ fn react(
             None => {}
         }
     }
-    client::clear_up(world);
+    delegate::clear_up(world);
+    publish::send_wishes(world);
+    publish::finish(world);
     server::finish_releases(world);
     server::finish_delegations(world);
     let blind: Vec<Watched> = watched
@@ -149,6 +157,8 @@ fn react(
     {
         client::link_lost(world, link);
         server::link_lost(world, link);
+        publish::link_lost(world, link);
+        publish::owner_left(world, peer, spectator);
         let back = world.resource::<Peers>().by_id(peer).is_some();
         if !spectator && !back {
             server::client_left(world, peer);

@@ -6,7 +6,7 @@ use seamless_replication::wire::{PeerId, Term, control::DenyReason};
 use crate::holder::Loan;
 
 type Decide = dyn Fn(&World, PeerId, Entity) -> Result<Loan, DenyReason> + Send + Sync;
-type DecideDelegation = dyn Fn(&World, PeerId, Entity) -> bool + Send + Sync;
+type DecideOwn = dyn Fn(&World, PeerId, Entity) -> bool + Send + Sync;
 
 /// Decides on requests that scope and present holder would allow. By default the first wins.
 ///
@@ -14,10 +14,12 @@ type DecideDelegation = dyn Fn(&World, PeerId, Entity) -> bool + Send + Sync;
 #[derive(Resource)]
 pub struct AuthorityPolicy {
     decide: Box<Decide>,
-    delegation: Box<DecideDelegation>,
+    delegation: Box<DecideOwn>,
+    publication: Box<DecideOwn>,
     /// Most entities one client may hold. 256 by default.
     pub entities_per_client: u32,
-    /// Most requests a second of one client; further ones are denied. 64 by default.
+    /// Most requests a second of one client; further ones are denied. 64 by default. Hiding what
+    /// was public counts as one.
     pub requests_per_second: u32,
     /// How far from where a client looks an entity may be that it asks for, in metres. No bound by
     /// default, nor for clients that see everything or entities without a place.
@@ -30,6 +32,21 @@ pub struct AuthorityPolicy {
     /// two leases after the last write. If not, holders ask for it:
     /// [`renew_authority`](crate::AuthorityCommandsExt::renew_authority).
     pub renewed_by_writes: bool,
+    /// What becomes of a client's public entities when the client is gone. They are despawned by
+    /// default, as its private ones are always; what was delegated is the server's and stays.
+    pub owner_left: OwnerLeft,
+}
+
+/// What becomes of what a client hosts and others see, when the client is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum OwnerLeft {
+    /// It is gone, too.
+    #[default]
+    Despawn,
+    /// The server hosts it from then on. Nobody holds it, and it cannot be lent until the server
+    /// [delegates](crate::AuthorityCommandsExt::delegate) it. A client that comes again does not
+    /// host it any more.
+    Adopt,
 }
 
 impl Default for AuthorityPolicy {
@@ -37,11 +54,13 @@ impl Default for AuthorityPolicy {
         Self {
             decide: Box::new(|world, _, _| Ok(world.resource::<Self>().loan)),
             delegation: Box::new(|_, _, _| true),
+            publication: Box::new(|_, _, _| true),
             entities_per_client: 256,
             requests_per_second: 64,
             max_distance: None,
             loan: Loan::default(),
             renewed_by_writes: true,
+            owner_left: OwnerLeft::default(),
         }
     }
 }
@@ -79,6 +98,17 @@ impl AuthorityPolicy {
         self
     }
 
+    /// Decides with `decide(world, client, entity)` whether other clients are shown an entity that a
+    /// client hosts, when it asks for that. By default always. Hiding it again is its right.
+    #[must_use]
+    pub fn publication(
+        mut self,
+        decide: impl Fn(&World, PeerId, Entity) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.publication = Box::new(decide);
+        self
+    }
+
     pub(crate) fn decide(
         &self,
         world: &World,
@@ -90,6 +120,10 @@ impl AuthorityPolicy {
 
     pub(crate) fn decide_delegation(&self, world: &World, peer: PeerId, entity: Entity) -> bool {
         (self.delegation)(world, peer, entity)
+    }
+
+    pub(crate) fn decide_publication(&self, world: &World, peer: PeerId, entity: Entity) -> bool {
+        (self.publication)(world, peer, entity)
     }
 }
 

@@ -1,8 +1,11 @@
 //! The host's side: decide, lend, take back.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use bevy::{platform::collections::HashMap, prelude::*};
 use seamless_replication::{
-    Authority, ControlReceived, Frozen, NetClock, NetSlot, Peer, Peers, Role, Slots,
+    Authority, ControlReceived, Frozen, NetClock, NetSlot, Peer, Peers, ReplicationConfig, Role,
+    Slots,
     interest::position_of,
     migrate::{adopt, confirmed, has_arrived, is_migrating, sees},
     transport::LinkId,
@@ -18,31 +21,29 @@ use crate::{
     holder::{HolderEvent, Loan, Outcome, step},
     lease::Leases,
     policy::{AuthorityPolicy, Terms},
+    publish,
+    waiting::{WAITING_SECONDS, Waiting},
 };
 
 /// Most items that wait while their entities are frozen.
 const MAX_DEFERRED: usize = 4096;
 
-/// Most delegations of one client that wait for their entity's first row.
-const MAX_WAITING_DELEGATIONS: usize = 256;
-
 /// Most requests of one client that wait for a release of its own.
 const MAX_AFTER_RELEASE: usize = 256;
-
-/// How long they wait, in seconds.
-const DELEGATION_SECONDS: u32 = 2;
 
 /// Releases whose last row has not arrived, and requests for entities that are frozen.
 #[derive(Resource, Default)]
 pub struct Pending {
-    releases: Vec<Release>,
+    releases: BTreeMap<(PeerId, GlobalEntity), Release>,
     /// Requests of clients for what they are just giving back.
     after_release: Vec<(LinkId, PeerId, RequestId, GlobalEntity)>,
     /// Items about frozen entities, with their senders: whoever hosts the entity after the freeze
     /// goes on with them.
     deferred: Vec<(PeerId, LinkId, Control)>,
     /// Delegations that overtook the first row of their entity.
-    delegations: Vec<Delegation>,
+    delegations: Waiting<()>,
+    /// Entities of clients to be taken over once there is room to tell of it.
+    takeovers: BTreeSet<Entity>,
     /// Requests per client in this second.
     requests: HashMap<PeerId, u32>,
     second: u32,
@@ -51,24 +52,24 @@ pub struct Pending {
 /// A release whose last row has not arrived.
 struct Release {
     link: LinkId,
-    peer: PeerId,
-    entity: GlobalEntity,
     epoch: Epoch,
     last: u32,
     /// When it is carried out even without the last row.
     deadline: Tick,
 }
 
-/// A delegation of an entity that is not here yet.
-struct Delegation {
-    link: LinkId,
-    peer: PeerId,
-    entity: GlobalEntity,
-    /// When it is refused.
-    deadline: Tick,
-}
-
 impl Pending {
+    /// How many items of clients wait: releases for their last row, requests for a release, items
+    /// about frozen entities, delegations for a first row or for room to tell of them. 0 at rest.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.releases.len()
+            + self.after_release.len()
+            + self.deferred.len()
+            + self.delegations.len()
+            + self.takeovers.len()
+    }
+
     /// Takes the items about these entities that came while they were frozen.
     pub fn take_deferred(&mut self, entities: &[GlobalEntity]) -> Vec<(PeerId, Control)> {
         let mut taken = Vec::new();
@@ -120,9 +121,10 @@ pub(crate) fn give(world: &mut World, entity: Entity, peer: PeerId, loan: Loan) 
         return;
     };
     let peers = world.resource::<Peers>();
-    let in_scope = peers
-        .by_id(peer)
-        .is_some_and(|p| sees(peers, p.link(), &slot));
+    let in_scope = peers.is_local(peer)
+        || peers
+            .by_id(peer)
+            .is_some_and(|p| sees(peers, p.link(), &slot));
     if in_scope {
         apply(world, entity, HolderEvent::Give(peer, loan));
     } else {
@@ -150,6 +152,9 @@ pub(crate) fn hear(world: &mut World, received: &ControlReceived) {
             hear_release(world, (link, peer), entity, epoch, last);
         }
         Control::Delegate { entity } => hear_delegate(world, (link, peer), *entity),
+        &Control::Publish { entity, public } => {
+            publish::hear(world, (link, peer), entity, public);
+        }
         &Control::Migrated { entity, kept } => {
             // Who despawned it does not hold it.
             let lost = world.resource::<Slots>().entity(entity);
@@ -184,17 +189,13 @@ fn hear_release(
     let clock = world.resource::<NetClock>();
     let deadline = clock.tick().plus(u32::from(clock.rate()) * 2);
     let mut pending = world.resource_mut::<Pending>();
-    pending
-        .releases
-        .retain(|release| (release.peer, release.entity) != (peer, entity));
-    pending.releases.push(Release {
+    let release = Release {
         link,
-        peer,
-        entity,
         epoch,
         last,
         deadline,
-    });
+    };
+    pending.releases.insert((peer, entity), release);
 }
 
 fn hear_request(
@@ -204,10 +205,7 @@ fn hear_request(
     global: GlobalEntity,
 ) {
     let mut pending = world.resource_mut::<Pending>();
-    let gives_back = pending
-        .releases
-        .iter()
-        .any(|release| (release.peer, release.entity) == (peer, global));
+    let gives_back = pending.releases.contains_key(&(peer, global));
     if gives_back {
         // In the order in which the client said it.
         let waiting = pending.after_release.iter();
@@ -221,6 +219,8 @@ fn hear_request(
     let entity = world.resource::<Slots>().entity(global);
     if let Some(entity) = entity
         && world.get::<Frozen>(entity).is_some()
+        // Of each client no more than it may ask for, so that others have room, too.
+        && within_rate(world, peer)
         && world.resource::<Pending>().deferred.len() < MAX_DEFERRED
     {
         let control = Control::AuthorityRequest {
@@ -240,9 +240,8 @@ fn hear_request(
         }
         Some(entity) => entity,
     };
-    let verdict = verdict(world, (link, peer), entity);
-    let now = world.resource::<NetClock>().tick();
-    world.resource_mut::<Leases>().renew(entity, peer, now);
+    let verdict = verdict(world, (Some(link), peer), entity);
+    renew(world, entity, peer);
     let outcome = apply(world, entity, HolderEvent::Request { peer, verdict });
     match outcome.and_then(|outcome| outcome.answer) {
         Some(answer) => answer_request(world, link, request, global, answer),
@@ -282,12 +281,14 @@ fn answer_request(
     }
 }
 
-/// What scope, rate and policy say to a request.
-fn verdict(
-    world: &mut World,
-    (link, peer): (LinkId, PeerId),
-    entity: Entity,
-) -> Result<Loan, DenyReason> {
+/// A lease begins anew, if that client has one.
+pub(crate) fn renew(world: &mut World, entity: Entity, peer: PeerId) {
+    let now = world.resource::<NetClock>().tick();
+    world.resource_mut::<Leases>().renew(entity, peer, now);
+}
+
+/// Counts a request of a client. False if it has made too many in this second.
+pub(crate) fn within_rate(world: &mut World, peer: PeerId) -> bool {
     let clock = world.resource::<NetClock>();
     let second = clock.tick().0 / u32::from(clock.rate());
     let limit = world.resource::<AuthorityPolicy>().requests_per_second;
@@ -297,15 +298,25 @@ fn verdict(
         pending.requests.clear();
     }
     let count = pending.requests.entry(peer).or_default();
-    *count += 1;
-    if *count > limit {
+    *count = count.saturating_add(1);
+    *count <= limit
+}
+
+/// What scope, rate and policy say to a request. Who has no link sees everything, from everywhere.
+pub(crate) fn verdict(
+    world: &mut World,
+    (link, peer): (Option<LinkId>, PeerId),
+    entity: Entity,
+) -> Result<Loan, DenyReason> {
+    if !within_rate(world, peer) {
         return Err(DenyReason::Limited);
     }
     let slot = world
         .get::<NetSlot>(entity)
         .copied()
         .ok_or(DenyReason::Unknown)?;
-    if !sees(world.resource::<Peers>(), link, &slot) {
+    let peers = world.resource::<Peers>();
+    if link.is_some_and(|link| !sees(peers, link, &slot)) {
         return Err(DenyReason::OutOfScope);
     }
     let held = world.resource::<Held>().count(peer);
@@ -314,7 +325,8 @@ fn verdict(
         return Err(DenyReason::Limited);
     }
     if let Some(max) = policy.max_distance {
-        let eye = world.resource::<Peers>().get(link).and_then(Peer::eye);
+        let peer = link.and_then(|link| world.resource::<Peers>().get(link));
+        let eye = peer.and_then(Peer::eye);
         let place = position_of(world, &slot);
         if eye
             .zip(place)
@@ -326,46 +338,35 @@ fn verdict(
     policy.decide(world, peer, entity)
 }
 
-/// Takes an entity over, or waits for it: the item rides in another datagram than the row perhaps,
-/// and a large row in none.
-fn hear_delegate(world: &mut World, (link, peer): (LinkId, PeerId), global: GlobalEntity) {
+/// Takes an entity over, or waits for its first row.
+fn hear_delegate(world: &mut World, from: (LinkId, PeerId), global: GlobalEntity) {
     let here = world.resource::<Slots>().entity(global).is_some();
+    let most = world.resource::<ReplicationConfig>().client_entities as usize;
     let clock = world.resource::<NetClock>();
-    let deadline = clock
-        .tick()
-        .plus(u32::from(clock.rate()) * DELEGATION_SECONDS);
-    let waiting = &mut world.resource_mut::<Pending>().delegations;
-    let of_link = waiting.iter().filter(|other| other.link == link);
-    if here || of_link.clone().count() >= MAX_WAITING_DELEGATIONS {
-        decide_delegation(world, (link, peer), global);
-    } else if !of_link.clone().any(|other| other.entity == global) {
-        waiting.push(Delegation {
-            link,
-            peer,
-            entity: global,
-            deadline,
-        });
+    let deadline = clock.tick().plus(u32::from(clock.rate()) * WAITING_SECONDS);
+    let mut pending = world.resource_mut::<Pending>();
+    if here || !pending.delegations.push(from, global, ((), deadline), most) {
+        decide_delegation(world, from, global);
     }
 }
 
-/// Decides on delegations whose entity has come by now, or did not in time. Once a frame.
+/// Decides on delegations whose entity has come by now, or did not in time; and takes over what
+/// there was no room for to tell of. Once a frame.
 pub(crate) fn finish_delegations(world: &mut World) {
+    for entity in std::mem::take(&mut world.resource_mut::<Pending>().takeovers) {
+        take_over_unasked(world, entity);
+    }
     if world.resource::<Pending>().delegations.is_empty() {
         return;
     }
     let now = world.resource::<NetClock>().tick();
-    let mut waiting = std::mem::take(&mut world.resource_mut::<Pending>().delegations);
-    let slots = world.resource::<Slots>();
-    let due: Vec<Delegation> = waiting
-        .extract_if(.., |delegation| {
-            slots.entity(delegation.entity).is_some() || now >= delegation.deadline
-        })
-        .collect();
-    world.resource_mut::<Pending>().delegations = waiting;
-    for Delegation {
-        link, peer, entity, ..
-    } in due
-    {
+    let due = world.resource_scope(|world, mut pending: Mut<Pending>| {
+        let (slots, peers) = (world.resource::<Slots>(), world.resource::<Peers>());
+        let is_here = |entity| slots.entity(entity).is_some();
+        let room = |link| peers.get(link).map_or(0, Peer::control_room);
+        pending.delegations.take_due(now, is_here, room)
+    });
+    for (link, peer, entity, ()) in due {
         decide_delegation(world, (link, peer), entity);
     }
 }
@@ -382,17 +383,7 @@ fn decide_delegation(world: &mut World, (link, peer): (LinkId, PeerId), global: 
             .decide_delegation(world, peer, entity)
     });
     let result = if allowed {
-        let term = world.resource_mut::<Terms>().next();
-        let keep = world
-            .resource::<Peers>()
-            .get(link)
-            .is_some_and(|peer| !peer.is_spectator());
-        let adopted = adopt(world, link, global, term, keep);
-        if let Ok(entity) = adopted {
-            world.entity_mut(entity).insert(Delegated);
-            world.resource_mut::<AuthorityStats>().migrated += 1;
-        }
-        adopted
+        take_over(world, link, global)
     } else {
         Err(entity.map_or(DenyReason::Unknown, |_| DenyReason::Policy))
     };
@@ -409,6 +400,45 @@ fn decide_delegation(world: &mut World, (link, peer): (LinkId, PeerId), global: 
     }
 }
 
+/// Takes over what a client hosts, and lets it be lent. The client is told.
+fn take_over(world: &mut World, link: LinkId, global: GlobalEntity) -> Result<Entity, DenyReason> {
+    let frozen = |entity| world.get::<Frozen>(entity).is_some();
+    if world.resource::<Slots>().entity(global).is_some_and(frozen) {
+        // On its way to another node. It may be asked for there.
+        return Err(DenyReason::Limited);
+    }
+    let term = world.resource_mut::<Terms>().next();
+    let keep = world
+        .resource::<Peers>()
+        .get(link)
+        .is_some_and(|peer| !peer.is_spectator());
+    let entity = adopt(world, link, global, term, keep)?;
+    publish::taken_over(world, entity);
+    world.entity_mut(entity).insert(Delegated);
+    world.resource_mut::<AuthorityStats>().migrated += 1;
+    Ok(entity)
+}
+
+/// The server wants what a client hosts. Later, if the client cannot be told at present.
+pub(crate) fn take_over_unasked(world: &mut World, entity: Entity) {
+    let Some(slot) = world.get::<NetSlot>(entity).copied() else {
+        return;
+    };
+    let link = world.resource::<Slots>().source(&slot);
+    let (Some(link), Some(global)) = (link, slot.global()) else {
+        return;
+    };
+    let room = world
+        .resource::<Peers>()
+        .get(link)
+        .map_or(0, Peer::control_room);
+    if room == 0 {
+        world.resource_mut::<Pending>().takeovers.insert(entity);
+    } else if let Err(reason) = take_over(world, link, global) {
+        tracing::warn!(%entity, ?reason, "it stays with its client");
+    }
+}
+
 /// Carries out releases whose last row has arrived, so that no final value is lost. Once a frame.
 pub(crate) fn finish_releases(world: &mut World) {
     let releases = std::mem::take(&mut world.resource_mut::<Pending>().releases);
@@ -416,42 +446,33 @@ pub(crate) fn finish_releases(world: &mut World) {
         return;
     }
     let now = world.resource::<NetClock>().tick();
-    let mut waiting = Vec::new();
-    for release in releases {
-        let Some(entity) = world.resource::<Slots>().entity(release.entity) else {
+    let mut waiting = BTreeMap::new();
+    for ((peer, global), release) in releases {
+        let Some(entity) = world.resource::<Slots>().entity(global) else {
             continue;
         };
         let Some(slot) = world.get::<NetSlot>(entity).copied() else {
             continue;
         };
+        let Release {
+            link, epoch, last, ..
+        } = release;
         if world.get::<Frozen>(entity).is_some() {
-            let Release {
-                link,
-                peer,
-                entity,
-                epoch,
-                last,
-                ..
-            } = release;
             let control = Control::AuthorityRelease {
-                entity,
+                entity: global,
                 epoch,
                 last: Some(last),
             };
-            world
-                .resource_mut::<Pending>()
-                .deferred
-                .push((peer, link, control));
+            let mut pending = world.resource_mut::<Pending>();
+            pending.deferred.push((peer, link, control));
             continue;
         }
-        let arrived = release.last == 0 || has_arrived(world, release.link, &slot, release.last);
+        let arrived = last == 0 || has_arrived(world, link, &slot, last);
         if !arrived && now < release.deadline {
-            waiting.push(release);
+            waiting.insert((peer, global), release);
             continue;
         }
-        let Release {
-            peer, epoch: stamp, ..
-        } = release;
+        let stamp = epoch;
         apply(world, entity, HolderEvent::Release { peer, stamp });
     }
     let mut pending = world.resource_mut::<Pending>();
@@ -492,9 +513,7 @@ pub(crate) fn vanished(world: &mut World, entity: Entity, peer: PeerId) {
 /// A link is gone: what waits for an entity that it would tell of waits for nothing.
 pub(crate) fn link_lost(world: &mut World, link: LinkId) {
     let mut pending = world.resource_mut::<Pending>();
-    pending
-        .delegations
-        .retain(|delegation| delegation.link != link);
+    pending.delegations.link_lost(link);
 }
 
 /// A client is gone: what it held is free. A step for each.

@@ -23,7 +23,13 @@ pub struct AuthorityStats {
     pub void_releases: u64,
     /// Entities that were taken over from clients.
     pub migrated: u64,
-    /// Delegations that were refused, by reason.
+    /// Entities of clients that were taken over because their client was gone.
+    pub inherited: u64,
+    /// Times that a client's own entity was shown to others.
+    pub published: u64,
+    /// Times that it was hidden from them again.
+    pub unpublished: u64,
+    /// Delegations and publications that were refused, by reason.
     pub refused: HashMap<DenyReason, u64>,
     /// Writes without authority that this app made itself, of entities that others host; see
     /// [`WriteGuard`](crate::WriteGuard).

@@ -100,7 +100,12 @@ pub(crate) fn follow_row(
         // The answer will say so.
         return;
     }
-    if authority.hosted || !authority.delegated {
+    // The player who sits at the server sees what that hosts.
+    let me = match authority.hosted {
+        true => peers.local(),
+        false => peers.as_client(),
+    };
+    if authority.hosted && me.is_none() || !authority.delegated {
         if let Some(AuthorityView::Requested { .. }) = view {
             let reason = DenyReason::Revoked;
             commands.trigger(AuthorityDenied { entity, reason });
@@ -110,7 +115,7 @@ pub(crate) fn follow_row(
             .try_remove::<(AuthorityView, Granted)>();
         return;
     }
-    let Some(me) = peers.as_client() else { return };
+    let Some(me) = me else { return };
     let before = view.copied().unwrap_or_default();
     let after = derive(before, authority, me);
     if matches!(after, AuthorityView::Releasing(_)) {
@@ -171,7 +176,7 @@ pub(crate) fn tell_lost(
     let reason = match (authority, view) {
         (_, Some(AuthorityView::Releasing(_))) => None,
         // Still ours by the row: the entity itself goes.
-        (Some(authority), _) if peers.as_client().map(Holder::Peer) == Some(authority.holder) => {
+        (Some(authority), _) if peers.me().map(Holder::Peer) == Some(authority.holder) => {
             Some(LossReason::Gone)
         }
         (Some(authority), _) => LossReason::of(authority.ended),

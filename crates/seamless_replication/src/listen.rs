@@ -8,8 +8,8 @@
 //!
 //! What the server hosts *is* what the local player sees: nothing is replicated to it, and its
 //! entities have `Hosted` where those of a client have `Remote`. It has no
-//! [`Peer`](crate::Peer), so no interest; and it needs no authority: the server half gives and
-//! takes.
+//! [`Peer`](crate::Peer), so no interest. Authority it asks for like any client, of the entities
+//! that the server hosts: there are its views and events, too.
 
 use bevy::prelude::*;
 use seamless_transport::LinkId;

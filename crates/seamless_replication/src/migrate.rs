@@ -14,7 +14,8 @@ use std::time::Duration;
 use bevy::prelude::*;
 use seamless_transport::{LinkId, LinkSide};
 use seamless_wire::{
-    Allocator, GlobalEntity, Holder, HostEntity, RemoteEntity, Tenure, TenureEnd, Term, WireId,
+    Allocator, GlobalEntity, Holder, HostEntity, PeerId, RemoteEntity, Tenure, TenureEnd, Term,
+    WireId,
     control::{Control, DenyReason, Kept},
     record::{LeaveReason, Version},
 };
@@ -22,7 +23,10 @@ use seamless_wire::{
 use crate::{
     clock::NetClock,
     peer::Peers,
-    receive::{Redirect, apply, leave::end_remote},
+    receive::{
+        Redirect, apply,
+        leave::{despawn, end_remote},
+    },
     rows::Rows,
     slots::{Migrating, NetSlot, Role, Slots},
 };
@@ -93,7 +97,8 @@ pub fn adopt(
     let mut rows = world.resource_mut::<Rows>();
     if let Some(mut row) = shown {
         row.set_tenure(&tenure);
-        rows.push(index, row.view());
+        // Others may have been shown the entity before.
+        rows.push_early(index, row.view());
     }
     rows.pin(index);
     let version = rows
@@ -149,6 +154,10 @@ pub fn follow(world: &mut World, link: LinkId, response: &Control) -> Option<Ent
     else {
         return None;
     };
+    if new_index >= WireId::MAX_INDEX {
+        // No slot of a server that means well.
+        return None;
+    }
     let slots = world.resource::<Slots>();
     let local = slots.index_of(global).filter(|&index| index == old_index);
     let entity = local
@@ -238,6 +247,38 @@ pub fn yield_to_host(world: &mut World, global: GlobalEntity) -> bool {
         world.resource_mut::<Peers>().map.insert(link, peer);
     }
     true
+}
+
+/// Server: entities that a client hosted, which other clients saw, and whose link is gone. Each is to be
+/// [inherited](inherit) or [given up](give_up) in the same frame.
+#[must_use]
+pub fn left_by(world: &World, owner: PeerId) -> Vec<Entity> {
+    world.resource::<Slots>().left_by(owner).collect()
+}
+
+/// Server: takes over what a client hosted whose link is gone, under `term`. Nobody holds it, and it
+/// cannot be lent until it is delegated. False if there is no such entity.
+pub fn inherit(world: &mut World, entity: Entity, term: Term) -> bool {
+    let Some(slot) = world.get::<NetSlot>(entity) else {
+        return false;
+    };
+    let slots = world.resource::<Slots>();
+    let left = slots.get(slot.index).filter(|slot| {
+        let source = None;
+        slot.role() == (Role::Remote { source }) && slot.owner.is_some()
+    });
+    let Some(mut tenure) = left.map(|slot| slot.tenure) else {
+        return false;
+    };
+    tenure.rehost(term);
+    tenure.transfer(Holder::Nobody, TenureEnd::OutOfScope);
+    apply::change_role(world, entity, Role::Host, tenure)
+}
+
+/// Server: despawns what a client hosted whose link is gone. Children that are told of on their own
+/// stay.
+pub fn give_up(world: &mut World, entity: Entity) {
+    despawn(world, entity, LeaveReason::Despawned);
 }
 
 /// Server: whether an entity migrates from this link already, and the client does not know yet.

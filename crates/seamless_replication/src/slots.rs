@@ -236,6 +236,8 @@ pub struct Slots {
     next_role: Option<Slot>,
     /// How many are ours and how many are told of: hosted, remote.
     census: (usize, usize),
+    /// How many each client hosts, on a server.
+    owned: HashMap<PeerId, u32>,
     /// Slots whose source is gone.
     orphans: BTreeSet<u32>,
     /// Slots that wait for a name.
@@ -367,8 +369,16 @@ impl Slots {
             && entry.public != public
         {
             entry.public = public;
+            // Of what is private there are no rows, or old ones.
+            self.touched.push(slot.index);
             self.rerouted.push(slot.index);
         }
+    }
+
+    /// Whether other clients are shown a client's own entity (on a server).
+    #[must_use]
+    pub fn is_public(&self, slot: &NetSlot) -> bool {
+        self.get(slot.index).is_some_and(|slot| slot.public)
     }
 
     /// Has audiences asked anew about the entity in a slot, for every client: something that they
@@ -402,6 +412,24 @@ impl Slots {
         *self.count(role) += 1;
     }
 
+    /// How many entities a client hosts, on a server.
+    pub(crate) fn owned_by(&self, owner: PeerId) -> usize {
+        self.owned.get(&owner).map_or(0, |&count| count as usize)
+    }
+
+    /// No client hosts the entity in a slot.
+    pub(crate) fn disown(&mut self, index: u32) {
+        let owner = self.get_mut(index).and_then(|slot| slot.owner.take());
+        if let Some(owner) = owner
+            && let Some(count) = self.owned.get_mut(&owner)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.owned.remove(&owner);
+            }
+        }
+    }
+
     /// Nobody tells of the entity in a slot any more.
     pub(crate) fn orphan(&mut self, index: u32, now: Tick) {
         self.set_role(index, Role::Remote { source: None });
@@ -416,6 +444,14 @@ impl Slots {
     pub(crate) fn orphans(&self) -> impl Iterator<Item = (Entity, Tick)> {
         let slots = self.orphans.iter().filter_map(|&index| self.get(index));
         slots.filter_map(|slot| Some((slot.entity, slot.orphaned_at?)))
+    }
+
+    /// Entities that a client hosted and whose link is gone, ascending by slot.
+    pub(crate) fn left_by(&self, owner: PeerId) -> impl Iterator<Item = Entity> {
+        let slots = self.orphans.iter().filter_map(|&index| self.get(index));
+        slots
+            .filter(move |slot| slot.owner == Some(owner))
+            .map(|slot| slot.entity)
     }
 
     /// How many entities we host, and how many we are told of.
@@ -461,8 +497,11 @@ impl Slots {
         entry.entity = entity;
         entry.global = global;
         entry.generation = generation;
-        let role = entry.role;
+        let (role, owner) = (entry.role, entry.owner);
         *self.count(role) += 1;
+        if let Some(owner) = owner {
+            *self.owned.entry(owner).or_default() += 1;
+        }
         if global.is_none() {
             self.unnamed.insert(index);
         }
@@ -490,6 +529,7 @@ impl Slots {
             self.by_name.remove(&global);
         }
         *self.count(role) -= 1;
+        self.disown(index);
         self.orphans.remove(&index);
         self.unnamed.remove(&index);
         self.stamp(index);

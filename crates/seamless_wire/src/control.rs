@@ -165,6 +165,22 @@ pub enum Control {
         /// Whether the server hosts it itself, and the client spoke as its host.
         hosted: bool,
     },
+    /// Client to server: show an entity that I host to other clients, or to nobody but you.
+    Publish {
+        /// Which.
+        entity: GlobalEntity,
+        /// Whether others see it.
+        public: bool,
+    },
+    /// Server to client: the answer to [`Publish`](Self::Publish); or the server decided so itself.
+    Published {
+        /// Which.
+        entity: GlobalEntity,
+        /// Whether others see it from here on.
+        public: bool,
+        /// Why it is not as it was asked for.
+        refused: Option<DenyReason>,
+    },
 }
 
 /// What a client that migrated has of the entity.
@@ -197,6 +213,7 @@ impl Control {
             Self::AuthorityRequest { .. }
             | Self::AuthorityRelease { .. }
             | Self::Delegate { .. }
+            | Self::Publish { .. }
             | Self::Migrated { .. }
             | Self::MoreNames
             | Self::Subscribe(_)
@@ -211,6 +228,7 @@ impl Control {
             | Self::HandoverEnded { .. }
             | Self::RouteEnded { .. }
             | Self::WriteRefused { .. }
+            | Self::Published { .. }
             // Only a server numbers what the other end writes.
             | Self::RowKept { yours: false, .. } => Speaker::Server,
             Self::RowKept { yours: true, .. } | Self::Resend { .. } => Speaker::Both,

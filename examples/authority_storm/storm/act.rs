@@ -39,7 +39,8 @@ impl Storm {
             81..85 => self.spawn_on_client(),
             85..90 => self.delegate_own(),
             90..92 => self.despawn_own(),
-            92..98 => self.rogue(),
+            92..94 => self.rogue(),
+            94..98 => self.publish_or_take_over(),
             98 => self.server_writes(),
             _ => self.disconnect(),
         }
@@ -213,6 +214,36 @@ impl Storm {
             }
             self.world(who).despawn(entity);
         }
+    }
+
+    /// A client shows or hides what is its own; or the server does, or takes it over.
+    fn publish_or_take_over(&mut self) {
+        let by_server = self.rng.chance(0.5);
+        if by_server {
+            let Some(entity) = self.any::<With<Remote>>(SERVER) else {
+                return;
+            };
+            let what = self.rng.below(3);
+            self.command(SERVER, entity, |e| {
+                match what {
+                    0 => e.publish(),
+                    1 => e.unpublish(),
+                    _ => e.delegate(),
+                };
+            });
+            return;
+        }
+        let Some(who) = self.any_client() else { return };
+        let Some(entity) = self.any::<With<Hosted>>(who) else {
+            return;
+        };
+        let shown = self.rng.chance(0.7);
+        self.command(who, entity, |e| {
+            match shown {
+                true => e.publish(),
+                false => e.unpublish(),
+            };
+        });
     }
 
     fn rogue(&mut self) {

@@ -371,7 +371,11 @@ impl Storm {
 }
 
 /// Which events a change of the view calls for: granted, denied, lost.
-fn call_for(before: Option<AuthorityView>, after: Option<AuthorityView>, there: bool) -> [bool; 3] {
+pub fn call_for(
+    before: Option<AuthorityView>,
+    after: Option<AuthorityView>,
+    there: bool,
+) -> [bool; 3] {
     use AuthorityView::{Available, Denied, Granted, Releasing, Requested};
     let granted = after == Some(Granted) && before != Some(Granted);
     let lost = before == Some(Granted) && after != Some(Granted);

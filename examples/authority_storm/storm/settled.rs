@@ -1,7 +1,7 @@
 //! What must be so once the network has become quiet.
 
 use bevy::prelude::*;
-use seamless_authority::{AuthorityView, Granted};
+use seamless_authority::{AuthorityView, Granted, Published};
 use seamless_replication::{
     Authority, Hosted, NetSlot, Peers, Remote, Slots,
     wire::{GlobalEntity, Holder, Tenure},
@@ -85,14 +85,21 @@ impl Storm {
         let mut wrong = Vec::new();
         let hosted = self.names::<With<Hosted>>(SERVER);
         let told = self.names::<With<Remote>>(SERVER);
+        let public = self.names::<With<Published>>(SERVER);
         let mut own = Vec::new();
         for who in 1..self.seats.len() {
             if !self.is_linked(who) {
                 wrong.push(format!("{who} is not linked"));
                 continue;
             }
+            let from = own.len();
             self.compare_own(who, &mut own, &mut wrong);
-            self.compare(who, &hosted, &mut wrong);
+            self.compare_published(who, &own[from..], &public, &mut wrong);
+            let mut shown = hosted.clone();
+            let others = public.iter().filter(|name| !own[from..].contains(name));
+            shown.extend(others);
+            shown.sort_unstable();
+            self.compare(who, &shown, &mut wrong);
         }
         own.sort_unstable();
         if own != told {
@@ -124,6 +131,28 @@ impl Storm {
                     "{name} is {here:?} with its host {who}, {there:?} at the server"
                 ));
             }
+        }
+    }
+
+    /// A client knows which of its own others see.
+    fn compare_published(
+        &mut self,
+        who: Who,
+        own: &[GlobalEntity],
+        public: &[GlobalEntity],
+        wrong: &mut Vec<String>,
+    ) {
+        let known = self.names::<With<Published>>(who);
+        for name in own {
+            let (here, there) = (known.contains(name), public.contains(name));
+            if here != there {
+                wrong.push(format!(
+                    "{who} has {name} as public: {here}, the server: {there}"
+                ));
+            }
+        }
+        if known.iter().any(|name| !own.contains(name)) {
+            wrong.push(format!("{who} has as public what it does not host"));
         }
     }
 

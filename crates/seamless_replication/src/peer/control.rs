@@ -10,8 +10,17 @@ use seamless_wire::{
 /// Most items that wait to be acknowledged. Further ones are refused: the peer is not there.
 const MAX_WAITING: usize = 4096;
 
-/// Most items that are kept while one before them is missing.
-const MAX_AHEAD: usize = 1024;
+/// How many of those places are not for answers: with fewer left, a peer is not listened to until it
+/// has acknowledged some of what it was told. So each of its items can be answered, and a peer that
+/// asks and never listens costs no more memory than that.
+pub(crate) const NOT_FOR_ANSWERS: usize = 1024;
+
+/// Most items that are kept while one before them is missing. The sender goes no further ahead of the
+/// oldest one that is not acknowledged.
+const MAX_AHEAD: u64 = 1024;
+
+/// Most items that are in order and wait until there is room for their answers.
+const MAX_READY: usize = 4096;
 
 /// Send side.
 #[derive(Debug, Default)]
@@ -41,6 +50,11 @@ impl ControlOut {
         Ok(())
     }
 
+    /// How many more items may wait.
+    pub(crate) fn room(&self) -> usize {
+        MAX_WAITING.saturating_sub(self.waiting.len())
+    }
+
     /// All that is not acknowledged is to be sent again.
     pub(crate) fn all_due(&mut self) {
         for (.., due) in &mut self.waiting {
@@ -48,16 +62,18 @@ impl ControlOut {
         }
     }
 
-    /// Items to be sent, ascending.
+    /// Items to be sent, ascending. A look at each that the other end has room for.
     pub(crate) fn due(&self) -> impl Iterator<Item = (ControlSeq, &[u8])> {
+        let oldest = self.waiting.front().map_or(self.next, |(seq, ..)| seq.0);
         self.waiting
             .iter()
+            .take_while(move |(seq, ..)| seq.0 < oldest + MAX_AHEAD)
             .filter(|(.., due)| *due)
             .map(|(seq, bytes, _)| (*seq, bytes.as_slice()))
     }
 
     pub(crate) fn has_due(&self) -> bool {
-        self.waiting.iter().any(|(.., due)| *due)
+        self.due().next().is_some()
     }
 
     fn mark(&mut self, seq: ControlSeq, due: bool) {
@@ -95,12 +111,11 @@ impl ControlIn {
         ControlSeq(self.next)
     }
 
-    /// Whether the items can be taken without growing past the bound.
+    /// Whether the items can be taken without growing past the bounds. What is missing can be taken
+    /// however much is kept already of what comes after it.
     pub(crate) fn has_room(&self, items: &[(ControlSeq, Control)]) -> bool {
-        self.ahead.len() + items.len() <= MAX_AHEAD
-            && items
-                .iter()
-                .all(|(seq, _)| seq.0 < self.next + MAX_AHEAD as u64)
+        self.ready.len() + self.ahead.len() + items.len() <= MAX_READY
+            && items.iter().all(|(seq, _)| seq.0 < self.next + MAX_AHEAD)
     }
 
     /// Takes items; those that are in order become ready.
@@ -160,6 +175,53 @@ mod tests {
         input.take(vec![sent[1].clone(), sent[3].clone()]);
         let got: Vec<_> = std::iter::from_fn(|| input.pop()).collect();
         assert_eq!(got, (0..4).map(item).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_was_lost_first_is_taken_when_as_much_is_kept_as_may_be() {
+        let mut out = ControlOut::default();
+        let mut input = ControlIn::default();
+        for n in 0..MAX_WAITING as u32 {
+            out.push(&item(n)).expect("room");
+        }
+        let mut lost = true;
+        let mut got = Vec::new();
+        while out.has_due() {
+            let sent: Vec<_> = out.due().take(80).map(|(seq, _)| seq).collect();
+            sent.iter().for_each(|seq| out.sent(*seq));
+            let items: Vec<_> = sent.iter().map(|seq| (*seq, item(seq.0 as u32))).collect();
+            // The very first datagram.
+            let arrives = !std::mem::take(&mut lost) && input.has_room(&items);
+            if arrives {
+                input.take(items);
+                sent.iter().for_each(|seq| out.acked(*seq));
+            }
+            if !out.has_due() && out.room() < MAX_WAITING {
+                out.all_due();
+            }
+            got.extend(std::iter::from_fn(|| input.pop()));
+        }
+        assert_eq!(got.len(), MAX_WAITING);
+        assert_eq!(got, (0..MAX_WAITING as u32).map(item).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn items_that_nobody_fetches_are_bounded() {
+        let mut input = ControlIn::default();
+        let mut taken = 0;
+        for first in (0..100_000).step_by(100) {
+            let items: Vec<_> = (first..first + 100)
+                .map(|n| (ControlSeq(n), item(0)))
+                .collect();
+            if input.has_room(&items) {
+                taken += items.len();
+                input.take(items);
+            }
+        }
+        assert!(taken <= MAX_READY, "{taken}");
+        assert_eq!(std::iter::from_fn(|| input.pop()).count(), taken);
+        let next = vec![(ControlSeq(taken as u64), item(0))];
+        assert!(input.has_room(&next), "it goes on where it stopped");
     }
 
     #[test]

@@ -166,6 +166,12 @@ impl Peer {
         self.sender.visible()
     }
 
+    /// How many more control items can be queued at present.
+    #[must_use]
+    pub fn control_room(&self) -> usize {
+        self.sender.control.room()
+    }
+
     /// Queues a control item.
     ///
     /// # Errors
@@ -302,8 +308,9 @@ impl Peers {
         self.local == Some(peer)
     }
 
-    /// The player who sits at this server.
-    pub(crate) const fn local(&self) -> Option<PeerId> {
+    /// The player who sits at this server, if one does.
+    #[must_use]
+    pub const fn local(&self) -> Option<PeerId> {
         self.local
     }
 

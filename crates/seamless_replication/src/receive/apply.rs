@@ -377,11 +377,8 @@ fn spawn(
     let from_client = peer.side == LinkSide::ToClient;
     if from_client {
         let limit = world.resource::<ReplicationConfig>().client_entities as usize;
-        let have = world
-            .resource::<Slots>()
-            .iter()
-            .filter(|(_, slot)| slot.owner == peer.id && slot.owner.is_some())
-            .count();
+        let slots = world.resource::<Slots>();
+        let have = peer.id.map_or(0, |owner| slots.owned_by(owner));
         if have >= limit || peer.spectator {
             peer.receiver.counters.refused += 1;
             return None;
@@ -547,13 +544,15 @@ pub(crate) fn change_role(world: &mut World, entity: Entity, role: Role, tenure:
     {
         let mut slots = world.resource_mut::<Slots>();
         slots.set_role(net_slot.index, role);
+        if role == Role::Host {
+            slots.disown(net_slot.index);
+        }
         let Some(slot) = slots.get_mut(net_slot.index) else {
             return false;
         };
         slot.tenure = tenure;
         if role == Role::Host {
             slot.remote_name = None;
-            slot.owner = None;
             slot.public = false;
         }
         slots.touched.push(net_slot.index);

@@ -21,8 +21,8 @@ use crate::{
     messages::{self, Incoming},
     names,
     peer::{
-        ControlReceived, HandoverOffered, Peer, PeerLeft, PeerState, Peers, on_frame, on_open,
-        refuse_other_version, resume, take_names,
+        ControlReceived, HandoverOffered, Peer, PeerLeft, PeerState, Peers,
+        control::NOT_FOR_ANSWERS, on_frame, on_open, refuse_other_version, resume, take_names,
     },
     registry::Registry,
     rows::Rows,
@@ -350,7 +350,12 @@ fn hand_out_control(world: &mut World, peer: &mut Peer) {
         LinkSide::ToClient => Speaker::Client,
         LinkSide::ToServer => Speaker::Server,
     };
-    while let Some(control) = peer.receiver.control.pop() {
+    // Each may call for an answer.
+    let room = peer.control_room().saturating_sub(NOT_FOR_ANSWERS);
+    for _ in 0..room {
+        let Some(control) = peer.receiver.control.pop() else {
+            break;
+        };
         let speaker = control.speaker();
         if speaker != other_end && speaker != Speaker::Both {
             peer.receiver.counters.misdirected += 1;

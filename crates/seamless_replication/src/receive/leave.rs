@@ -106,7 +106,7 @@ fn orphan(world: &mut World, index: u32) {
 /// Despawns a remote entity, or empties it if it may come back and something refers to it.
 /// Children that are told of on their own stay.
 /// A resource stays, as what it is.
-fn despawn(world: &mut World, entity: Entity, reason: LeaveReason) {
+pub(crate) fn despawn(world: &mut World, entity: Entity, reason: LeaveReason) {
     if registry::resource::take_off_network(world, entity) {
         return;
     }
@@ -135,7 +135,9 @@ fn despawn(world: &mut World, entity: Entity, reason: LeaveReason) {
     }
 }
 
-/// A link is gone: what it told of goes, is taken over, or waits for a while.
+/// A link is gone: what it told of goes, is taken over, or waits for a while. What others see of a
+/// client's own waits, until it is decided who goes on with it
+/// ([`migrate::inherit`](crate::migrate::inherit)).
 pub(crate) fn link_lost(world: &mut World, peer: &mut Peer) {
     let reason = if peer.side == LinkSide::ToServer
         && !world.resource::<ReplicationConfig>().orphan_grace.is_zero()
@@ -144,7 +146,7 @@ pub(crate) fn link_lost(world: &mut World, peer: &mut Peer) {
     } else {
         LeaveReason::Despawned
     };
-    let mut entities: Vec<(u32, Entity)> = world
+    let mut entities: Vec<(u32, Entity, LeaveReason)> = world
         .resource::<Slots>()
         .iter()
         .filter(|(_, slot)| {
@@ -153,10 +155,13 @@ pub(crate) fn link_lost(world: &mut World, peer: &mut Peer) {
                     source: Some(peer.link),
                 }
         })
-        .map(|(index, slot)| (index, slot.entity))
+        .map(|(index, slot)| match slot.public {
+            true => (index, slot.entity, LeaveReason::Moved),
+            false => (index, slot.entity, reason),
+        })
         .collect();
-    entities.sort_unstable_by_key(|(index, _)| *index);
-    for (_, entity) in entities {
+    entities.sort_unstable_by_key(|(index, ..)| *index);
+    for (_, entity, reason) in entities {
         end_remote(world, peer.link, entity, reason);
     }
 }

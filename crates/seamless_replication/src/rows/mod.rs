@@ -42,6 +42,8 @@ pub(crate) struct Rows {
     rings: Vec<Ring>,
     /// Slots that got a new version in this tick.
     pub(crate) changed: Vec<u32>,
+    /// Slots whose row changed before this tick's rows were made.
+    early: Vec<u32>,
     /// Rows that were found too large and are still to be named.
     pub(crate) too_large: Vec<TooLarge>,
     /// The tick in which versions come to be.
@@ -92,6 +94,13 @@ impl Rows {
         true
     }
 
+    /// As [`push`](Self::push), before the rows of a tick are made: it counts as a change in that tick.
+    pub(crate) fn push_early(&mut self, slot: u32, row: RowRef<'_>) {
+        if self.push(slot, row) {
+            self.early.push(slot);
+        }
+    }
+
     /// Stores the slot's newest row once more, as its next version.
     pub(crate) fn renew(&mut self, slot: u32) {
         let (tick, keep) = (self.tick, self.keep(slot));
@@ -131,6 +140,7 @@ impl Rows {
     /// Another tick begins.
     pub(crate) fn begin(&mut self, tick: Tick) {
         self.changed.clear();
+        self.changed.append(&mut self.early);
         self.tick = tick;
         self.depth.tick(tick);
         while let Some(&(at, slot)) = self.unpin.front()

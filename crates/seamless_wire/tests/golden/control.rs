@@ -33,10 +33,12 @@ const fn kind(item: &Control) -> u8 {
         Control::RouteEnded { .. } => 16,
         Control::Resend { .. } => 17,
         Control::WriteRefused { .. } => 18,
+        Control::Publish { .. } => 19,
+        Control::Published { .. } => 20,
     }
 }
 
-const KINDS: u8 = 19;
+const KINDS: u8 = 21;
 
 fn authority() -> Vec<(Control, &'static str)> {
     vec![
@@ -123,6 +125,21 @@ fn authority() -> Vec<(Control, &'static str)> {
                 hosted: true,
             },
             "12 fd0500000000bc0a00 01",
+        ),
+        (
+            Control::Publish {
+                entity: root(),
+                public: true,
+            },
+            "13 fd0500000000bc0a00 01",
+        ),
+        (
+            Control::Published {
+                entity: root(),
+                public: false,
+                refused: Some(DenyReason::Limited),
+            },
+            "14 fd0500000000bc0a00 00 01 06",
         ),
     ]
 }
