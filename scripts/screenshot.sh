@@ -1,24 +1,31 @@
 #!/usr/bin/env bash
-# Takes the picture at the top of the README: the overlay example after two minutes of play, drawn
-# by the CPU (lavapipe) on a display that nobody sees (Xvfb). Needs Debian or Ubuntu and cargo.
+# Takes the pictures of the README: the overlay example after two minutes of play, or the delegation
+# example after 40 seconds, drawn by the CPU (lavapipe) on a display that nobody sees (Xvfb). Needs
+# Debian or Ubuntu and cargo.
 #
-# Usage: scripts/screenshot.sh [--install] [FILE]
-#   --install  installs missing packages with apt-get; root in CI does so without being asked
-#   FILE       the picture, assets/overlay.png if not given
+# Usage: scripts/screenshot.sh [--install] [--delegation] [FILE]
+#   --install     installs missing packages with apt-get; root in CI does so without being asked
+#   --delegation  the delegation example, not the overlay example
+#   FILE          the picture, assets/overlay.png or assets/delegation.png if not given
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 packages=(mesa-vulkan-drivers xvfb xauth libxkbcommon-x11-0 libxcursor1 libxi6 libxrandr2)
-seconds=120
-file=assets/overlay.png
+example=overlay
+arguments=(--seconds 120)
+file=
 install=false
 [[ -n ${CI:-} && $(id -u) == 0 ]] && install=true
 
 for argument in "$@"; do
     case $argument in
     --install) install=true ;;
+    --delegation)
+        example=delegation
+        arguments=(--seconds 40 --bots 5 --watch)
+        ;;
     -h | --help)
-        sed -n 's/^# \?//; 2,7p' "$0"
+        sed -n 's/^# \?//; 2,9p' "$0"
         exit
         ;;
     -*)
@@ -47,7 +54,9 @@ if ((${#missing[@]})); then
     "${as_root[@]}" apt-get install --quiet --yes --no-install-recommends "${missing[@]}"
 fi
 
-cargo build --example overlay --features window
+file=${file:-assets/$example.png}
+
+cargo build --example "$example" --features window
 target=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 # The driver that needs no GPU, even where there is one.
@@ -60,7 +69,7 @@ export XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-/tmp}
 mkdir -p "$(dirname "$file")"
 rm -f "$file"
 timeout 600 xvfb-run --auto-servernum --server-args='-screen 0 1600x1000x24' \
-    "$target/debug/examples/overlay" --screenshot "$file" --seconds "$seconds"
+    "$target/debug/examples/$example" --screenshot "$file" "${arguments[@]}"
 [[ -s $file ]] || {
     echo "error: no picture was written" >&2
     exit 1
