@@ -1,6 +1,9 @@
 //! What a player sees, and its keys: crates in the colour of their holders, and the panel.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use bevy::{
     camera::SubCameraView,
@@ -242,7 +245,7 @@ fn take_picture(
     mut commands: Commands,
     (time, seconds): (&Time, u64),
     mut done: Local<bool>,
-    file: &PathBuf,
+    file: &Path,
 ) {
     if *done || time.elapsed().as_secs() < seconds {
         return;
@@ -250,7 +253,7 @@ fn take_picture(
     *done = true;
     commands
         .spawn(Screenshot::primary_window())
-        .observe(save_to_disk(file.clone()))
+        .observe(save_to_disk(file.to_owned()))
         .observe(
             |_: On<ScreenshotCaptured>, mut exit: MessageWriter<AppExit>| {
                 exit.write(AppExit::Success);
