@@ -253,7 +253,7 @@ fn take_picture(
     *done = true;
     commands
         .spawn(Screenshot::primary_window())
-        .observe(save_to_disk(file.to_owned()))
+        .observe(save_to_disk(file))
         .observe(
             |_: On<ScreenshotCaptured>, mut exit: MessageWriter<AppExit>| {
                 exit.write(AppExit::Success);

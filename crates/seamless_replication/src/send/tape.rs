@@ -127,7 +127,8 @@ impl<'a> Place<'a> {
     }
 
     /// The rows of `after` that follow `row`, which was written last, just as on the tape, and
-    /// their bits: as many as there is `room` for. Over all calls one step per row of the tape.
+    /// their bits: as many as there is `room` for. One step per row that is given, and over all
+    /// calls one per row of the tape.
     pub(super) fn stretch<'r>(
         &mut self,
         row: Candidate,
@@ -150,10 +151,10 @@ impl<'a> Place<'a> {
             return None;
         }
         let (next, start) = (self.row + 1, tape.ends[self.row] as usize);
-        let pairs = after.iter().zip(&tape.rows[next..]);
-        let same = pairs.take_while(|(wanted, there)| wanted == there).count();
-        let ends = &tape.ends[next..next + same];
-        let fits = ends.partition_point(|&end| end as usize - start <= room);
+        let ends = &tape.ends[next..];
+        let most = ends.partition_point(|&end| end as usize - start <= room);
+        let pairs = after.iter().zip(&tape.rows[next..next + most]);
+        let fits = pairs.take_while(|(wanted, there)| wanted == there).count();
         let end = *ends.get(fits.checked_sub(1)?)? as usize;
         let bits = Bits {
             words: &tape.words,
