@@ -14,7 +14,7 @@ use seamless_authority::{AuthorityPolicy, AuthorityStats, AuthorityView};
 use seamless_replication::{
     Admission, Admitted, Hosted, NetSlot, Peers, ReplicationConfig, ReplicationStats, Slots,
     stats::AuthorityCosts,
-    transport::{Condition, LinkId},
+    transport::{Condition, LinkId, Links},
     wire::{GlobalEntity, PeerId},
 };
 use seamless_testkit::{AppId, Cluster, Rng, Weather};
@@ -186,7 +186,10 @@ impl Storm {
     fn come_back(&mut self) {
         let now = self.cluster.frames();
         for who in 1..self.seats.len() {
-            if self.seats[who].away_until.is_some_and(|until| until <= now) {
+            let away = self.seats[who].away_until;
+            // Whoever was refused tries again, as a game does.
+            let lost = away.is_none() && self.world(who).resource::<Links>().iter().count() == 0;
+            if lost || away.is_some_and(|until| until <= now) {
                 self.seats[who].away_until = None;
                 self.cluster.connect(self.seats[who].app, self.server);
             }

@@ -55,6 +55,8 @@ pub struct Oracle {
     pub latencies: Vec<u64>,
     pub(super) who: BTreeMap<PeerId, Who>,
     known: BTreeMap<GlobalEntity, Known>,
+    /// The histories of those that are not there any more.
+    gone: BTreeMap<GlobalEntity, BTreeMap<u64, usize>>,
     shown: BTreeMap<(Who, GlobalEntity), Shown>,
     ears: BTreeMap<(Who, Entity), Ear>,
     released: BTreeSet<(Who, GlobalEntity, Epoch)>,
@@ -190,7 +192,9 @@ impl Storm {
                 ..
             } = look;
             let Some(mut known) = before.remove(&name) else {
-                let history = mark.map(|mark| (mark, 0)).into_iter().collect();
+                let mut history = oracle.gone.remove(&name).unwrap_or_default();
+                let next = history.len();
+                history.extend(mark.map(|mark| (mark, next)));
                 oracle.known.insert(
                     name,
                     Known {
@@ -251,6 +255,11 @@ impl Storm {
         }
         // What is gone takes with it what was said of it.
         self.hidden.retain(|(_, name)| !before.contains_key(name));
+        // It may come again, with a client that comes again, before all others know that it was gone.
+        let gone = before
+            .into_iter()
+            .map(|(name, known)| (name, known.history));
+        self.oracle.gone.extend(gone);
     }
 
     fn look_at_client(&mut self, who: Who) {

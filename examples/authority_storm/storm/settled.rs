@@ -31,14 +31,21 @@ impl Storm {
     /// Lets everybody come back and everything come to rest, and looks at it.
     pub fn settle(&mut self) {
         self.gather();
-        for _ in 0..PATIENCE {
-            self.step();
+        // Once more if something happened by itself meanwhile: a link that was lost ends when it has
+        // been silent long enough.
+        for _ in 0..2 {
+            for _ in 0..PATIENCE {
+                self.step();
+                if self.unsettled().is_empty() {
+                    break;
+                }
+            }
+            for _ in 0..STAYS {
+                self.step();
+            }
             if self.unsettled().is_empty() {
                 break;
             }
-        }
-        for _ in 0..STAYS {
-            self.step();
         }
         let frame = self.cluster.frames();
         for what in self.unsettled() {
