@@ -171,8 +171,18 @@ pub(crate) fn update_visibility(
                         .get(index as usize)
                         .map_or(&[], |s| s.as_slice()),
                 );
-            let sees = wants && Route::of(peer).route(index, slot).is_some();
+            let route = Route::of(peer).route(index, slot).filter(|_| wants);
+            let sees = route.is_some();
             if sees == peer.sender.sees(index) {
+                continue;
+            }
+            if let Some((_, name)) = route
+                && name.allocator == Allocator::Peer
+                && peer.sender.is_leaving(index)
+            {
+                // The entity that had the slot before went under our own name for it. What comes
+                // under another name does not imply that, so the peer must hear of it first.
+                peer.interest.recheck.push(index);
                 continue;
             }
             if sees {

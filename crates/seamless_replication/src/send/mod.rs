@@ -110,6 +110,12 @@ impl Sender {
         self.visible.contains(slot as usize)
     }
 
+    /// Whether the peer has yet to confirm that the slot's former entity is gone.
+    pub(crate) fn is_leaving(&self, slot: u32) -> bool {
+        let state = self.slots.get(slot as usize);
+        state.is_some_and(|state| state.presence == Presence::Leaving)
+    }
+
     /// Slots the peer may see.
     pub(crate) fn visible(&self) -> usize {
         self.visible.count_ones(..)
