@@ -1,9 +1,6 @@
 //! What a player sees, and its keys: crates in the colour of their holders, and the panel.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+use std::{net::SocketAddr, path::PathBuf};
 
 use bevy::{
     camera::SubCameraView,
@@ -87,7 +84,7 @@ pub(crate) fn run(
         app.add_systems(
             Update,
             move |commands: Commands, time: Res<Time>, done: Local<bool>| {
-                take_picture(commands, (&time, seconds), done, &file);
+                take_picture(commands, (&time, seconds), done, file.clone());
             },
         );
     }
@@ -245,7 +242,7 @@ fn take_picture(
     mut commands: Commands,
     (time, seconds): (&Time, u64),
     mut done: Local<bool>,
-    file: &Path,
+    file: PathBuf,
 ) {
     if *done || time.elapsed().as_secs() < seconds {
         return;
