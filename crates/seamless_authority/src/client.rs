@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bevy::{platform::collections::HashMap, prelude::*};
 use seamless_replication::{
-    Authority, ControlReceived, NetSlot, Peers, Slots,
+    Authority, ControlReceived, Hosted, NetSlot, Peers, Slots,
     migrate::{follow, restore, written_version},
     transport::LinkId,
     wire::{
@@ -323,7 +323,9 @@ pub(crate) fn hear(world: &mut World, received: &ControlReceived) {
         } => {
             world.resource_mut::<Asked>().delegated.remove(global);
             let entity = world.resource::<Slots>().entity(*global);
-            if let Some(entity) = entity {
+            // If the server has taken it over by itself meanwhile, it was answered by that.
+            let own = entity.filter(|entity| world.get::<Hosted>(*entity).is_some());
+            if let Some(entity) = own {
                 deny(world, entity, *reason);
             }
         }
