@@ -12,19 +12,20 @@ use bevy::prelude::*;
 use common::{
     Health, Label, Place, Target,
     authority::{lending, move_to},
-    command, counted, differences, find, get, me, name, on_a_wire, pair, register, seen, settle,
-    spawn_on, state_sent,
+    command, counted, differences, find, get,
+    hostile::forged,
+    me, name, on_a_wire, pair, register, seen, settle, spawn_on, state_sent,
 };
 use seamless_authority::{AuthorityCommandsExt, Delegated};
 use seamless_replication::{
     ReplicateAppExt, Replicated, ReplicationConfig, Replicator, TransformPrecision,
     stats::AuditStats,
     wire::{
-        BitReader, BitWriter, PacketSeq, Tick, WireError,
+        BitReader, BitWriter, Tick, WireError,
         audit::{self, Audited},
         control::{self, Control, ControlSeq, NumberedItem},
         delta::{self, Baseline},
-        packet::{SectionKind, StateHeader},
+        packet::SectionKind,
         record::Version,
     },
 };
@@ -385,20 +386,6 @@ fn an_entity_that_changes_is_not_named() {
     }
     assert_eq!(audited(&mut cluster, server).named, before);
     assert_eq!(audited(&mut cluster, client).differing, 0);
-}
-
-/// A datagram of a hostile end, as of this tick.
-fn forged(tick: u32, numbered: Option<u64>, sections: impl FnOnce(&mut BitWriter)) -> Vec<u8> {
-    let mut w = BitWriter::new();
-    StateHeader {
-        seq: numbered.map(PacketSeq),
-        tick: Tick(tick),
-        acks: None,
-    }
-    .write(&mut w);
-    sections(&mut w);
-    SectionKind::End.write(&mut w);
-    w.finish().to_vec()
 }
 
 #[test]

@@ -158,16 +158,7 @@ impl Forger {
     pub fn datagram(&mut self, sections: impl FnOnce(&mut BitWriter)) -> Vec<u8> {
         self.seq += 1;
         self.tick += 1;
-        let mut w = BitWriter::new();
-        let header = StateHeader {
-            seq: Some(PacketSeq(self.seq)),
-            tick: Tick(self.tick),
-            acks: None,
-        };
-        header.write(&mut w);
-        sections(&mut w);
-        SectionKind::End.write(&mut w);
-        w.finish().to_vec()
+        forged(self.tick, Some(self.seq), sections)
     }
 
     /// A datagram with one record of one component against nothing.
@@ -229,4 +220,18 @@ pub fn changed(rng: &mut Rng, bytes: &[u8], other: &[u8]) -> Vec<u8> {
         }
     }
     bytes
+}
+
+/// A datagram of a hostile end, as of this tick.
+pub fn forged(tick: u32, numbered: Option<u64>, sections: impl FnOnce(&mut BitWriter)) -> Vec<u8> {
+    let mut w = BitWriter::new();
+    StateHeader {
+        seq: numbered.map(PacketSeq),
+        tick: Tick(tick),
+        acks: None,
+    }
+    .write(&mut w);
+    sections(&mut w);
+    SectionKind::End.write(&mut w);
+    w.finish().to_vec()
 }

@@ -207,8 +207,7 @@ pub fn follow(world: &mut World, link: LinkId, response: &Control) -> Option<Ent
         }
         if let Some(peer) = world.resource_mut::<Peers>().get_mut(link) {
             peer.receiver.table.install(name, global, entity, row);
-            peer.sender.acknowledged(old_index, Version(applied));
-            peer.sender.migrated(old_index);
+            peer.sender.migrated_at(old_index, Version(applied));
         }
     }
     let mut peers = world.resource_mut::<Peers>();

@@ -58,6 +58,8 @@ pub struct Storm {
     hidden: BTreeSet<(PeerId, GlobalEntity)>,
     /// What links cost that are gone, or stand.
     costs: BTreeMap<(usize, LinkId), AuthorityCosts>,
+    /// Rows that audits found to be wrong, by app and link.
+    found: BTreeMap<(usize, LinkId), u64>,
 }
 
 /// 20 ms each way, so a round trip of 1.2 ticks.
@@ -114,6 +116,7 @@ impl Storm {
             followed: Vec::new(),
             hidden: BTreeSet::new(),
             costs: BTreeMap::new(),
+            found: BTreeMap::new(),
         };
         for _ in 0..plan.entities {
             storm.spawn_on_server();
@@ -141,7 +144,7 @@ impl Storm {
         self.cluster.step();
         self.after();
         self.tell_of_followed();
-        self.note_costs();
+        self.note_links();
     }
 
     /// With `STORM_FOLLOW=g10.68`: says on the standard error how every app shows that entity,
@@ -196,12 +199,21 @@ impl Storm {
         }
     }
 
-    fn note_costs(&mut self) {
+    /// Writes down what links cost, and whether an audit found something: what heals itself must
+    /// not hide what is broken.
+    fn note_links(&mut self) {
+        let frame = self.cluster.frames();
         for seat in 0..self.seats.len() {
             let app = self.seats[seat].app;
             let stats = self.cluster.world(app).resource::<ReplicationStats>();
             for (link, stats) in &stats.links {
-                self.costs.insert((seat, *link), stats.authority);
+                let at = (seat, *link);
+                self.costs.insert(at, stats.authority);
+                let found = stats.audit.differing;
+                if self.found.insert(at, found).unwrap_or_default() < found {
+                    let what = format!("{frame}: app {seat}: audits found {found} rows wrong");
+                    self.oracle.violate(what);
+                }
             }
         }
     }

@@ -101,9 +101,6 @@ pub(crate) fn take_row(world: &mut World, peer: &mut Peer, mut parsed: ParsedRow
             parsed.allocator = Allocator::Local;
             parsed.index = redirect.slot;
             parsed.generation = Some(redirect.slot_generation);
-            // What the writer based itself on then says nothing of what it will once it knows: the
-            // version that the migration named. So nothing is forgotten for it.
-            parsed.baseline = None;
             if !redirect.confirmed {
                 // Written while the client was still the host.
                 as_host = true;

@@ -129,6 +129,10 @@ fn compare_row(world: &World, peer: &mut Peer, (now, tick): (Tick, Tick), entity
     let (index, version) = (entity.index, entity.version);
     let receiver = &mut peer.receiver;
     receiver.audit.counters.compared += 1;
+    if receiver.table.redirect(Allocator::Peer, index).is_some() {
+        // We host it since, and the peer had not heard of that.
+        return;
+    }
     if let Some(slot) = receiver.table.get(Allocator::Peer, index) {
         if slot.held || slot.newest.is_some_and(|newest| tick < newest) {
             // It says something of what was.

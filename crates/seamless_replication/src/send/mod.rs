@@ -237,10 +237,11 @@ impl Sender {
         }
     }
 
-    /// The peer said by other means that it has this version of what it is told of.
-    pub(crate) fn acknowledged(&mut self, slot: u32, version: Version) {
+    /// The slot's entity migrated to the peer, which has this version of what it was told of. If it
+    /// has asked for everything anew since, that is how it is told.
+    pub(crate) fn migrated_at(&mut self, slot: u32, version: Version) {
         if self.sees(slot) {
-            self.slot_mut(slot).ack(version);
+            self.slot_mut(slot).ack_migrated(version);
         }
     }
 

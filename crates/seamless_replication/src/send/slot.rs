@@ -56,6 +56,8 @@ mod has {
     pub(super) const SENT: u8 = 4;
     /// It migrated, and nothing was acknowledged since.
     pub(super) const MIGRATED: u8 = 8;
+    /// The peer cannot read what is told against what it had, and nothing was acknowledged since.
+    pub(super) const NOTHING: u8 = 16;
 }
 
 /// What is out of the ordinary with a slot.
@@ -130,7 +132,7 @@ impl LinkSlot {
     }
 
     pub(super) const fn void(&mut self, appeared: PacketSeq) {
-        self.has = 0;
+        self.has = has::NOTHING;
         self.appeared = appeared.0 as u32;
     }
 
@@ -145,6 +147,14 @@ impl LinkSlot {
     pub(super) const fn migrated(&mut self) {
         self.told = true;
         self.has |= has::MIGRATED;
+    }
+
+    /// As [`ack`](Self::ack) for a version that a migration named, if it may still be told against.
+    pub(super) fn ack_migrated(&mut self, version: Version) {
+        if self.has & has::NOTHING == 0 {
+            self.ack(version);
+            self.migrated();
+        }
     }
 
     /// Whether what the peer has of it came by a migration.
@@ -175,7 +185,7 @@ impl LinkSlot {
                     self.has |= has::BEFORE;
                 }
                 self.acked = version;
-                self.has = (self.has | has::ACKED) & !has::MIGRATED;
+                self.has = (self.has | has::ACKED) & !(has::MIGRATED | has::NOTHING);
             }
         }
     }
@@ -191,7 +201,7 @@ impl LinkSlot {
             if self.losses >= MAX_LOSSES {
                 // Perhaps it is not chance, and the peer cannot read what is told against this
                 // baseline.
-                self.has = 0;
+                self.has = has::NOTHING;
             }
             self.forget_sent();
         }
