@@ -1,4 +1,8 @@
 //! Control items of one link: in order, once, resent when their datagram is lost.
+//!
+//! One that is lost keeps all that come after it waiting for as long as it takes to notice. So where
+//! datagrams are lost, an item goes with the datagrams of the next ticks as well, until it is
+//! acknowledged or [`insurance`] has been paid.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -22,12 +26,40 @@ const MAX_AHEAD: u64 = 1024;
 /// Most items that are in order and wait until there is room for their answers.
 const MAX_READY: usize = 4096;
 
+/// Most datagrams after the first that carry the same item unasked.
+const MAX_INSURANCE: u8 = 3;
+
+/// Datagrams after the first that carry an item unasked, so that all but one item in a hundred
+/// arrive with one of them; `loss`: the share of datagrams that is lost.
+fn insurance(loss: f32) -> u8 {
+    let mut all = loss;
+    let mut copies = 0;
+    while all > 0.01 && copies < MAX_INSURANCE {
+        all *= loss;
+        copies += 1;
+    }
+    copies
+}
+
+/// An item that is not acknowledged.
+#[derive(Debug)]
+struct Waiting {
+    seq: ControlSeq,
+    bytes: Vec<u8>,
+    /// It is to be sent (again).
+    due: bool,
+    /// Datagrams under way that carry it.
+    under_way: u8,
+    /// Times that it was sent since it was new or all of them were lost.
+    sent: u8,
+}
+
 /// Send side.
 #[derive(Debug, Default)]
 pub(crate) struct ControlOut {
     next: u64,
-    /// Unacknowledged items, ascending; `true`: to be sent (again).
-    waiting: VecDeque<(ControlSeq, Vec<u8>, bool)>,
+    /// Unacknowledged items, ascending.
+    waiting: VecDeque<Waiting>,
 }
 
 impl ControlOut {
@@ -44,8 +76,13 @@ impl ControlOut {
                 max,
             });
         }
-        let bytes = item.to_bytes()?;
-        self.waiting.push_back((ControlSeq(self.next), bytes, true));
+        self.waiting.push_back(Waiting {
+            seq: ControlSeq(self.next),
+            bytes: item.to_bytes()?,
+            due: true,
+            under_way: 0,
+            sent: 0,
+        });
         self.next += 1;
         Ok(())
     }
@@ -57,41 +94,65 @@ impl ControlOut {
 
     /// All that is not acknowledged is to be sent again.
     pub(crate) fn all_due(&mut self) {
-        for (.., due) in &mut self.waiting {
-            *due = true;
+        for item in &mut self.waiting {
+            item.due = true;
+        }
+    }
+
+    /// Another tick: what is under way goes once more if that pays at this share of losses. A look
+    /// at each item that waits.
+    pub(crate) fn insure(&mut self, loss: f32) {
+        let copies = insurance(loss);
+        if copies > 0 {
+            for item in &mut self.waiting {
+                item.due |= item.sent <= copies;
+            }
         }
     }
 
     /// Items to be sent, ascending. A look at each that the other end has room for.
     pub(crate) fn due(&self) -> impl Iterator<Item = (ControlSeq, &[u8])> {
-        let oldest = self.waiting.front().map_or(self.next, |(seq, ..)| seq.0);
+        let oldest = self.waiting.front().map_or(self.next, |item| item.seq.0);
         self.waiting
             .iter()
-            .take_while(move |(seq, ..)| seq.0 < oldest + MAX_AHEAD)
-            .filter(|(.., due)| *due)
-            .map(|(seq, bytes, _)| (*seq, bytes.as_slice()))
+            .take_while(move |item| item.seq.0 < oldest + MAX_AHEAD)
+            .filter(|item| item.due)
+            .map(|item| (item.seq, item.bytes.as_slice()))
     }
 
     pub(crate) fn has_due(&self) -> bool {
         self.due().next().is_some()
     }
 
-    fn mark(&mut self, seq: ControlSeq, due: bool) {
-        if let Ok(at) = self.waiting.binary_search_by_key(&seq, |(seq, ..)| *seq) {
-            self.waiting[at].2 = due;
-        }
+    fn at(&self, seq: ControlSeq) -> Option<usize> {
+        self.waiting
+            .binary_search_by_key(&seq, |item| item.seq)
+            .ok()
     }
 
     pub(crate) fn sent(&mut self, seq: ControlSeq) {
-        self.mark(seq, false);
+        if let Some(at) = self.at(seq) {
+            let item = &mut self.waiting[at];
+            item.due = false;
+            item.under_way = item.under_way.saturating_add(1);
+            item.sent = item.sent.saturating_add(1);
+        }
     }
 
+    /// A datagram that carried it is lost.
     pub(crate) fn lost(&mut self, seq: ControlSeq) {
-        self.mark(seq, true);
+        if let Some(at) = self.at(seq) {
+            let item = &mut self.waiting[at];
+            item.under_way = item.under_way.saturating_sub(1);
+            if item.under_way == 0 {
+                item.due = true;
+                item.sent = 0;
+            }
+        }
     }
 
     pub(crate) fn acked(&mut self, seq: ControlSeq) {
-        if let Ok(at) = self.waiting.binary_search_by_key(&seq, |(seq, ..)| *seq) {
+        if let Some(at) = self.at(seq) {
             self.waiting.remove(at);
         }
     }
@@ -175,6 +236,32 @@ mod tests {
         input.take(vec![sent[1].clone(), sent[3].clone()]);
         let got: Vec<_> = std::iter::from_fn(|| input.pop()).collect();
         assert_eq!(got, (0..4).map(item).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn where_datagrams_are_lost_an_item_goes_with_the_next_ones_too() {
+        let copies = |loss| (insurance(loss), loss);
+        for (want, loss) in [(0, 0.0), (0, 0.01), (1, 0.05), (1, 0.09), (3, 0.3), (3, 1.0)] {
+            assert_eq!(copies(loss), (want, loss));
+        }
+        let mut out = ControlOut::default();
+        out.push(&item(0)).expect("room");
+        let mut ticks = Vec::new();
+        for tick in 0..10 {
+            out.insure(0.05);
+            let due: Vec<_> = out.due().map(|(seq, _)| seq).collect();
+            ticks.extend(due.iter().map(|_| tick));
+            due.iter().for_each(|seq| out.sent(*seq));
+            if tick == 5 {
+                out.lost(ControlSeq(0));
+                assert!(!out.has_due(), "the other one may arrive");
+                out.lost(ControlSeq(0));
+            }
+        }
+        assert_eq!(ticks, [0, 1, 6, 7]);
+        out.acked(ControlSeq(0));
+        out.insure(0.3);
+        assert!(!out.has_due());
     }
 
     #[test]

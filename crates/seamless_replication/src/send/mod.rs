@@ -56,6 +56,8 @@ pub(crate) struct Sender {
     pub(crate) control: ControlOut,
     pub(crate) rtt: Rtt,
     congestion: Congestion,
+    /// The share of datagrams that is lost, of 1, over the last [`LOSS_WINDOW`] of them or so.
+    loss: f32,
     audit: AuditOut,
     pub(crate) counters: SendCounters,
     /// Datagrams before this one went over another link.
@@ -63,6 +65,9 @@ pub(crate) struct Sender {
     /// Slots that came into sight and whose audiences are still to be asked, if any are.
     appeared: Option<Vec<u32>>,
 }
+
+/// Datagrams after which one of them has little to say of the share that is lost.
+const LOSS_WINDOW: f32 = 64.0;
 
 /// Counted since the link stands.
 #[derive(Debug, Default, Clone, Copy)]
@@ -309,13 +314,14 @@ impl Sender {
                     SentItem::Control(seq) => self.control.acked(seq),
                 }
             }
+            self.loss -= self.loss / LOSS_WINDOW;
             self.log.recycle(contents);
         }
         // What is merely late has until the end of the tick.
         self.find_losses(now, Duration::MAX);
     }
 
-    /// Datagrams that were sent longer ago than the round trip allows for are lost.
+    /// Once a tick: datagrams that were sent longer ago than the round trip allows for are lost.
     pub(crate) fn find_overdue(&mut self, now: Duration, tick: Duration) {
         let timeout = self.rtt.timeout(tick);
         self.find_losses(now, timeout);
@@ -327,6 +333,7 @@ impl Sender {
         if let Some(rtt) = self.rtt.measured() {
             self.congestion.look(now, rtt, packets, lost_packets);
         }
+        self.control.insure(self.loss);
     }
 
     /// Declares datagrams lost that three later ones overtook, or that are older than `timeout`.
@@ -334,6 +341,7 @@ impl Sender {
     fn find_losses(&mut self, now: Duration, timeout: Duration) {
         while let Some((seq, contents)) = self.log.next_lost(now, timeout) {
             self.counters.lost_packets += 1;
+            self.loss += (1.0 - self.loss) / LOSS_WINDOW;
             self.take_back(seq, &contents);
             self.log.keep_lost(seq, contents);
         }
