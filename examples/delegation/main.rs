@@ -140,7 +140,7 @@ fn with_window(cli: &Cli, _: (SocketAddr, ConditionerConfig), _: Option<Glass>, 
 /// Without a window there is no panel that could show the server.
 #[cfg(not(feature = "window"))]
 #[derive(Clone, Default)]
-struct Glass;
+struct Glass {}
 
 #[cfg(not(feature = "window"))]
 impl Glass {
