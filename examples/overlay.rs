@@ -2,6 +2,10 @@
 //! colour of the server that simulates it, what it carries stays its own over the border; Tab looks
 //! at another app, F3 hides the panel. Run: `cargo run --release --example overlay --features window`
 
+#[path = "common/backdrop.rs"]
+mod backdrop;
+#[path = "common/captions.rs"]
+mod captions;
 #[path = "common/cli.rs"]
 #[allow(dead_code, unreachable_pub, clippy::print_stderr, reason = "shared")]
 mod cli;
@@ -19,7 +23,7 @@ use std::path::PathBuf;
 
 use bevy::prelude::*;
 use bevy_seamless::{
-    overlay::{Overlay, OverlayModel, OverlayPlugin, collect},
+    overlay::{Overlay, OverlayModel, collect},
     prelude::*,
     wire::NodeId,
 };
@@ -134,10 +138,7 @@ fn main() {
     App::new()
         .add_plugins((
             ScenePlugin::new(CELL, cli.screenshot),
-            OverlayPlugin {
-                overlay: scene::panel(),
-                ..default()
-            },
+            backdrop::panel(),
             LabelsPlugin,
         ))
         .insert_non_send(show)

@@ -61,6 +61,25 @@ fn tree((seed, weather): (u64, Weather)) -> Tree {
     }
 }
 
+impl Tree {
+    /// Runs until the owner was lent all of it and the others see it; in all worlds each is under
+    /// the one that it hangs on.
+    fn moves_whole(&mut self) {
+        let (owner, own) = (self.owner, self.own);
+        self.cluster
+            .run_until("all of it migrated", 300, |cluster| {
+                is_lent(cluster, owner, &own)
+            });
+        for name in self.names {
+            wait_for(&mut self.cluster, self.other, name);
+        }
+        self.cluster.run(60);
+        for app in [self.server, self.owner, self.other] {
+            assert!(is_whole(&mut self.cluster, app, &self.names));
+        }
+    }
+}
+
 /// Whether an app shows all of it, each under the one that it hangs on.
 fn is_whole(cluster: &mut Cluster, app: AppId, names: &[GlobalEntity; 4]) -> bool {
     let here = names.map(|name| find(cluster, app, name));
@@ -83,23 +102,13 @@ fn a_tree_whose_root_is_delegated_moves_whole() {
         command(&mut t.cluster, t.owner, t.own[0], |e| {
             e.delegate();
         });
-        let (owner, own) = (t.owner, t.own);
-        t.cluster.run_until("all of it migrated", 300, |cluster| {
-            is_lent(cluster, owner, &own)
-        });
-        for name in t.names {
-            wait_for(&mut t.cluster, t.other, name);
-        }
-        t.cluster.run(60);
-        for app in [t.server, t.owner, t.other] {
-            assert!(is_whole(&mut t.cluster, app, &t.names));
-        }
+        t.moves_whole();
         let told = heard(&mut t.cluster, t.owner);
         assert_eq!(told.len(), 4, "{told:?}");
         // It is written and changed as before.
         move_to(&mut t.cluster, t.owner, t.own[3], 9.0);
         let mut leaf = t.cluster.world(t.owner).entity_mut(t.own[3]);
-        leaf.insert(ChildOf(own[2]));
+        leaf.insert(ChildOf(t.own[2]));
         let there = find(&mut t.cluster, t.other, t.names[3]).expect("seen");
         let above = find(&mut t.cluster, t.other, t.names[2]).expect("seen");
         wait_at(&mut t.cluster, t.other, there, 9.0);
@@ -120,17 +129,7 @@ fn a_tree_whose_root_the_server_takes_over_moves_whole() {
         command(&mut t.cluster, t.server, root, |e| {
             e.delegate();
         });
-        let (owner, own) = (t.owner, t.own);
-        t.cluster.run_until("all of it migrated", 300, |cluster| {
-            is_lent(cluster, owner, &own)
-        });
-        for name in t.names {
-            wait_for(&mut t.cluster, t.other, name);
-        }
-        t.cluster.run(60);
-        for app in [t.server, t.owner, t.other] {
-            assert!(is_whole(&mut t.cluster, app, &t.names));
-        }
+        t.moves_whole();
     }
 }
 

@@ -22,12 +22,8 @@ fn public(weather: (u64, Weather), owner_left: OwnerLeft) -> Own {
     let mut t = own(weather);
     let mut policy = t.cluster.world(t.server).resource_mut::<AuthorityPolicy>();
     policy.owner_left = owner_left;
-    t.by_owner(|e| {
-        e.publish();
-    });
-    t.until_seen(true);
+    let seen = t.publish();
     t.until_published(true);
-    let seen = t.seen().expect("it is shown");
     move_to(&mut t.cluster, t.owner, t.own, 7.0);
     wait_at(&mut t.cluster, t.other, seen, 7.0);
     t
@@ -104,8 +100,7 @@ fn what_was_delegated_stays_and_is_free_when_its_owner_is_gone() {
         t.by_owner(|e| {
             e.delegate();
         });
-        t.until_seen(true);
-        let seen = t.seen().expect("it is shown");
+        let seen = t.shown();
         t.cluster.kill(t.owner);
         let other = t.other;
         t.cluster.run_until("it is free", 400, |cluster| {
@@ -123,14 +118,10 @@ fn an_owner_that_comes_again_has_what_it_published_shown_again() {
         t.owner_leaves();
         t.until_seen(false);
         t.owner_comes_again();
-        t.until_seen(true);
+        let seen = t.shown();
         t.until_published(true);
-        let seen = t.seen().expect("it is shown");
         wait_at(&mut t.cluster, t.other, seen, 7.0);
-        t.by_owner(|e| {
-            e.unpublish();
-        });
-        t.until_seen(false);
+        t.unpublish();
         t.owner_leaves();
         t.cluster.run(A_WHILE);
         t.owner_comes_again();

@@ -40,12 +40,8 @@ fn a_private_entity_is_seen_by_its_owner_and_the_server_alone() {
 fn a_public_entity_is_seen_by_others_and_hosted_by_its_owner() {
     for weather in weathers() {
         let mut t = own(weather);
-        t.by_owner(|e| {
-            e.publish();
-        });
-        t.until_seen(true);
+        let seen = t.publish();
         t.until_published(true);
-        let seen = t.seen().expect("it is shown");
         for x in 2..20u8 {
             move_to(&mut t.cluster, t.owner, t.own, f32::from(x));
             t.cluster.step();
@@ -66,12 +62,8 @@ fn what_is_hidden_again_leaves_others_and_comes_back_as_it_is_by_then() {
     for weather in weathers() {
         let mut t = own(weather);
         for round in 1..4u8 {
-            t.by_owner(|e| {
-                e.publish();
-            });
-            t.until_seen(true);
+            let seen = t.publish();
             t.until_published(true);
-            let seen = t.seen().expect("it is shown");
             let x = f32::from(round) * 10.0;
             wait_at(
                 &mut t.cluster,
@@ -79,10 +71,7 @@ fn what_is_hidden_again_leaves_others_and_comes_back_as_it_is_by_then() {
                 seen,
                 if round == 1 { 1.0 } else { x - 5.0 },
             );
-            t.by_owner(|e| {
-                e.unpublish();
-            });
-            t.until_seen(false);
+            t.unpublish();
             t.until_published(false);
             move_to(&mut t.cluster, t.owner, t.own, x + 5.0);
             t.cluster.run(20);
@@ -213,11 +202,7 @@ fn the_server_shows_and_hides_what_a_client_hosts() {
 fn what_was_public_and_is_delegated_is_the_same_entity_for_all() {
     for weather in weathers() {
         let mut t = own(weather);
-        t.by_owner(|e| {
-            e.publish();
-        });
-        t.until_seen(true);
-        let seen = t.seen();
+        let seen = t.publish();
         t.by_owner(|e| {
             e.delegate();
         });
@@ -225,7 +210,7 @@ fn what_was_public_and_is_delegated_is_the_same_entity_for_all() {
         for n in 0.. {
             assert!(n < 300, "it migrates");
             t.cluster.step();
-            assert_eq!(t.seen(), seen, "it is not spawned anew");
+            assert_eq!(t.seen(), Some(seen), "it is not spawned anew");
             if view(&mut t.cluster, owner, own) == Some(AuthorityView::Granted) {
                 break;
             }
@@ -235,7 +220,6 @@ fn what_was_public_and_is_delegated_is_the_same_entity_for_all() {
             assert!(get::<Published>(&mut t.cluster, app, entity).is_none());
         }
         move_to(&mut t.cluster, t.owner, t.own, 6.0);
-        let seen = seen.expect("it is shown");
         wait_at(&mut t.cluster, t.other, seen, 6.0);
         assert_eq!(
             view(&mut t.cluster, t.other, seen),
@@ -390,10 +374,7 @@ fn an_entity_cannot_be_shown_and_hidden_without_end() {
     assert!(shown <= hidden + 1, "{shown} {hidden}");
     assert!(t.refusals().contains(&DenyReason::Limited));
     // All agree on how it is, and it can be changed later.
-    t.by_owner(|e| {
-        e.unpublish();
-    });
-    t.until_seen(false);
+    t.unpublish();
     t.until_published(false);
 }
 
@@ -401,11 +382,7 @@ fn an_entity_cannot_be_shown_and_hidden_without_end() {
 fn what_others_write_of_a_public_entity_is_not_taken() {
     for (seed, weather) in weathers() {
         let mut t = own((seed, weather));
-        t.by_owner(|e| {
-            e.publish();
-        });
-        t.until_seen(true);
-        let seen = t.seen().expect("it is shown");
+        let seen = t.publish();
         move_to(&mut t.cluster, t.other, seen, 666.0);
         command(&mut t.cluster, t.other, seen, |e| {
             e.request_authority();
@@ -431,10 +408,7 @@ fn who_joins_late_sees_what_is_public_and_not_what_is_private() {
         .spawn((Replicated, Place(2.0, 0.0, 0.0)))
         .id();
     let private = name(&mut t.cluster, t.owner, private);
-    t.by_owner(|e| {
-        e.publish();
-    });
-    t.until_seen(true);
+    t.publish();
     let late = t.cluster.client(t.server);
     ready(&mut t.cluster, late);
     let seen = wait_for(&mut t.cluster, late, t.name);
@@ -447,10 +421,7 @@ fn who_joins_late_sees_what_is_public_and_not_what_is_private() {
 fn what_the_server_despawns_of_a_clients_comes_back_private_when_it_is_written() {
     for weather in weathers() {
         let mut t = own(weather);
-        t.by_owner(|e| {
-            e.publish();
-        });
-        t.until_seen(true);
+        t.publish();
         t.until_published(true);
         t.cluster.world(t.server).despawn(t.there);
         t.until_seen(false);
@@ -460,20 +431,14 @@ fn what_the_server_despawns_of_a_clients_comes_back_private_when_it_is_written()
         wait_at(&mut t.cluster, t.server, again, 8.0);
         t.cluster.run(A_WHILE);
         assert_eq!(t.seen(), None);
-        t.by_owner(|e| {
-            e.publish();
-        });
-        t.until_seen(true);
+        t.publish();
     }
 }
 
 #[test]
 fn taking_the_marker_off_on_the_server_hides_the_entity() {
     let mut t = own((1, Weather::lossy(0.05)));
-    t.by_owner(|e| {
-        e.publish();
-    });
-    t.until_seen(true);
+    t.publish();
     t.until_published(true);
     t.by_server(|e| {
         e.remove::<Published>();

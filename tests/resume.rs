@@ -8,7 +8,7 @@ use std::time::Duration;
 use bevy::prelude::*;
 use common::{
     Health, Label, Place,
-    authority::lending,
+    authority::{lending, move_to},
     find, get,
     hello::{held_hello, with_hello},
     me, name, register, seen, settle, spawn_on, state_sent, wait_for,
@@ -89,6 +89,12 @@ fn come_back(cluster: &mut Cluster, [server, client]: [AppId; 2]) {
     });
 }
 
+/// It comes back, and has what the server has.
+fn catch_up(cluster: &mut Cluster, apps: [AppId; 2]) {
+    come_back(cluster, apps);
+    settle(cluster, apps[0], &[apps[1]]);
+}
+
 fn joined(cluster: &mut Cluster, app: AppId) -> (u32, u32) {
     let joined = cluster.world(app).resource::<Joined>();
     (joined.0, joined.1)
@@ -104,6 +110,22 @@ fn bodies(cluster: &mut Cluster, app: AppId) -> Vec<(GlobalEntity, Entity)> {
         .collect();
     all.sort_unstable();
     all
+}
+
+/// How many entities with a place an app has, on the network or not.
+fn places(cluster: &mut Cluster, app: AppId) -> usize {
+    let world = cluster.world(app);
+    world.query::<&Place>().iter(world).count()
+}
+
+/// A client's own entity that the server has, and its name.
+fn own_entity(cluster: &mut Cluster, [server, client]: [AppId; 2]) -> (Entity, GlobalEntity) {
+    let bundle = (Replicated, Place(7.0, 7.0, 7.0));
+    let own = cluster.world(client).spawn(bundle).id();
+    cluster.run(20);
+    let name = name(cluster, client, own);
+    wait_for(cluster, server, name);
+    (own, name)
 }
 
 #[test]
@@ -122,8 +144,7 @@ fn who_comes_back_in_time_is_told_only_what_changed() {
     world.despawn(all[20]);
     world.entity_mut(all[30]).remove::<Label>();
     world.spawn((Replicated, Place(1e6, 0.0, 0.0)));
-    come_back(&mut cluster, apps);
-    settle(&mut cluster, server, &[client]);
+    catch_up(&mut cluster, apps);
     assert_eq!(joined(&mut cluster, server), (1, 1));
     assert_eq!(joined(&mut cluster, client), (1, 1));
     assert_eq!(me(&mut cluster, client), id, "under its name");
@@ -223,13 +244,8 @@ fn who_comes_back_before_the_server_noticed_goes_on_as_well() {
         (peers(&mut cluster, server), peers(&mut cluster, client)),
         (1, 0)
     );
-    cluster
-        .world(server)
-        .get_mut::<Place>(all[3])
-        .expect("it has one")
-        .0 = -5.0;
-    come_back(&mut cluster, apps);
-    settle(&mut cluster, server, &[client]);
+    move_to(&mut cluster, server, all[3], -5.0);
+    catch_up(&mut cluster, apps);
     assert_eq!(joined(&mut cluster, client), (1, 1));
     assert_eq!(bodies(&mut cluster, client), before);
     cluster.run(200);
@@ -240,12 +256,11 @@ fn who_comes_back_before_the_server_noticed_goes_on_as_well() {
 #[test]
 fn who_comes_back_too_late_joins_anew() {
     let (mut cluster, apps, _) = scene(2);
-    let [server, client] = apps;
+    let [_, client] = apps;
     drop_link(&mut cluster, apps);
     cluster.run(70);
     assert!(bodies(&mut cluster, client).is_empty(), "given up");
-    come_back(&mut cluster, apps);
-    settle(&mut cluster, server, &[client]);
+    catch_up(&mut cluster, apps);
     assert_eq!(joined(&mut cluster, client), (2, 0));
     assert_eq!(bodies(&mut cluster, client).len(), ENTITIES as usize);
 }
@@ -260,12 +275,9 @@ fn who_comes_back_to_a_server_that_forgot_joins_anew_without_doubles() {
     drop_link(&mut cluster, apps);
     cluster.run(40);
     assert_eq!(bodies(&mut cluster, client).len(), ENTITIES as usize);
-    come_back(&mut cluster, apps);
-    settle(&mut cluster, server, &[client]);
+    catch_up(&mut cluster, apps);
     assert_eq!(joined(&mut cluster, client), (2, 0));
-    let world = cluster.world(client);
-    let places = world.query::<&Place>().iter(world).count();
-    assert_eq!(places, ENTITIES as usize, "each once");
+    assert_eq!(places(&mut cluster, client), ENTITIES as usize, "each once");
 }
 
 #[test]
@@ -298,8 +310,7 @@ fn a_goodbye_is_no_drop() {
     }
     cluster.run(20);
     assert!(bodies(&mut cluster, client).is_empty());
-    come_back(&mut cluster, apps);
-    settle(&mut cluster, server, &[client]);
+    catch_up(&mut cluster, apps);
     assert_eq!(joined(&mut cluster, server), (2, 0));
 }
 
@@ -316,14 +327,9 @@ fn a_session_is_for_whom_it_was() {
     });
     cluster.world(server).insert_resource(admission);
     drop_link(&mut cluster, apps);
-    come_back(&mut cluster, apps);
-    settle(&mut cluster, server, &[client]);
+    catch_up(&mut cluster, apps);
     assert_eq!(joined(&mut cluster, client), (2, 0));
-    let world = cluster.world(client);
-    assert_eq!(
-        world.query::<&Place>().iter(world).count(),
-        ENTITIES as usize
-    );
+    assert_eq!(places(&mut cluster, client), ENTITIES as usize);
 }
 
 #[test]
@@ -342,8 +348,7 @@ fn a_key_that_was_made_up_is_of_no_use() {
     common::ready(&mut cluster, forger);
     assert_ne!(me(&mut cluster, forger), victim);
     settle(&mut cluster, server, &[forger]);
-    come_back(&mut cluster, apps);
-    settle(&mut cluster, server, &[client]);
+    catch_up(&mut cluster, apps);
     assert_eq!(joined(&mut cluster, server), (2, 1));
     assert_eq!(me(&mut cluster, client), victim);
 }
@@ -360,11 +365,7 @@ fn a_session_is_taken_up_once() {
     settle(&mut cluster, server, &[client]);
     let (_, resumed) = joined(&mut cluster, server);
     assert!(resumed <= 1, "{resumed}");
-    let world = cluster.world(client);
-    assert_eq!(
-        world.query::<&Place>().iter(world).count(),
-        ENTITIES as usize
-    );
+    assert_eq!(places(&mut cluster, client), ENTITIES as usize);
 }
 
 #[test]
@@ -382,13 +383,7 @@ fn a_clients_own_entities_and_its_scopes_come_back_with_it() {
     let map = cluster.world(server).spawn(scoped).id();
     let map = name(&mut cluster, server, map);
     wait_for(&mut cluster, client, map);
-    let own = cluster
-        .world(client)
-        .spawn((Replicated, Place(7.0, 7.0, 7.0)))
-        .id();
-    cluster.run(20);
-    let own_name = name(&mut cluster, client, own);
-    wait_for(&mut cluster, server, own_name);
+    let (own, own_name) = own_entity(&mut cluster, apps);
     drop_link(&mut cluster, apps);
     assert_eq!(
         find(&mut cluster, server, own_name),
@@ -410,11 +405,7 @@ fn a_clients_own_entities_and_its_scopes_come_back_with_it() {
     let role = world.resource::<Slots>().role(&slot);
     assert!(matches!(role, Some(Role::Remote { source: Some(_) })));
     assert_eq!(joined(&mut cluster, client), (1, 1));
-    cluster
-        .world(client)
-        .get_mut::<Place>(own)
-        .expect("it has one")
-        .0 = 8.0;
+    move_to(&mut cluster, client, own, 8.0);
     cluster.run_until("it goes on", 100, |cluster| {
         get::<Place>(cluster, server, there).is_some_and(|place| place.0 == 8.0)
     });
@@ -425,13 +416,7 @@ fn a_takeover_that_the_drop_cut_short_is_finished_after_it() {
     for frames in [0, 1, 2, 3, 4, 6] {
         let (mut cluster, apps, _) = scene(60);
         let [server, client] = apps;
-        let own = cluster
-            .world(client)
-            .spawn((Replicated, Place(7.0, 7.0, 7.0)))
-            .id();
-        cluster.run(20);
-        let own_name = name(&mut cluster, client, own);
-        wait_for(&mut cluster, server, own_name);
+        let (own, own_name) = own_entity(&mut cluster, apps);
         common::command(&mut cluster, client, own, |e| {
             e.delegate();
         });
@@ -447,19 +432,17 @@ fn a_takeover_that_the_drop_cut_short_is_finished_after_it() {
         });
         settle(&mut cluster, server, &[client]);
         cluster.run(90);
-        let world = cluster.world(client);
-        let places = world.query::<&Place>().iter(world).count();
-        assert_eq!(places, ENTITIES as usize + 1, "{frames} frames");
+        assert_eq!(
+            places(&mut cluster, client),
+            ENTITIES as usize + 1,
+            "{frames} frames"
+        );
         // Who delegates stays the holder, unless the drop came in between.
         let there = find(&mut cluster, server, own_name).expect("it is there");
         common::command(&mut cluster, server, there, |e| {
             e.take_authority();
         });
-        cluster
-            .world(server)
-            .get_mut::<Place>(there)
-            .expect("it has one")
-            .0 = 9.0;
+        move_to(&mut cluster, server, there, 9.0);
         settle(&mut cluster, server, &[client]);
     }
 }

@@ -38,8 +38,7 @@ fn what_the_server_takes_over_is_lent_to_who_hosted_it() {
         });
         assert_eq!(heard(&mut t.cluster, t.owner), [Event::Granted(own)]);
         assert!(!t.is_owners());
-        t.until_seen(true);
-        let seen = t.seen().expect("it is shown");
+        let seen = t.shown();
         move_to(&mut t.cluster, t.owner, t.own, 6.0);
         wait_at(&mut t.cluster, t.other, seen, 6.0);
         t.by_owner(|e| {
@@ -156,11 +155,7 @@ fn what_who_hosted_it_is_not_to_see_is_held_by_nobody() {
 fn who_saw_what_was_public_knows_that_it_can_be_lent_though_nothing_else_changes() {
     for (seed, weather) in weathers() {
         let mut t = own((seed, weather));
-        t.by_owner(|e| {
-            e.publish();
-        });
-        t.until_seen(true);
-        let seen = t.seen().expect("it is shown");
+        let seen = t.publish();
         t.cluster.run(A_WHILE);
         take_over(&mut t);
         let other = t.other;
@@ -177,8 +172,7 @@ fn what_is_taken_over_and_at_once_given_to_another_is_the_others() {
         t.by_server(|e| {
             e.publish();
         });
-        t.until_seen(true);
-        let seen = t.seen().expect("it is shown");
+        let seen = t.shown();
         let other = me(&mut t.cluster, t.other);
         t.by_server(|e| {
             e.delegate().give_authority(other);

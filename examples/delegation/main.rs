@@ -4,7 +4,13 @@
 //! fence and its old name. Run: `cargo run --release --example delegation --features window`, and
 //! the same with `-- --connect ADDRESS` for a second window. Without the feature bots play alone.
 
+#[cfg(feature = "window")]
+#[path = "../common/backdrop.rs"]
+mod backdrop;
 mod bot;
+#[cfg(feature = "window")]
+#[path = "../common/captions.rs"]
+mod captions;
 #[path = "../common/cli.rs"]
 #[allow(dead_code, unreachable_pub, clippy::print_stderr, reason = "shared")]
 mod cli;
@@ -134,7 +140,7 @@ fn with_window(cli: &Cli, _: (SocketAddr, ConditionerConfig), _: Option<Glass>, 
 /// Without a window there is no panel that could show the server.
 #[cfg(not(feature = "window"))]
 #[derive(Clone, Default)]
-struct Glass;
+struct Glass {}
 
 #[cfg(not(feature = "window"))]
 impl Glass {

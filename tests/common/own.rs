@@ -1,7 +1,7 @@
 //! A client's own entity, and who sees it.
 
 use bevy::prelude::*;
-use seamless_authority::{PublicationDenied, Published};
+use seamless_authority::{AuthorityCommandsExt, PublicationDenied, Published};
 use seamless_replication::{
     Hosted, Remote, Replicated,
     transport::{CloseReason, Links},
@@ -74,6 +74,22 @@ impl Own {
         command(&mut self.cluster, self.server, self.there, f);
     }
 
+    /// Its owner publishes it; gives the entity as the other client sees it then.
+    pub fn publish(&mut self) -> Entity {
+        self.by_owner(|e| {
+            e.publish();
+        });
+        self.shown()
+    }
+
+    /// Its owner hides it again, and the other client sees it no more.
+    pub fn unpublish(&mut self) {
+        self.by_owner(|e| {
+            e.unpublish();
+        });
+        self.until_seen(false);
+    }
+
     /// The entity as the other client sees it.
     pub fn seen(&mut self) -> Option<Entity> {
         find(&mut self.cluster, self.other, self.name)
@@ -86,6 +102,12 @@ impl Own {
         self.cluster.run_until(what, 300, |cluster| {
             find(cluster, other, name).is_some() == seen
         });
+    }
+
+    /// Runs until the other client sees it, and gives it.
+    pub fn shown(&mut self) -> Entity {
+        self.until_seen(true);
+        self.seen().expect("it is shown")
     }
 
     /// Runs until the owner knows whether others see it.

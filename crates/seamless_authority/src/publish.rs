@@ -83,7 +83,12 @@ pub(crate) fn publish(world: &mut World, entity: Entity, public: bool) {
             if set(world, entity, &slot, public)
                 && let Some(global) = slot.global()
             {
-                tell(world, link, global, (public, None));
+                tell(
+                    &mut world.resource_mut::<Peers>(),
+                    link,
+                    global,
+                    (public, None),
+                );
             }
         }
         _ => {
@@ -197,17 +202,8 @@ pub(crate) fn unmarked(
         return;
     }
     slots.set_public(&slot, false);
-    if let (Some(link), Some(entity)) = (slots.source(&slot), slot.global())
-        && let Some(peer) = peers.get_mut(link)
-    {
-        let control = Control::Published {
-            entity,
-            public: false,
-            refused: None,
-        };
-        if let Err(error) = peer.send_control(&control) {
-            tracing::warn!(%link, %error, "a client is not told who sees its entity");
-        }
+    if let (Some(link), Some(entity)) = (slots.source(&slot), slot.global()) {
+        tell(&mut peers, link, entity, (false, None));
     }
 }
 
@@ -270,7 +266,7 @@ fn decide(world: &mut World, from: (LinkId, PeerId), global: GlobalEntity, publi
             (own && !public, Some(reason))
         }
     };
-    tell(world, from.0, global, told);
+    tell(&mut world.resource_mut::<Peers>(), from.0, global, told);
 }
 
 fn carry_out(
@@ -320,8 +316,9 @@ fn set(world: &mut World, entity: Entity, slot: &NetSlot, public: bool) -> bool 
     true
 }
 
+/// Server: tells the host of an entity who sees it from here on.
 fn tell(
-    world: &mut World,
+    peers: &mut Peers,
     link: LinkId,
     entity: GlobalEntity,
     (public, refused): (bool, Option<DenyReason>),
@@ -331,7 +328,7 @@ fn tell(
         public,
         refused,
     };
-    if let Some(peer) = world.resource_mut::<Peers>().get_mut(link)
+    if let Some(peer) = peers.get_mut(link)
         && let Err(error) = peer.send_control(&control)
     {
         tracing::warn!(%link, %error, "a client is not told who sees its entity");

@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+pub mod http;
+
 use std::{
     collections::BTreeMap,
     env, fs,
@@ -26,6 +28,9 @@ use seamless_wire::{
     mesh::RejectReason,
     snapshot::{SnapshotRow, WorldSnapshot},
 };
+
+/// How long something may take that has no bound of its own, on a machine that is busy.
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
