@@ -1,15 +1,12 @@
 //! Who holds how many: kept with every change of a fence, so that nobody has to count.
 
 use bevy::{
-    ecs::{
-        entity::{EntityHashMap, EntityHashSet},
-        query::Allow,
-    },
+    ecs::entity::{EntityHashMap, EntityHashSet},
     platform::collections::HashMap,
     prelude::*,
 };
 use seamless_replication::{
-    Authority, Frozen,
+    Authority,
     wire::{Holder, PeerId},
 };
 
@@ -57,19 +54,12 @@ impl Held {
 }
 
 /// A fence changed.
-pub(crate) fn follow(
-    event: On<Insert, Authority>,
-    fences: Query<&Authority, Allow<Frozen>>,
-    mut held: ResMut<Held>,
-) {
-    let Ok(authority) = fences.get(event.entity) else {
-        return;
-    };
+pub(crate) fn follow(held: &mut Held, entity: Entity, authority: &Authority) {
     let holder = match authority.holder {
         Holder::Peer(peer) if authority.hosted => Some(peer),
         _ => None,
     };
-    held.set(event.entity, holder);
+    held.set(entity, holder);
 }
 
 /// An entity with a fence is gone, or has none any more.

@@ -2,10 +2,7 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
-use bevy::{
-    ecs::{entity::EntityHashMap, query::Allow},
-    prelude::*,
-};
+use bevy::{ecs::entity::EntityHashMap, prelude::*};
 use seamless_replication::{
     Authority, Frozen, NetClock, NetSlot, Peers,
     migrate::held_version,
@@ -46,16 +43,7 @@ impl Leases {
 }
 
 /// A fence changed: a lease begins, or is none any more.
-pub(crate) fn follow(
-    event: On<Insert, Authority>,
-    fences: Query<&Authority, Allow<Frozen>>,
-    clock: Res<NetClock>,
-    mut leases: ResMut<Leases>,
-) {
-    let entity = event.entity;
-    let Ok(authority) = fences.get(entity) else {
-        return;
-    };
+pub(crate) fn follow(leases: &mut Leases, entity: Entity, authority: &Authority, now: Tick) {
     let holder = match authority.holder {
         Holder::Peer(peer) if authority.hosted && authority.lease > 0 => peer,
         _ => {
@@ -68,7 +56,7 @@ pub(crate) fn follow(
     if leases.of.get(&entity).is_some_and(same) {
         return;
     }
-    let ends = clock.tick().plus(length);
+    let ends = now.plus(length);
     let lease = Lease {
         holder,
         since,

@@ -2,8 +2,8 @@
 
 use bevy::{ecs::message::MessageCursor, prelude::*};
 use seamless_replication::{
-    ControlReceived, PeerLeft, Peers, ReplicationSystems, interest::Watched, tick_is_fresh,
-    transport::LinkSide,
+    Authority, ControlReceived, Frozen, NetClock, PeerLeft, Peers, ReplicationSystems,
+    interest::Watched, tick_is_fresh, transport::LinkSide,
 };
 
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     policy::{AuthorityPolicy, Terms},
     publish::{self, Early, Wishes},
     server::{self, Pending},
-    view,
+    view::{self, AuthorityView},
 };
 
 /// Lets the authority over a hosted entity be lent. Spawn it with
@@ -54,13 +54,11 @@ impl Plugin for AuthorityPlugin {
             .init_resource::<guard::Watched>()
             .init_resource::<Leases>()
             .init_resource::<AuthorityStats>()
-            .add_observer(held::follow)
+            .add_observer(follow_fence)
             .add_observer(held::forget)
             .add_observer(publish::forget)
             .add_observer(publish::unmarked)
-            .add_observer(lease::follow)
             .add_observer(lease::forget)
-            .add_observer(view::follow_row)
             .add_observer(view::tell_granted)
             .add_observer(view::tell_lost)
             .add_observer(enable)
@@ -91,6 +89,26 @@ impl Plugin for AuthorityPlugin {
                 )
                     .run_if(tick_is_fresh),
             );
+    }
+}
+
+/// A fence changed. One observer for all who follow it, because to call one costs as much as what
+/// each of them does.
+fn follow_fence(
+    event: On<Insert, Authority>,
+    entities: Query<(&Authority, Option<&AuthorityView>, Has<Frozen>)>,
+    (clock, peers): (Res<NetClock>, Res<Peers>),
+    (mut held, mut leases, mut asked): (ResMut<Held>, ResMut<Leases>, ResMut<Asked>),
+    mut commands: Commands,
+) {
+    let entity = event.entity;
+    let Ok((authority, view, frozen)) = entities.get(entity) else {
+        return;
+    };
+    held::follow(&mut held, entity, authority);
+    lease::follow(&mut leases, entity, authority, clock.tick());
+    if !frozen {
+        view::follow((entity, authority, view), &peers, &mut asked, &mut commands);
     }
 }
 

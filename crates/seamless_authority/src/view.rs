@@ -82,17 +82,12 @@ pub(crate) fn derive(before: AuthorityView, authority: &Authority, me: PeerId) -
 }
 
 /// A row brought another fence: the view follows.
-pub(crate) fn follow_row(
-    event: On<Insert, Authority>,
-    entities: Query<(&Authority, Option<&AuthorityView>)>,
-    peers: Res<Peers>,
-    mut asked: ResMut<Asked>,
-    mut commands: Commands,
+pub(crate) fn follow(
+    (entity, authority, view): (Entity, &Authority, Option<&AuthorityView>),
+    peers: &Peers,
+    asked: &mut Asked,
+    commands: &mut Commands,
 ) {
-    let entity = event.entity;
-    let Ok((authority, view)) = entities.get(entity) else {
-        return;
-    };
     if !authority.hosted
         && !authority.delegated
         && let Some(AuthorityView::Requested { granted: None, .. }) = view
@@ -110,9 +105,11 @@ pub(crate) fn follow_row(
             let reason = DenyReason::Revoked;
             commands.trigger(AuthorityDenied { entity, reason });
         }
-        commands
-            .entity(entity)
-            .try_remove::<(AuthorityView, Granted)>();
+        if view.is_some() {
+            commands
+                .entity(entity)
+                .try_remove::<(AuthorityView, Granted)>();
+        }
         return;
     }
     let Some(me) = me else { return };

@@ -27,7 +27,7 @@ use crate::{
         Redirect, apply,
         leave::{despawn, end_remote},
     },
-    rows::Rows,
+    rows::{Fence, Ring, Rows},
     slots::{Migrating, NetSlot, Role, Slots},
 };
 
@@ -82,7 +82,6 @@ pub fn adopt(
         .get(name.allocator, name.index)
         .ok_or(DenyReason::Unknown)?;
     let applied = old.ring.last();
-    let shown = old.ring.newest().map(|stored| stored.row.clone());
     peer.receiver.table.migrate(
         name.index,
         Redirect {
@@ -93,12 +92,16 @@ pub fn adopt(
             expires,
         },
     );
+    let kept = match peer.receiver.table.get_mut(Allocator::Local, index) {
+        Some(slot) => std::mem::take(&mut slot.ring),
+        None => Ring::default(),
+    };
     // The row that both sides have, as the first of our own stream.
     let mut rows = world.resource_mut::<Rows>();
-    if let Some(mut row) = shown {
-        row.set_tenure(&tenure);
+    if let Some(shown) = kept.newest() {
+        let fence = Fence::new(&tenure, Some(&shown.row.fence));
         // Others may have been shown the entity before.
-        rows.push_early(index, row.view());
+        rows.push_early(index, shown.row.view().under(&fence));
     }
     rows.pin(index);
     let version = rows
@@ -123,10 +126,13 @@ pub fn adopt(
         version: version.0,
     };
     let mut peers = world.resource_mut::<Peers>();
-    if let Some(peer) = peers.get_mut(link)
-        && let Err(error) = peer.send_control(&response)
-    {
-        tracing::warn!(%link, %error, "a migration cannot be told");
+    if let Some(peer) = peers.get_mut(link) {
+        if let Some(slot) = peer.receiver.table.get_mut(Allocator::Local, index) {
+            slot.ring = kept;
+        }
+        if let Err(error) = peer.send_control(&response) {
+            tracing::warn!(%link, %error, "a migration cannot be told");
+        }
     }
     Ok(entity)
 }

@@ -71,7 +71,8 @@ pub fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(),
 /// # Errors
 /// As [`encode`].
 pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, WireError> {
-    let mut out = Vec::new();
+    // Most values are small: one piece of memory instead of one after the other.
+    let mut out = Vec::with_capacity(64);
     encode(value, &mut out)?;
     Ok(out)
 }

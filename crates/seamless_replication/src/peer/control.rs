@@ -241,7 +241,14 @@ mod tests {
     #[test]
     fn where_datagrams_are_lost_an_item_goes_with_the_next_ones_too() {
         let copies = |loss| (insurance(loss), loss);
-        for (want, loss) in [(0, 0.0), (0, 0.01), (1, 0.05), (1, 0.09), (3, 0.3), (3, 1.0)] {
+        for (want, loss) in [
+            (0, 0.0),
+            (0, 0.01),
+            (1, 0.05),
+            (1, 0.09),
+            (3, 0.3),
+            (3, 1.0),
+        ] {
             assert_eq!(copies(loss), (want, loss));
         }
         let mut out = ControlOut::default();

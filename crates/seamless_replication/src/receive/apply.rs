@@ -561,15 +561,16 @@ pub(crate) fn change_role(world: &mut World, entity: Entity, role: Role, tenure:
     }
     let hosted = role == Role::Host;
     let mut entity = world.entity_mut(entity);
+    let authority = Authority::of(hosted, &tenure);
+    // Two moves between archetypes, which is the most that it costs.
     if hosted {
         entity
             .remove::<Remote>()
-            .insert((crate::Replicated, Hosted));
+            .insert((crate::Replicated, Hosted, authority));
     } else {
         entity
             .remove::<(Hosted, crate::Replicated)>()
-            .insert(Remote);
+            .insert((Remote, authority));
     }
-    entity.insert(Authority::of(hosted, &tenure));
     true
 }

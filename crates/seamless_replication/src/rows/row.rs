@@ -32,7 +32,12 @@ pub(crate) struct RowRef<'a> {
 /// Bytes of one end.
 const END: usize = 4;
 
-impl RowRef<'_> {
+impl<'a> RowRef<'a> {
+    /// The same values under another fence.
+    pub(crate) const fn under(self, fence: &'a Fence) -> Self {
+        Self { fence, ..self }
+    }
+
     /// Bytes of all values.
     #[inline]
     pub(crate) const fn byte_len(&self) -> usize {
