@@ -181,8 +181,8 @@ impl Forger {
                     generation,
                     version,
                     global,
+                    tenure,
                 },
-                tenure: Some(tenure),
             };
             RecordCursor::new(tick, 1).write(w, 1, &head);
             delta::write_bytes(w, None, value);

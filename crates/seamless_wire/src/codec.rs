@@ -15,6 +15,7 @@
 
 mod bounded;
 
+use bincode::{enc::write::Writer, error::EncodeError};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::WireError;
@@ -49,20 +50,29 @@ fn config() -> impl bincode::config::Config {
 /// encoding is larger than [`MAX_VALUE`]. `out` is as before then.
 pub fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), WireError> {
     let start = out.len();
-    match bincode::serde::encode_into_std_write(value, out, config()) {
-        Ok(written) if written <= MAX_VALUE => Ok(()),
-        Ok(written) => {
-            out.truncate(start);
-            Err(WireError::OutOfBounds {
-                what: "encoded value",
-                value: written as u64,
-                max: MAX_VALUE as u64,
-            })
-        }
-        Err(error) => {
-            out.truncate(start);
-            Err(WireError::Payload(error.to_string()))
-        }
+    let encoded = bincode::serde::encode_into_writer(value, Append(out), config());
+    let written = out.len() - start;
+    let refused = match encoded {
+        Ok(()) if written <= MAX_VALUE => return Ok(()),
+        Ok(()) => WireError::OutOfBounds {
+            what: "encoded value",
+            value: written as u64,
+            max: MAX_VALUE as u64,
+        },
+        Err(error) => WireError::Payload(error.to_string()),
+    };
+    out.truncate(start);
+    Err(refused)
+}
+
+/// Writes at the end. Bytes come one or a few at a time, so it has to be inlined.
+struct Append<'a>(&'a mut Vec<u8>);
+
+impl Writer for Append<'_> {
+    #[inline(always)]
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@ mod fence;
 mod leave;
 
 pub use cursor::RecordCursor;
+pub use fence::FenceChange;
 pub use leave::{Leave, LeaveReason};
 
 use crate::{
@@ -122,8 +123,6 @@ pub struct RecordHead {
     pub index: u32,
     /// What the values are coded against.
     pub form: Form,
-    /// The fence. `None`: as in the baseline.
-    pub tenure: Option<Tenure>,
 }
 
 /// Against what a record is coded.
@@ -141,6 +140,8 @@ pub enum Form {
         steps: u32,
         /// Bit `i`: the section's component `i` follows; the others equal the baseline's.
         mask: u64,
+        /// What became of the baseline's fence, if it is another one now.
+        fence: Option<FenceChange>,
     },
     /// Against nothing.
     Absolute {
@@ -150,6 +151,8 @@ pub enum Form {
         version: Version,
         /// The entity's lasting name.
         global: GlobalEntity,
+        /// The fence.
+        tenure: Tenure,
     },
 }
 

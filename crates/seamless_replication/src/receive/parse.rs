@@ -185,7 +185,9 @@ fn read_record(
             generation,
             version,
             global,
+            tenure,
         } => {
+            parsed.fence = Fence::new(&tenure, None);
             parsed.generation = Some(generation);
             parsed.version = version;
             parsed.global = Some(global);
@@ -196,6 +198,7 @@ fn read_record(
             baseline,
             steps,
             mask,
+            fence,
         } => {
             let missing = || ParseError::Late(record.index);
             let table = &context.receiver.table;
@@ -215,15 +218,15 @@ fn read_record(
             if steps > 0 && past.is_none() {
                 return Err(missing());
             }
+            let base_fence = &base.row.fence;
+            parsed.fence = match fence {
+                Some(change) => Fence::new(&change.apply(base_fence)?, Some(base_fence)),
+                None => base_fence.clone(),
+            };
             parsed.baseline = Some(baseline);
             parsed.version = version;
             (Some(&base.row), past.map(|past| &past.row), steps, mask)
         }
-    };
-    parsed.fence = match (&record.tenure, base) {
-        (Some(tenure), base) => Fence::new(tenure, base.map(|base| &base.fence)),
-        (None, Some(base)) => base.fence.clone(),
-        (None, None) => Fence::default(),
     };
     let builder = out.builder();
     builder.begin(head.components.len());

@@ -11,7 +11,7 @@ use seamless_wire::{
     control::{self, NumberedItem},
     frame::{BigRow, MAX_BIG_ROW},
     packet::{AckBits, SectionKind, StateHeader},
-    record::{Form, Leave, RecordCursor, RecordHead, RowsHead, Version},
+    record::{FenceChange, Form, Leave, RecordCursor, RecordHead, RowsHead, Version},
 };
 
 use super::{
@@ -461,6 +461,13 @@ fn record_head(
             baseline,
             steps: run.steps.into(),
             mask: run.mask,
+            fence: match run.fenced {
+                true => {
+                    let base = context.rows.ring(slot)?.get(baseline)?;
+                    Some(FenceChange::between(&base.row.fence, &row.fence))
+                }
+                false => None,
+            },
         },
         None => Form::Absolute {
             generation: match allocator {
@@ -469,13 +476,10 @@ fn record_head(
             },
             version,
             global: context.slots.get(slot)?.global()?,
+            tenure: *row.fence,
         },
     };
-    Some(RecordHead {
-        index,
-        form,
-        tenure: run.fenced.then(|| *row.fence),
-    })
+    Some(RecordHead { index, form })
 }
 
 /// A datagram being written.

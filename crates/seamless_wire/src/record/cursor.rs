@@ -1,7 +1,7 @@
 //! Heads of the records of one section, each coded against the one before it.
 
 use super::{
-    Form, MAX_BASELINES, RecordHead, Version,
+    FenceChange, Form, MAX_BASELINES, RecordHead, Version,
     fence::{read_tenure, write_tenure},
 };
 use crate::{
@@ -69,14 +69,16 @@ impl RecordCursor {
                 baseline,
                 steps,
                 mask,
+                fence,
             } => {
                 let against = (version, baseline, steps, mask);
-                self.write_delta(w, components, head.index, against, head.tenure.as_ref());
+                self.write_delta(w, components, head.index, against, fence.as_ref());
             }
             Form::Absolute {
                 generation,
                 version,
                 global,
+                tenure,
             } => {
                 self.write_index(w, head.index);
                 w.put(0b10, 2);
@@ -86,7 +88,6 @@ impl RecordCursor {
                 self.version = version;
                 w.put_signed_golomb(global.to_bits().wrapping_sub(self.global) as i64, 1);
                 self.global = global.to_bits();
-                let tenure = head.tenure.unwrap_or_default();
                 w.put_bool(tenure != self.tenure);
                 if tenure != self.tenure {
                     write_tenure(w, &tenure);
@@ -105,13 +106,13 @@ impl RecordCursor {
         components: usize,
         index: u32,
         (version, baseline, steps, mask): (Version, Version, u32, u64),
-        tenure: Option<&Tenure>,
+        fence: Option<&FenceChange>,
     ) {
         debug_assert!(version.is_newer_than(baseline), "{version:?} {baseline:?}");
         debug_assert!(steps <= MAX_BASELINES, "{steps} steps");
         let age = version.age_since(baseline);
         let usual =
-            version.0 == self.tick.0 && age == self.age && steps == self.steps && tenure.is_none();
+            version.0 == self.tick.0 && age == self.age && steps == self.steps && fence.is_none();
         if usual && index == self.next_index && mask == self.mask && !self.first {
             // There is one; gap 0; the usual delta; the same mask.
             w.put(0b1111, 4);
@@ -125,9 +126,9 @@ impl RecordCursor {
             self.write_lag(w, version);
             w.put_golomb(u64::from(age - 1), Self::AGE);
             w.put_golomb(u64::from(steps), 0);
-            w.put_bool(tenure.is_some());
-            if let Some(tenure) = tenure {
-                write_tenure(w, tenure);
+            w.put_bool(fence.is_some());
+            if let Some(fence) = fence {
+                fence.write(w);
             }
             self.age = age;
             self.steps = steps;
@@ -186,8 +187,7 @@ impl RecordCursor {
         w.put_bool(false);
     }
 
-    /// Reads the next record's head, or `None` at the section's end. An absolute head always
-    /// names its tenure.
+    /// Reads the next record's head, or `None` at the section's end.
     ///
     /// # Errors
     /// [`WireError`] for heads that [`write`](Self::write) cannot have made.
@@ -216,19 +216,19 @@ impl RecordCursor {
         if !usual && r.get_bool()? {
             return self.read_absolute(r, index).map(Some);
         }
-        let (version, tenure) = if usual {
+        let (version, fence) = if usual {
             (Version(self.tick.0), None)
         } else {
             let version = Self::read_lag(self.tick.0, r)?;
             let max = i32::MAX as u64 - 1;
             self.age = r.get_bounded(Self::AGE, max, "age of a baseline")? as u32 + 1;
             self.steps = r.get_bounded(0, MAX_BASELINES.into(), "steps")? as u32;
-            let tenure = if r.get_bool()? {
-                Some(read_tenure(r)?)
+            let fence = if r.get_bool()? {
+                Some(FenceChange::read(r)?)
             } else {
                 None
             };
-            (version, tenure)
+            (version, fence)
         };
         if !r.get_bool()? {
             let mut mask = r.get(components.min(32) as u32)?;
@@ -244,8 +244,8 @@ impl RecordCursor {
                 baseline: Version(version.0.wrapping_sub(self.age)),
                 steps: self.steps,
                 mask: self.mask,
+                fence,
             },
-            tenure,
         }))
     }
 
@@ -270,12 +270,9 @@ impl RecordCursor {
             generation,
             version,
             global,
+            tenure: self.tenure,
         };
-        Ok(RecordHead {
-            index,
-            form,
-            tenure: Some(self.tenure),
-        })
+        Ok(RecordHead { index, form })
     }
 
     const fn gap_order(&self) -> u32 {
@@ -322,36 +319,55 @@ mod tests {
         )
     }
 
+    /// A fence, and one that it may have become.
+    fn change() -> impl Strategy<Value = FenceChange> {
+        let transfer = (1u32..9, tenure()).prop_map(|(times, tenure)| FenceChange::Transfer {
+            times,
+            holder: tenure.holder,
+            ended: tenure.ended,
+        });
+        prop_oneof![transfer, tenure().prop_map(FenceChange::Whole)]
+    }
+
     fn form(components: usize) -> impl Strategy<Value = Form> {
         let bits = (1u64 << (components - 1) << 1).wrapping_sub(1);
+        let fence = || proptest::option::of(change());
         prop_oneof![
-            (990u32..1010, 1u32..4, 0u32..=2, any::<u64>()).prop_map(
-                move |(version, age, steps, mask)| {
+            (990u32..1010, 1u32..4, 0u32..=2, any::<u64>(), fence()).prop_map(
+                move |(version, age, steps, mask, fence)| {
                     Form::Delta {
                         version: Version(version),
                         baseline: Version(version - age),
                         steps,
                         mask: mask & bits,
+                        fence,
                     }
                 }
             ),
-            (any::<u32>(), 1u32..1 << 31, 0u32..=32, any::<bool>()).prop_map(
-                move |(version, age, steps, all)| {
+            (
+                any::<u32>(),
+                1u32..1 << 31,
+                0u32..=32,
+                any::<bool>(),
+                fence()
+            )
+                .prop_map(move |(version, age, steps, all, fence)| {
                     Form::Delta {
                         version: Version(version),
                         baseline: Version(version.wrapping_sub(age)),
                         steps,
                         mask: if all { bits } else { 1 },
+                        fence,
                     }
-                }
-            ),
-            (any::<u32>(), any::<u32>(), 1u64 << 40..=u64::MAX).prop_map(
-                |(generation, version, g)| {
+                }),
+            (any::<u32>(), any::<u32>(), 1u64 << 40..=u64::MAX, tenure()).prop_map(
+                |(generation, version, g, tenure)| {
                     let global = GlobalEntity::from_bits(g | 1).unwrap();
                     Form::Absolute {
                         generation,
                         version: Version(version),
                         global,
+                        tenure,
                     }
                 }
             ),
@@ -359,28 +375,13 @@ mod tests {
     }
 
     fn heads(components: usize) -> impl Strategy<Value = Vec<RecordHead>> {
-        proptest::collection::vec(
-            (
-                prop_oneof![Just(1u32), 1u32..5000],
-                form(components),
-                proptest::option::of(tenure()),
-            ),
-            0..20,
-        )
-        .prop_map(|list| {
+        let gap = prop_oneof![Just(1u32), 1u32..5000];
+        proptest::collection::vec((gap, form(components)), 0..20).prop_map(|list| {
             let mut index = 0;
             list.into_iter()
-                .map(|(gap, form, tenure)| {
+                .map(|(gap, form)| {
                     index += gap;
-                    let tenure = match form {
-                        Form::Absolute { .. } => Some(tenure.unwrap_or_default()),
-                        Form::Delta { .. } => tenure,
-                    };
-                    RecordHead {
-                        index,
-                        form,
-                        tenure,
-                    }
+                    RecordHead { index, form }
                 })
                 .collect()
         })
@@ -404,6 +405,35 @@ mod tests {
             prop_assert_eq!(cursor.read(&mut r, components), Ok(None));
             prop_assert_eq!(r.expect_end(), Ok(()));
         }
+
+        #[test]
+        fn a_fence_becomes_what_it_became(before in tenure(), after in tenure(), times in 0u32..5) {
+            let change = FenceChange::between(&before, &after);
+            prop_assert_eq!(change.apply(&before), Ok(after));
+            let mut later = before;
+            for _ in 0..times {
+                later.transfer(after.holder, after.ended);
+            }
+            let change = FenceChange::between(&before, &later);
+            prop_assert_eq!(change.apply(&before), Ok(later));
+            prop_assert_eq!(matches!(change, FenceChange::Transfer { .. }), times > 0);
+        }
+    }
+
+    #[test]
+    fn an_epoch_that_cannot_be_is_refused() {
+        let mut last = Tenure::plain(Term(1));
+        last.epoch.seq = u32::MAX - 1;
+        let change = |times| FenceChange::Transfer {
+            times,
+            holder: Holder::Nobody,
+            ended: TenureEnd::Released,
+        };
+        assert!(change(1).apply(&last).is_ok());
+        for times in [0, 2, u32::MAX] {
+            let refused = change(times).apply(&last);
+            assert!(matches!(refused, Err(WireError::OutOfBounds { .. })));
+        }
     }
 
     #[test]
@@ -417,12 +447,9 @@ mod tests {
                 baseline: Version(68),
                 steps: 2,
                 mask: 3,
+                fence: None,
             };
-            let head = RecordHead {
-                index,
-                form,
-                tenure: None,
-            };
+            let head = RecordHead { index, form };
             last = w.bit_len();
             cursor.write(&mut w, 3, &head);
         }

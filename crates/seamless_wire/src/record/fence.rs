@@ -1,10 +1,109 @@
-//! The fence in a record.
+//! The fence in a record: as it is, or what happened to the baseline's.
 
 use crate::{
     BitReader, BitWriter, WireError,
     epoch::{Epoch, Holder, Tenure, TenureEnd, Term, WriteMask},
     ids::PeerId,
 };
+
+/// What a delta says of a fence that is not the baseline's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FenceChange {
+    /// Another holder under the same host, as [`Tenure::transfer`] makes it.
+    Transfer {
+        /// How often it was transferred; at least 1.
+        times: u32,
+        /// The present holder.
+        holder: Holder,
+        /// How the tenure before the present one ended.
+        ended: TenureEnd,
+    },
+    /// Anything else.
+    Whole(Tenure),
+}
+
+impl FenceChange {
+    /// The shorter way to say what `before` has become.
+    #[must_use]
+    pub fn between(before: &Tenure, after: &Tenure) -> Self {
+        let times = after.epoch.seq.wrapping_sub(before.epoch.seq);
+        let change = Self::Transfer {
+            times,
+            holder: after.holder,
+            ended: after.ended,
+        };
+        match change.apply(before) {
+            Ok(same) if same == *after => change,
+            _ => Self::Whole(*after),
+        }
+    }
+
+    /// What `before` has become.
+    ///
+    /// # Errors
+    /// [`WireError::OutOfBounds`] if there is no such epoch.
+    pub fn apply(&self, before: &Tenure) -> Result<Tenure, WireError> {
+        match *self {
+            Self::Whole(tenure) => Ok(tenure),
+            Self::Transfer {
+                times,
+                holder,
+                ended,
+            } => {
+                let seq = before.epoch.seq.checked_add(times).filter(|_| times > 0);
+                let seq = seq.ok_or(WireError::OutOfBounds {
+                    what: "transfers of a holder",
+                    value: times.into(),
+                    max: u64::from(u32::MAX - before.epoch.seq),
+                })?;
+                let epoch = Epoch {
+                    term: before.epoch.term,
+                    seq,
+                };
+                Ok(Tenure {
+                    epoch,
+                    since: epoch,
+                    holder,
+                    delegated: before.delegated,
+                    writes: WriteMask::ALL,
+                    lease: 0,
+                    ended,
+                })
+            }
+        }
+    }
+
+    pub(super) fn write(&self, w: &mut BitWriter) {
+        match self {
+            Self::Whole(tenure) => {
+                w.put_bool(true);
+                write_tenure(w, tenure);
+            }
+            Self::Transfer {
+                times,
+                holder,
+                ended,
+            } => {
+                w.put_bool(false);
+                w.put_golomb(u64::from(times - 1), 0);
+                write_holder(w, *holder);
+                w.put(*ended as u64, 3);
+            }
+        }
+    }
+
+    pub(super) fn read(r: &mut BitReader<'_>) -> Result<Self, WireError> {
+        if r.get_bool()? {
+            return Ok(Self::Whole(read_tenure(r)?));
+        }
+        let max = u64::from(u32::MAX) - 1;
+        Ok(Self::Transfer {
+            times: r.get_bounded(0, max, "transfers of a holder")? as u32 + 1,
+            holder: read_holder(r)?,
+            ended: TenureEnd::ALL[r.get(3)? as usize],
+        })
+    }
+}
 
 fn write_epoch(w: &mut BitWriter, epoch: Epoch) {
     w.put_golomb(epoch.term.0, 6);
@@ -41,14 +140,8 @@ fn read_peer(r: &mut BitReader<'_>) -> Result<PeerId, WireError> {
     Ok(PeerId(peer))
 }
 
-pub(super) fn write_tenure(w: &mut BitWriter, tenure: &Tenure) {
-    write_epoch(w, tenure.epoch);
-    w.put_bool(tenure.since != tenure.epoch);
-    if tenure.since != tenure.epoch {
-        write_epoch(w, tenure.since);
-    }
-    w.put_bool(tenure.delegated);
-    match tenure.holder {
+fn write_holder(w: &mut BitWriter, holder: Holder) {
+    match holder {
         Holder::Nobody => w.put(0, 2),
         Holder::Host => w.put(1, 2),
         Holder::Peer(peer) => {
@@ -56,6 +149,30 @@ pub(super) fn write_tenure(w: &mut BitWriter, tenure: &Tenure) {
             write_peer(w, peer);
         }
     }
+}
+
+fn read_holder(r: &mut BitReader<'_>) -> Result<Holder, WireError> {
+    Ok(match r.get(2)? {
+        0 => Holder::Nobody,
+        1 => Holder::Host,
+        2 => Holder::Peer(read_peer(r)?),
+        value => {
+            return Err(WireError::Invalid {
+                what: "kind of holder",
+                value,
+            });
+        }
+    })
+}
+
+pub(super) fn write_tenure(w: &mut BitWriter, tenure: &Tenure) {
+    write_epoch(w, tenure.epoch);
+    w.put_bool(tenure.since != tenure.epoch);
+    if tenure.since != tenure.epoch {
+        write_epoch(w, tenure.since);
+    }
+    w.put_bool(tenure.delegated);
+    write_holder(w, tenure.holder);
     w.put(tenure.ended as u64, 3);
     let usual = tenure.writes == WriteMask::ALL && tenure.lease == 0;
     w.put_bool(!usual);
@@ -75,17 +192,7 @@ pub(super) fn read_tenure(r: &mut BitReader<'_>) -> Result<Tenure, WireError> {
         });
     }
     let delegated = r.get_bool()?;
-    let holder = match r.get(2)? {
-        0 => Holder::Nobody,
-        1 => Holder::Host,
-        2 => Holder::Peer(read_peer(r)?),
-        value => {
-            return Err(WireError::Invalid {
-                what: "kind of holder",
-                value,
-            });
-        }
-    };
+    let holder = read_holder(r)?;
     let ended = TenureEnd::ALL[r.get(3)? as usize];
     let (mut writes, mut lease) = (WriteMask::ALL, 0);
     if r.get_bool()? {

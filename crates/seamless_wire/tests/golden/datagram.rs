@@ -48,8 +48,8 @@ fn records() -> [RecordHead; 3] {
             baseline: Version(65_999),
             steps: 2,
             mask: 0b10,
+            fence: None,
         },
-        tenure: None,
     };
     let whole = RecordHead {
         index: 5,
@@ -57,8 +57,8 @@ fn records() -> [RecordHead; 3] {
             generation: 0,
             version: Version(66_000),
             global: root(),
+            tenure: Tenure::plain(Term(12)),
         },
-        tenure: Some(Tenure::plain(Term(12))),
     };
     [whole, changed(6), changed(7)]
 }

@@ -1,10 +1,11 @@
 //! Heads of rows sections, records, leaves.
 
 use seamless_wire::{
-    Allocator, BitReader, BitWriter, GlobalEntity, Holder, Tenure, TenureEnd, Term, Tick,
+    Allocator, BitReader, BitWriter, GlobalEntity, Holder, PeerId, Tenure, TenureEnd, Term, Tick,
     WireError, WireId, WriteMask,
     record::{
-        Form, Leave, LeaveReason, MAX_BASELINES, RecordCursor, RecordHead, RowsHead, Version,
+        FenceChange, Form, Leave, LeaveReason, MAX_BASELINES, RecordCursor, RecordHead, RowsHead,
+        Version,
     },
 };
 
@@ -25,8 +26,8 @@ fn absolute(
             generation,
             version: Version(version),
             global,
+            tenure,
         },
-        tenure: Some(tenure),
     }
 }
 
@@ -35,7 +36,7 @@ const fn delta(
     index: u32,
     (version, baseline, steps): (u32, u32, u32),
     mask: u64,
-    tenure: Option<Tenure>,
+    fence: Option<FenceChange>,
 ) -> RecordHead {
     RecordHead {
         index,
@@ -44,8 +45,8 @@ const fn delta(
             baseline: Version(baseline),
             steps,
             mask,
+            fence,
         },
-        tenure,
     }
 }
 
@@ -169,7 +170,7 @@ fn before_the_first_delta_a_change_of_one_tick_and_one_step_is_usual() {
 
 #[test]
 fn a_delta_that_is_not_usual_carries_lag_age_steps_and_perhaps_a_tenure() {
-    let told_anew = Some(Tenure::plain(Term(12)));
+    let told_anew = Some(FenceChange::Whole(Tenure::plain(Term(12))));
     assert_records(
         NOW,
         3,
@@ -177,7 +178,28 @@ fn a_delta_that_is_not_usual_carries_lag_age_steps_and_perhaps_a_tenure() {
             delta(3, (NOW - 2, NOW - 300, 9), 0b101, None),
             delta(10, (NOW, NOW - 2, 0), 0b010, told_anew),
         ],
-        "0f30d0044573 ce990010",
+        "0f30d0044573 ce330120",
+    );
+}
+
+#[test]
+fn a_transfer_says_how_often_to_whom_and_how_the_tenure_before_ended() {
+    let to = |times, holder, ended| {
+        Some(FenceChange::Transfer {
+            times,
+            holder,
+            ended,
+        })
+    };
+    let (peer, nobody) = (Holder::Peer(PeerId(7)), Holder::Nobody);
+    assert_records(
+        NOW,
+        1,
+        &[
+            delta(0, (NOW, NOW - 1, 0), 0, to(1, peer, TenureEnd::Unheld)),
+            delta(1, (NOW, NOW - 1, 0), 0, to(2, nobody, TenureEnd::Released)),
+        ],
+        "038c1507 60c64402",
     );
 }
 
@@ -187,13 +209,13 @@ fn a_lag_and_a_tenure_are_of_one_record_and_age_and_steps_of_those_after_it() {
         NOW,
         2,
         &[
-            delta(0, (NOW, NOW - 4, 2), 0b01, Some(lent())),
+            delta(0, (NOW, NOW - 4, 2), 0b01, Some(FenceChange::Whole(lent()))),
             delta(1, (NOW, NOW - 4, 2), 0b01, None),
             delta(2, (NOW - 1, NOW - 5, 2), 0b01, None),
             delta(3, (NOW, NOW - 4, 2), 0b01, None),
             delta(4, (NOW + 1, NOW - 3, 2), 0b01, None),
         ],
-        "033ccffca44513e8c7677f7416",
+        "033c9ff9498b26d08fcffee82c",
     );
 }
 
@@ -280,7 +302,11 @@ fn a_tenure_that_begins_after_now_is_refused() {
         ..lent()
     };
     let mut w = BitWriter::new();
-    RecordCursor::new(Tick(NOW), 0).write(&mut w, 0, &delta(0, (NOW, NOW - 1, 1), 0, Some(bad)));
+    RecordCursor::new(Tick(NOW), 0).write(
+        &mut w,
+        0,
+        &delta(0, (NOW, NOW - 1, 1), 0, Some(FenceChange::Whole(bad))),
+    );
     let bytes = w.finish().to_vec();
     assert!(matches!(
         read_records(&mut BitReader::new(&bytes), NOW, 0),
