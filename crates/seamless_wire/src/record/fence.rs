@@ -87,7 +87,11 @@ impl FenceChange {
                 w.put_bool(false);
                 w.put_golomb(u64::from(times - 1), 0);
                 write_holder(w, *holder);
-                w.put(*ended as u64, 3);
+                // A grant mostly follows nobody.
+                w.put_bool(*ended != TenureEnd::Unheld);
+                if *ended != TenureEnd::Unheld {
+                    w.put(*ended as u64, 3);
+                }
             }
         }
     }
@@ -100,7 +104,10 @@ impl FenceChange {
         Ok(Self::Transfer {
             times: r.get_bounded(0, max, "transfers of a holder")? as u32 + 1,
             holder: read_holder(r)?,
-            ended: TenureEnd::ALL[r.get(3)? as usize],
+            ended: match r.get_bool()? {
+                true => TenureEnd::ALL[r.get(3)? as usize],
+                false => TenureEnd::Unheld,
+            },
         })
     }
 }

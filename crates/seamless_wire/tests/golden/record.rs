@@ -199,7 +199,7 @@ fn a_transfer_says_how_often_to_whom_and_how_the_tenure_before_ended() {
             delta(0, (NOW, NOW - 1, 0), 0, to(1, peer, TenureEnd::Unheld)),
             delta(1, (NOW, NOW - 1, 0), 0, to(2, nobody, TenureEnd::Released)),
         ],
-        "038c1507 60c64402",
+        "038c1507 98313101",
     );
 }
 
