@@ -13,6 +13,8 @@ pub struct Figures {
     lost_writes: u64,
     stale_writes_applied: u64,
     echo_bytes_to_holder: u64,
+    /// As the links measure it, so with the ticks that an answer waits for.
+    rtt_ticks_p50: u64,
     grant_latency_ticks_p50: u64,
     grant_latency_ticks_p99: u64,
     control_bytes_per_grant_per_observer: f64,
@@ -34,6 +36,7 @@ impl Figures {
     pub fn of(storm: &mut Storm, control_bytes: f64, redirects: usize) -> Self {
         let stats = storm.stats();
         let costs = storm.costs();
+        storm.round_trips.sort_unstable();
         let oracle = &mut storm.oracle;
         oracle.latencies.sort_unstable();
         Self {
@@ -45,6 +48,7 @@ impl Figures {
             lost_writes: oracle.lost_writes,
             stale_writes_applied: oracle.stale_writes,
             echo_bytes_to_holder: costs.echo_bits.div_ceil(8),
+            rtt_ticks_p50: percentile(&storm.round_trips, 0.5),
             grant_latency_ticks_p50: percentile(&oracle.latencies, 0.5),
             grant_latency_ticks_p99: percentile(&oracle.latencies, 0.99),
             control_bytes_per_grant_per_observer: (control_bytes * 100.0).round() / 100.0,
@@ -77,6 +81,7 @@ impl Figures {
             "lost_writes": self.lost_writes,
             "stale_writes_applied": self.stale_writes_applied,
             "echo_bytes_to_holder": self.echo_bytes_to_holder,
+            "rtt_ticks_p50": self.rtt_ticks_p50,
             "grant_latency_ticks_p50": self.grant_latency_ticks_p50,
             "grant_latency_ticks_p99": self.grant_latency_ticks_p99,
             "control_bytes_per_grant_per_observer": self.control_bytes_per_grant_per_observer,

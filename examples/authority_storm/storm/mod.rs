@@ -12,7 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bevy::prelude::*;
 use seamless_authority::{AuthorityPolicy, AuthorityStats, AuthorityView};
 use seamless_replication::{
-    Admission, Admitted, Hosted, NetSlot, Peers, ReplicationConfig, ReplicationStats, Slots,
+    Admission, Admitted, Hosted, NetClock, NetSlot, Peers, ReplicationConfig, ReplicationStats,
+    Slots,
     stats::AuthorityCosts,
     transport::{Condition, LinkId, Links},
     wire::{GlobalEntity, PeerId},
@@ -58,6 +59,8 @@ pub struct Storm {
     hidden: BTreeSet<(PeerId, GlobalEntity)>,
     /// What links cost that are gone, or stand.
     costs: BTreeMap<(usize, LinkId), AuthorityCosts>,
+    /// Round trips as the clients measure them, in ticks, one for each of their ticks.
+    pub round_trips: Vec<u64>,
     /// Rows that audits found to be wrong, by app and link.
     found: BTreeMap<(usize, LinkId), u64>,
 }
@@ -116,6 +119,7 @@ impl Storm {
             followed: Vec::new(),
             hidden: BTreeSet::new(),
             costs: BTreeMap::new(),
+            round_trips: Vec::new(),
             found: BTreeMap::new(),
         };
         for _ in 0..plan.entities {
@@ -205,10 +209,16 @@ impl Storm {
         let frame = self.cluster.frames();
         for seat in 0..self.seats.len() {
             let app = self.seats[seat].app;
-            let stats = self.cluster.world(app).resource::<ReplicationStats>();
+            let world = self.cluster.world(app);
+            let rate = f64::from(world.resource::<NetClock>().rate());
+            let stats = world.resource::<ReplicationStats>();
             for (link, stats) in &stats.links {
                 let at = (seat, *link);
                 self.costs.insert(at, stats.authority);
+                if stats.to_server && !stats.rtt.is_zero() {
+                    let ticks = stats.rtt.as_secs_f64() * rate;
+                    self.round_trips.push(ticks.round() as u64);
+                }
                 let found = stats.audit.differing;
                 if self.found.insert(at, found).unwrap_or_default() < found {
                     let what = format!("{frame}: app {seat}: audits found {found} rows wrong");

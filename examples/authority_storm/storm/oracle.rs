@@ -181,6 +181,7 @@ impl Storm {
     fn look_at_server(&mut self, ordered: bool) {
         let looks = self.look(SERVER, false);
         let frame = self.cluster.frames();
+        let present: Vec<PeerId> = self.seats.iter().filter_map(|seat| seat.peer).collect();
         let oracle = &mut self.oracle;
         let mut before = std::mem::take(&mut oracle.known);
         for look in looks {
@@ -240,8 +241,9 @@ impl Storm {
                 if !oracle.released.remove(&(who, name, since)) {
                     oracle.violate(format!("{frame}: {name} was never released"));
                 }
+                // Of one whose link broke, what was under way is lost.
                 let last = oracle.last_in(name, who, since);
-                if last.is_some() && last != mark {
+                if last.is_some() && last != mark && present.contains(&peer) {
                     oracle.lost_writes += 1;
                     oracle.violate(format!(
                         "{frame}: {name} lost {last:?} at a release by {who}, is {mark:?}"
