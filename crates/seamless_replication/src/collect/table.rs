@@ -114,13 +114,19 @@ impl Pass<'_> {
         share: &mut Share,
         shared: bool,
     ) {
-        let mut masks = [0u64; BLOCK];
-        let mut any = false;
-        for (position, ticks) in columns.ticks.iter().enumerate() {
-            any |= self.mark_changed(&ticks[block.clone()], 1 << position, &mut masks);
+        let columns_here = || columns.ticks.iter().map(|ticks| &ticks[block.clone()]);
+        let mut newer = 0u64;
+        for (position, ticks) in columns_here().enumerate() {
+            newer |= u64::from(self.is_any_newer(ticks)) << position;
         }
-        if !any {
+        if newer == 0 {
             return;
+        }
+        let mut masks = [0u64; BLOCK];
+        for (position, ticks) in columns_here().enumerate() {
+            if newer >> position & 1 != 0 {
+                self.mark_newer(ticks, 1 << position, &mut masks);
+            }
         }
         let table = columns.table;
         for (row, &mask) in block.zip(&masks).filter(|(_, mask)| **mask != 0) {

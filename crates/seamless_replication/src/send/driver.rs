@@ -1,7 +1,7 @@
 //! From the world to links: once a tick, after collect.
 
 use bevy::prelude::*;
-use fixedbitset::FixedBitSet;
+use fixedbitset::{Block, FixedBitSet};
 use seamless_transport::{Link, LinkSide, Links};
 use seamless_wire::{Allocator, Holder, MAX_DATAGRAM, frame::Frame, packet::SectionKind};
 
@@ -49,7 +49,7 @@ struct Here<'a> {
     outbox: &'a InputOutbox,
     inboxes: &'a Inboxes,
     /// Slots that changed in this tick.
-    changed: &'a FixedBitSet,
+    changed: &'a [Block],
 }
 
 /// Packs and queues what every peer is due.
@@ -85,6 +85,9 @@ pub(crate) fn send(
     for &slot in &changed {
         changed_bits.grow_and_insert(slot as usize);
     }
+    // No more of it than there has to be: each link goes through it.
+    let last = changed.iter().max();
+    let blocks = last.map_or(0, |last| *last as usize / Block::BITS as usize + 1);
     // In ascending order, as records are.
     changed.clear();
     changed.extend(changed_bits.ones().map(|slot| slot as u32));
@@ -103,7 +106,7 @@ pub(crate) fn send(
         grid: &grid,
         outbox: &outbox,
         inboxes: &inboxes,
-        changed: &changed_bits,
+        changed: &changed_bits.as_slice()[..blocks],
     };
     let shared = Shared {
         here,

@@ -19,7 +19,7 @@ mod tape;
 use std::time::Duration;
 
 use bevy::platform::collections::HashMap;
-use fixedbitset::FixedBitSet;
+use fixedbitset::{Block, FixedBitSet};
 use seamless_wire::{
     PacketSeq,
     packet::AckBits,
@@ -49,8 +49,9 @@ pub(crate) struct Sender {
     slots: Vec<LinkSlot>,
     /// What is out of the ordinary, by slot.
     exceptions: HashMap<u32, Exception>,
-    /// Slots the peer may see.
+    /// Slots the peer may see, and how many they are.
     visible: FixedBitSet,
+    seen: usize,
     /// Slots with something to tell: a row the peer lacks, or a leave.
     dirty: FixedBitSet,
     pub(crate) control: ControlOut,
@@ -122,8 +123,8 @@ impl Sender {
     }
 
     /// Slots the peer may see.
-    pub(crate) fn visible(&self) -> usize {
-        self.visible.count_ones(..)
+    pub(crate) const fn visible(&self) -> usize {
+        self.seen
     }
 
     /// What the link gets of a full budget, in bytes: less while its network is full, never less
@@ -133,9 +134,12 @@ impl Sender {
         ((full as f32 * share) as usize).max(full.min(seamless_wire::MAX_DATAGRAM))
     }
 
-    /// Slots that are not settled for this peer.
+    /// Slots that are not settled for this peer. A step for each 64 slots, a short one while all is.
     pub(crate) fn unsettled(&self) -> usize {
-        self.dirty.count_ones(..)
+        match self.dirty.is_clear() {
+            true => 0,
+            false => self.dirty.count_ones(..),
+        }
     }
 
     /// The stream goes on over another link: what was under way is lost, and how long it took says
@@ -168,7 +172,7 @@ impl Sender {
         if let Some(appeared) = &mut self.appeared {
             appeared.push(slot);
         }
-        self.visible.insert(slot as usize);
+        self.seen += usize::from(!self.visible.put(slot as usize));
         self.dirty.insert(slot as usize);
     }
 
@@ -210,6 +214,7 @@ impl Sender {
             return;
         }
         self.visible.set(slot as usize, false);
+        self.seen -= 1;
         let state = self.slot_mut(slot);
         if state.told {
             state.leave();
@@ -227,9 +232,9 @@ impl Sender {
         }
     }
 
-    /// Rows that changed in this tick.
-    pub(crate) fn changed(&mut self, slots: &FixedBitSet) {
-        let words = self.visible.as_slice().iter().zip(slots.as_slice());
+    /// Rows that changed in this tick. A step for each 64 slots, up to the last one that changed.
+    pub(crate) fn changed(&mut self, slots: &[Block]) {
+        let words = self.visible.as_slice().iter().zip(slots);
         for (dirty, (visible, changed)) in self.dirty.as_mut_slice().iter_mut().zip(words) {
             *dirty |= visible & changed;
         }

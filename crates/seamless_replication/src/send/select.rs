@@ -1,5 +1,6 @@
 //! What a link is due, within its budget.
 
+use fixedbitset::Block;
 use seamless_wire::{
     Allocator, WireId, WriteMask,
     record::{Leave, LeaveReason, Version},
@@ -138,12 +139,15 @@ impl Sender {
     /// Finds what is due: leaves, and rows the peer lacks. One visit per dirty slot.
     pub(super) fn select(&mut self, due: &mut Due, context: &mut PackContext<'_>) {
         due.clear();
-        for block in 0..self.dirty.as_slice().len() {
+        let mut next = 0;
+        while let Some(skipped) = first_not_clear(&self.dirty.as_slice()[next..]) {
+            let block = next + skipped;
+            next = block + 1;
             let mut word = self.dirty.as_slice()[block];
             while word != 0 {
                 let bit = word.trailing_zeros() as usize;
                 word &= word - 1;
-                let index = block * fixedbitset::Block::BITS as usize + bit;
+                let index = block * Block::BITS as usize + bit;
                 self.select_slot(index, due, context);
             }
         }
@@ -320,6 +324,16 @@ impl Sender {
             self.exceptions.remove(&slot);
         }
     }
+}
+
+/// The first word in which a bit is set. Eight at once, because mostly there is none.
+#[inline]
+fn first_not_clear(words: &[Block]) -> Option<usize> {
+    let (eights, _) = words.as_chunks::<8>();
+    let is_clear = |eight: &&[Block; 8]| eight.iter().fold(0, |all, word| all | word) == 0;
+    let clear = eights.iter().take_while(is_clear).count() * 8;
+    let at = words[clear..].iter().position(|word| *word != 0)?;
+    Some(clear + at)
 }
 
 /// Whether a version is of the present tenure.
