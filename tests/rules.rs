@@ -216,3 +216,37 @@ fn components_of_a_bundle_are_told_together_or_not_at_all() {
     assert_eq!(get::<Tail>(&mut cluster, client, there), None);
     assert!(cluster.world(client).get::<NetSlot>(there).is_some());
 }
+
+#[test]
+fn what_an_entity_comes_with_is_there_together() {
+    /// How much of it was there when one of it came.
+    #[derive(Resource, Default)]
+    struct Found(Vec<[bool; 2]>);
+    type Both = (Has<Head>, Has<Tail>);
+
+    fn look(entity: Entity, both: Query<Both>, mut found: ResMut<Found>) {
+        let (head, tail) = both.get(entity).expect("it is there");
+        found.0.push([head, tail]);
+    }
+
+    let (mut cluster, [server, client]) = pair(1, Weather::lossy(0.1), |app| {
+        setup(app);
+        app.init_resource::<Found>()
+            .add_observer(
+                |event: On<Add, Head>, both: Query<Both>, found: ResMut<Found>| {
+                    look(event.entity, both, found);
+                },
+            )
+            .add_observer(
+                |event: On<Add, Tail>, both: Query<Both>, found: ResMut<Found>| {
+                    look(event.entity, both, found);
+                },
+            );
+    });
+    let crate_ = cluster.world(server).spawn((Replicated, Head(1), Tail(2)));
+    let crate_ = crate_.id();
+    let name = name(&mut cluster, server, crate_);
+    wait_for(&mut cluster, client, name);
+    let found = &cluster.world(client).resource::<Found>().0;
+    assert_eq!(*found, [[true, true]; 2]);
+}

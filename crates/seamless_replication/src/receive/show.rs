@@ -10,7 +10,7 @@ use seamless_wire::{WireError, WriteMask};
 use super::{RemoteTable, table::RemoteSlot};
 use crate::{
     peer::Peer,
-    registry::{Registered, Registry},
+    registry::{Arrivals, Registered, Registry},
     rows::{Rows, Stored},
     slots::NetSlot,
     stats::{ReplicationStats, UndecodableComponent},
@@ -59,6 +59,7 @@ pub(super) fn show(world: &mut World, slot: &mut RemoteSlot, entity: Entity, par
         (sets.components(row.set).to_vec(), old)
     };
     let mut undecodable = 0;
+    let mut arrivals = Arrivals::default();
     for &component in &old {
         if part.speaks_for(&registry, component) && new.binary_search(&component).is_err() {
             registry.component(component).erased.remove(world, entity);
@@ -70,23 +71,27 @@ pub(super) fn show(world: &mut World, slot: &mut RemoteSlot, entity: Entity, par
             old.binary_search(&component)
                 .is_ok_and(|at| shown.value(at) == value)
         });
-        // A holder is told of what was hidden from it so far, too.
-        let is_news = |id| {
-            matches!(part, Part::HostWrites(_))
-                && old.binary_search(&component).is_err()
-                && world
-                    .get_entity(entity)
-                    .is_ok_and(|entity| !entity.contains_id(id))
-        };
         let registered = registry.component(component);
-        if same || !(part.speaks_for(&registry, component) || is_news(registered.component_id)) {
+        let is_new = !same
+            && old.binary_search(&component).is_err()
+            && world
+                .get_entity(entity)
+                .is_ok_and(|entity| !entity.contains_id(registered.component_id));
+        // A holder is told of what was hidden from it so far, too.
+        let is_news = is_new && matches!(part, Part::HostWrites(_));
+        if same || !(part.speaks_for(&registry, component) || is_news) {
             continue;
         }
-        if let Err(error) = registered.erased.apply(world, entity, value) {
+        let shown = match is_new {
+            true => arrivals.add(world, entity, registered, value),
+            false => registered.erased.apply(world, entity, value),
+        };
+        if let Err(error) = shown {
             name_undecodable(world, entity, registered, error);
             undecodable += 1;
         }
     }
+    arrivals.insert(world, entity);
     slot.shown = Some((stored.version, row.set));
     undecodable
 }

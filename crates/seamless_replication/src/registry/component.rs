@@ -13,6 +13,7 @@ use seamless_wire::{
 };
 
 use super::{
+    arrivals::{Arrival, arrival},
     audience::Audience,
     condition::Condition,
     replicator::{MAX_COMPONENT_BYTES, Replicator},
@@ -43,6 +44,14 @@ pub(crate) trait ErasedComponent: Send + Sync {
         r: &mut BitReader<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), WireError>;
+
+    /// The component of a row value, to be put on `entity` together with others.
+    fn arrival(
+        &self,
+        world: &mut World,
+        entity: Entity,
+        value: &[u8],
+    ) -> Result<Box<dyn Arrival>, WireError>;
 
     /// Puts the component of a row value on `entity`, in place if there is one.
     fn apply(&self, world: &mut World, entity: Entity, value: &[u8]) -> Result<(), WireError>;
@@ -192,6 +201,16 @@ impl<C: Component, R: Replicator<C>> ErasedComponent for Typed<C, R> {
         out: &mut Vec<u8>,
     ) -> Result<(), WireError> {
         self.replicator.decode(base, r, out)
+    }
+
+    fn arrival(
+        &self,
+        world: &mut World,
+        entity: Entity,
+        value: &[u8],
+    ) -> Result<Box<dyn Arrival>, WireError> {
+        let component = self.replicator.read(value)?;
+        Ok(arrival(world, entity, component, self.copy.is_some()))
     }
 
     fn apply(&self, world: &mut World, entity: Entity, value: &[u8]) -> Result<(), WireError> {

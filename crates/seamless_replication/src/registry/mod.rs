@@ -5,6 +5,7 @@
 //! travels. So the order of registration does not matter, and two peers with the same types agree
 //! without talking.
 
+mod arrivals;
 mod audience;
 mod bundle;
 mod component;
@@ -36,6 +37,7 @@ use crate::plugin::ReplicationSystems;
 pub use audience::{Audience, Viewer};
 pub use bundle::ReplicatedBundle;
 
+pub(crate) use arrivals::Arrivals;
 pub(crate) use component::{Registered, StagedComponent, Typed};
 pub use quantized::{Ints, IntsReader, Quantize, TransformPrecision};
 pub use replicator::{Lossless, MAX_COMPONENT_BYTES, Replicator};
