@@ -14,14 +14,14 @@ use common::{
     authority::{lending, move_to},
     command, counted, differences, find, get,
     hostile::forged,
-    me, name, on_a_wire, pair, register, seen, settle, spawn_on, state_sent,
+    me, name, on_a_wire, pair, register, seen, settle, show, spawn_on, state_sent,
 };
 use seamless_authority::{AuthorityCommandsExt, Delegated};
 use seamless_replication::{
     ReplicateAppExt, Replicated, ReplicationConfig, Replicator, TransformPrecision,
     stats::AuditStats,
     wire::{
-        BitReader, BitWriter, Tick, WireError,
+        BitReader, Tick, WireError,
         audit::{self, Audited},
         control::{self, Control, ControlSeq, NumberedItem},
         delta::{self, Baseline},
@@ -286,6 +286,23 @@ fn what_is_as_told_is_never_taken_for_wrong() {
     assert!(seen.compared > 500, "{seen:?}");
     // The bags cannot be compared. That is found out with the first that has another order.
     assert!(seen.differing == 0 && seen.healed <= 5, "{seen:?}");
+}
+
+#[test]
+fn two_that_refer_to_what_is_gone_are_right_also_if_they_came_before_and_after_it_went() {
+    let (mut cluster, [server, client]) = pair(1, Weather::clear(), register);
+    let [gone, _] = spawn_on(&mut cluster, [server, client], Place::default());
+    let both = [(); 2].map(|()| spawn_on(&mut cluster, [server, client], Target(gone))[0]);
+    show(&mut cluster, server, both[1], false);
+    cluster.run(60);
+    cluster.world(server).despawn(gone);
+    cluster.run(60);
+    show(&mut cluster, server, both[1], true);
+    let before = audited(&mut cluster, client).compared;
+    cluster.run(200);
+    let seen = audited(&mut cluster, client);
+    assert!(seen.compared > before + 4, "{seen:?}");
+    assert_eq!((seen.differing, seen.healed), (0, 0));
 }
 
 #[test]

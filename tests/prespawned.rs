@@ -5,9 +5,9 @@ mod common;
 use std::time::Duration;
 
 use bevy::prelude::*;
-use common::{Place, Target, find, get, name, pair, ready, register, wait_for};
+use common::{Place, Target, find, get, name, pair, ready, register, show, wait_for};
 use seamless_replication::{
-    NetSlot, Peers, PrespawnPlugin, PrespawnUnclaimed, Prespawned, Remote, Replicated,
+    NetSlot, PrespawnPlugin, PrespawnUnclaimed, Prespawned, Remote, Replicated,
 };
 use seamless_testkit::{AppId, Cluster, Weather};
 
@@ -141,15 +141,6 @@ fn an_entity_that_the_client_despawned_again_is_not_waited_for() {
     cluster.run(3 * A_WHILE);
     assert_eq!(unclaimed(&mut cluster, client), []);
     assert!(cluster.world(client).get::<NetSlot>(there).is_some());
-}
-
-/// Shows a server's entity to its clients, or hides it.
-fn show(cluster: &mut Cluster, server: AppId, entity: Entity, shown: bool) {
-    let world = cluster.world(server);
-    let slot = *world.get::<NetSlot>(entity).expect("on the network");
-    for peer in world.resource_mut::<Peers>().iter_mut() {
-        peer.interest_mut().except(&slot, Some(shown));
-    }
 }
 
 #[test]

@@ -109,6 +109,15 @@ pub fn find(cluster: &mut Cluster, app: AppId, name: GlobalEntity) -> Option<Ent
     cluster.world(app).resource::<Slots>().entity(name)
 }
 
+/// Shows a server's entity to its clients, or hides it.
+pub fn show(cluster: &mut Cluster, server: AppId, entity: Entity, shown: bool) {
+    let world = cluster.world(server);
+    let slot = *world.get::<NetSlot>(entity).expect("on the network");
+    for peer in world.resource_mut::<Peers>().iter_mut() {
+        peer.interest_mut().except(&slot, Some(shown));
+    }
+}
+
 /// Runs until an entity is there, and gives it.
 pub fn wait_for(cluster: &mut Cluster, app: AppId, name: GlobalEntity) -> Entity {
     cluster.run_until("the entity arrives", 300, |cluster| {

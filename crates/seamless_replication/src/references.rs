@@ -98,22 +98,36 @@ impl References {
     }
 }
 
-/// Names to themselves, as far as they stand for an entity here.
+/// Names to themselves, as far as their entities are here. One that is only reserved is not: of two
+/// who refer to it, one may have been told before it went and one after.
 pub(crate) struct Known<'w> {
     pub(crate) world: &'w World,
 }
 
 impl EntityMapper for Known<'_> {
     fn get_mapped(&mut self, source: Entity) -> Entity {
-        let known = GlobalEntity::from_bits(source.to_bits()).is_some_and(|global| {
-            self.world.resource::<Slots>().entity(global).is_some()
-                || self
-                    .world
-                    .resource::<References>()
-                    .reserved
-                    .contains_key(&global)
-        });
-        if known { source } else { Entity::PLACEHOLDER }
+        let slots = self.world.resource::<Slots>();
+        let global = GlobalEntity::from_bits(source.to_bits());
+        match global.is_some_and(|global| slots.entity(global).is_some()) {
+            true => source,
+            false => Entity::PLACEHOLDER,
+        }
+    }
+
+    fn set_mapped(&mut self, _source: Entity, _target: Entity) {}
+}
+
+/// Local entities to names, as far as they are on the network here.
+pub(crate) struct ToKnown<'w> {
+    pub(crate) world: &'w World,
+}
+
+impl EntityMapper for ToKnown<'_> {
+    fn get_mapped(&mut self, source: Entity) -> Entity {
+        let slot = self.world.get::<NetSlot>(source);
+        slot.and_then(NetSlot::global)
+            .and_then(|global| Entity::try_from_bits(global.to_bits()))
+            .unwrap_or(Entity::PLACEHOLDER)
     }
 
     fn set_mapped(&mut self, _source: Entity, _target: Entity) {}

@@ -270,14 +270,21 @@ impl<C: Component, R: Replicator<C>> ErasedComponent for Typed<C, R> {
         let Ok(mut told) = self.replicator.read(value) else {
             return false;
         };
-        if ptr.is_none() {
+        let Some(ptr) = ptr else {
             return true;
-        }
-        if self.copy.is_some() {
-            C::map_entities(&mut told, &mut references::Known { world });
-        }
+        };
         let mut again = Vec::with_capacity(value.len());
-        self.replicator.write(&told, &mut again).is_ok() && again != *live
+        let Some(copy) = self.copy else {
+            return self.replicator.write(&told, &mut again).is_ok() && again != *live;
+        };
+        C::map_entities(&mut told, &mut references::Known { world });
+        // SAFETY: the caller promises that `ptr` points to a `C`.
+        let mut here = copy(unsafe { ptr.deref::<C>() });
+        C::map_entities(&mut here, &mut references::ToKnown { world });
+        let mut known = Vec::with_capacity(value.len());
+        self.replicator.write(&told, &mut again).is_ok()
+            && self.replicator.write(&here, &mut known).is_ok()
+            && again != known
     }
 
     fn remove(&self, world: &mut World, entity: Entity) {
