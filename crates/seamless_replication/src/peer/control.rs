@@ -100,11 +100,11 @@ impl ControlOut {
     }
 
     /// Another tick: what is under way goes once more if that pays at this share of losses. A look
-    /// at each item that waits.
+    /// at each item that the other end has room for.
     pub(crate) fn insure(&mut self, loss: f32) {
         let copies = insurance(loss);
         if copies > 0 {
-            for item in &mut self.waiting {
+            for item in self.waiting.iter_mut().take(MAX_AHEAD as usize) {
                 item.due |= item.sent <= copies;
             }
         }
