@@ -145,14 +145,20 @@ fn run(
     for &slot in &forced {
         failed += pass.forced(slot, rows, &mut collector.builder);
     }
-    for table in collector.archetypes.tables() {
-        let shared = collector.archetypes.is_shared(table.table);
-        failed += pass.table(table, rows, &mut collector.shares[..threads], shared);
+    // Without any row, nothing is ours to tell of: what becomes ours is made anew first.
+    if !rows.is_empty() {
+        for table in collector.archetypes.tables() {
+            let shared = collector.archetypes.is_shared(table.table);
+            failed += pass.table(table, rows, &mut collector.shares[..threads], shared);
+        }
+        for &archetype in collector.archetypes.mixed() {
+            failed += pass.mixed(archetype, rows, &mut collector.builder);
+        }
     }
-    for &archetype in collector.archetypes.mixed() {
-        failed += pass.mixed(archetype, rows, &mut collector.builder);
-    }
-    if let Some(accessor) = positions.take_accessor() {
+    // Where things are matters to those who choose what others see.
+    if me.is_none()
+        && let Some(accessor) = positions.take_accessor()
+    {
         for table in collector.archetypes.tables() {
             pass.positions(table, &accessor, positions);
         }

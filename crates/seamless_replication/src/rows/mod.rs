@@ -40,6 +40,8 @@ pub(crate) struct TooLarge {
 pub(crate) struct Rows {
     pub(crate) sets: ComponentSets,
     rings: Vec<Ring>,
+    /// How many of them have rows.
+    kept: usize,
     /// Slots that got a new version in this tick.
     pub(crate) changed: Vec<u32>,
     /// Slots whose row changed before this tick's rows were made.
@@ -66,12 +68,17 @@ impl Rows {
         self.rings.get(slot as usize)
     }
 
-    pub(crate) fn ring_mut(&mut self, slot: u32) -> &mut Ring {
+    fn ring_mut(&mut self, slot: u32) -> &mut Ring {
         let slot = slot as usize;
         if self.rings.len() <= slot {
             self.rings.resize_with(slot + 1, Ring::default);
         }
         &mut self.rings[slot]
+    }
+
+    /// Whether there are no rows at all.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.kept == 0
     }
 
     /// The newest row of a slot.
@@ -86,10 +93,13 @@ impl Rows {
     pub(crate) fn push(&mut self, slot: u32, row: RowRef<'_>) -> bool {
         let (tick, keep) = (self.tick, self.keep(slot));
         let ring = self.ring_mut(slot);
-        if ring.newest().is_some_and(|newest| row == newest.row) {
+        let newest = ring.newest();
+        if newest.is_some_and(|newest| row == newest.row) {
             return false;
         }
+        let first = newest.is_none();
         ring.push_next(row, tick, keep);
+        self.kept += usize::from(first);
         self.changed.push(slot);
         true
     }
@@ -170,6 +180,7 @@ impl Rows {
     /// The slot is used for another entity: its rows go, its version number stays.
     pub(crate) fn clear(&mut self, slot: u32) {
         if let Some(ring) = self.rings.get_mut(slot as usize) {
+            self.kept -= usize::from(ring.newest().is_some());
             ring.clear();
         }
         self.named.remove(&slot);

@@ -33,9 +33,6 @@ pub(crate) struct Ring {
     bytes: usize,
 }
 
-/// Places are never fewer than this.
-const LEAST: usize = 2;
-
 impl Ring {
     pub(crate) const CAPACITY: usize = MAX_BASELINES as usize + 1;
 
@@ -111,7 +108,8 @@ impl Ring {
     fn grow(&mut self) {
         self.places.rotate_left(self.first as usize);
         self.first = 0;
-        let more = (self.places.len() * 2).clamp(LEAST, Self::CAPACITY);
+        // The first only one: what rests has no more.
+        let more = (self.places.len() * 2).clamp(1, Self::CAPACITY);
         self.places.resize_with(more, Stored::default);
     }
 
