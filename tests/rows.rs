@@ -6,7 +6,7 @@ use bevy::prelude::*;
 use common::{
     Health, Label, Place,
     authority::{at, grab, lending, move_to},
-    counted, find, get, name, on_a_wire, pair, register, settle, spawn_on,
+    counted, find, get, name, on_a_wire, pair, register, settle, spawn_on, wait_for,
 };
 use seamless_authority::{AuthorityCommandsExt, Delegated};
 use seamless_replication::{
@@ -155,7 +155,7 @@ fn a_row_that_no_peer_takes_is_named_once_and_waits_until_it_is_smaller() {
     assert_eq!(stats.rows_too_large, 2);
     type Most = (Tome<0>, Tome<1>, Tome<2>);
     cluster.world(server).entity_mut(shelf).remove::<Most>();
-    let there = common::wait_for(&mut cluster, client, shelf_name);
+    let there = wait_for(&mut cluster, client, shelf_name);
     assert_eq!(get(&mut cluster, client, there), Some(Health(2)));
     assert_eq!(get(&mut cluster, client, there), Some(Tome::<4>(pages())));
 }
@@ -199,6 +199,20 @@ fn a_value_longer_than_a_peer_takes_is_counted_and_the_last_good_one_stands() {
     cluster.run(60);
     let longest = Some(book_of(MAX_COMPONENT_BYTES));
     assert_eq!(get(&mut cluster, client, there), longest);
+}
+
+#[test]
+fn the_only_entity_is_told_of_once_its_first_value_can_be() {
+    let (mut cluster, [server, client]) = pair(1, Weather::near(), |app| {
+        app.replicate_as::<Label>(Letters);
+    });
+    let too_long = Label("b".repeat(MAX_COMPONENT_BYTES + 1));
+    let book = cluster.world(server).spawn((Replicated, too_long)).id();
+    cluster.run(30);
+    let name = name(&mut cluster, server, book);
+    assert_eq!(find(&mut cluster, client, name), None);
+    set(&mut cluster, server, book, Label("b".into()));
+    wait_for(&mut cluster, client, name);
 }
 
 #[test]

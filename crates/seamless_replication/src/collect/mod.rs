@@ -43,6 +43,8 @@ pub(crate) struct Collector {
     me: Option<seamless_wire::PeerId>,
     /// Slots that lost a component, or got or lost one that a condition names.
     removed: Vec<u32>,
+    /// Whether a row could not be made when its entity became ours, ever.
+    unmade: bool,
 }
 
 /// Whether we keep rows of the entity: we host it, show it to others, or hold it.
@@ -145,8 +147,10 @@ fn run(
     for &slot in &forced {
         failed += pass.forced(slot, rows, &mut collector.builder);
     }
-    // Without any row, nothing is ours to tell of: what becomes ours is made anew first.
-    if !rows.is_empty() {
+    // Without any row, nothing is ours to tell of, but for what could not be made so far: what
+    // becomes ours is made anew first.
+    collector.unmade |= failed > 0;
+    if collector.unmade || !rows.is_empty() {
         for table in collector.archetypes.tables() {
             let shared = collector.archetypes.is_shared(table.table);
             failed += pass.table(table, rows, &mut collector.shares[..threads], shared);

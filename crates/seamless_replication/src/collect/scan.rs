@@ -184,8 +184,8 @@ impl Pass<'_> {
         }
     }
 
-    /// Whether any of these change ticks is newer than the last run. A quarter of an instruction or
-    /// two for each.
+    /// Whether any of these change ticks is newer than the last run. A few instructions for four of
+    /// them.
     #[inline]
     pub(super) fn is_any_newer(&self, ticks: Ticks<'_>) -> bool {
         const LANES: usize = 16;
