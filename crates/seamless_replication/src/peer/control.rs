@@ -29,6 +29,10 @@ const MAX_READY: usize = 4096;
 /// Most datagrams after the first that carry the same item unasked.
 const MAX_INSURANCE: u8 = 3;
 
+/// Most items that go again unasked at a time: the oldest, for which the others wait. A flood of them
+/// must not become several on a network that loses datagrams because it is full.
+const MAX_INSURED: usize = 32;
+
 /// Datagrams after the first that carry an item unasked, so that all but one item in a hundred
 /// arrive with one of them; `loss`: the share of datagrams that is lost.
 fn insurance(loss: f32) -> u8 {
@@ -100,11 +104,11 @@ impl ControlOut {
     }
 
     /// Another tick: what is under way goes once more if that pays at this share of losses. A look
-    /// at each item that the other end has room for.
+    /// at [`MAX_INSURED`] items.
     pub(crate) fn insure(&mut self, loss: f32) {
         let copies = insurance(loss);
         if copies > 0 {
-            for item in self.waiting.iter_mut().take(MAX_AHEAD as usize) {
+            for item in self.waiting.iter_mut().take(MAX_INSURED) {
                 item.due |= item.sent <= copies;
             }
         }
@@ -269,6 +273,13 @@ mod tests {
         out.acked(ControlSeq(0));
         out.insure(0.3);
         assert!(!out.has_due());
+        for n in 0..1000 {
+            out.push(&item(n)).expect("room");
+        }
+        let all: Vec<_> = out.due().map(|(seq, _)| seq).collect();
+        all.iter().for_each(|seq| out.sent(*seq));
+        out.insure(0.3);
+        assert_eq!(out.due().count(), MAX_INSURED);
     }
 
     #[test]
