@@ -96,10 +96,12 @@ impl ControlOut {
         MAX_WAITING.saturating_sub(self.waiting.len())
     }
 
-    /// All that is not acknowledged is to be sent again.
+    /// All that is not acknowledged is to be sent again: of what is under way, nothing will be heard.
     pub(crate) fn all_due(&mut self) {
         for item in &mut self.waiting {
             item.due = true;
+            item.under_way = 0;
+            item.sent = 0;
         }
     }
 
@@ -270,6 +272,11 @@ mod tests {
             }
         }
         assert_eq!(ticks, [0, 1, 6, 7]);
+        // The link is another one, and so are the datagrams.
+        out.all_due();
+        out.sent(ControlSeq(0));
+        out.lost(ControlSeq(0));
+        assert!(out.has_due());
         out.acked(ControlSeq(0));
         out.insure(0.3);
         assert!(!out.has_due());
