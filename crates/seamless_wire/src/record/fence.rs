@@ -51,7 +51,7 @@ impl FenceChange {
                 ended,
             } => {
                 let seq = before.epoch.seq.checked_add(times).filter(|_| times > 0);
-                let seq = seq.ok_or(WireError::OutOfBounds {
+                let seq = seq.ok_or_else(|| WireError::OutOfBounds {
                     what: "transfers of a holder",
                     value: times.into(),
                     max: u64::from(u32::MAX - before.epoch.seq),
