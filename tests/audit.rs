@@ -290,7 +290,7 @@ fn what_is_as_told_is_never_taken_for_wrong() {
 
 #[test]
 fn two_that_refer_to_what_is_gone_are_right_also_if_they_came_before_and_after_it_went() {
-    let (mut cluster, [server, client]) = pair(1, Weather::clear(), register);
+    let (mut cluster, [server, client]) = pair(1, Weather::lossy(0.1), register);
     let [gone, _] = spawn_on(&mut cluster, [server, client], Place::default());
     let both = [(); 2].map(|()| spawn_on(&mut cluster, [server, client], Target(gone))[0]);
     show(&mut cluster, server, both[1], false);

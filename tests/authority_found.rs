@@ -5,7 +5,9 @@ mod common;
 use bevy::prelude::*;
 use common::{
     Label, Place,
-    authority::{Event, at, grab, heard, holder, lending, move_to, view, wait_at, weathers},
+    authority::{
+        Event, at, grab, heard, holder, lending, move_to, own_on_a_wire, view, wait_at, weathers,
+    },
     command, find, get, me, name, on_a_wire, pair, ready, settle, spawn_on,
 };
 use seamless_authority::{AuthorityCommandsExt, AuthorityView, Delegated};
@@ -18,13 +20,8 @@ use seamless_testkit::{AppId, Cluster, Fate, Way, Wire};
 
 /// A client with an entity of its own that the server has taken over, which the client does not know.
 fn half_migrated() -> (Cluster, [AppId; 2], Wire, [Entity; 2]) {
-    let (mut cluster, apps, wire) = on_a_wire(lending);
+    let (mut cluster, apps, wire, [own, there]) = own_on_a_wire();
     let [server, client] = apps;
-    let bundle = (Replicated, Place(1.0, 0.0, 0.0), Label("mine".into()));
-    let own = cluster.world(client).spawn(bundle).id();
-    let name = name(&mut cluster, client, own);
-    let there = common::wait_for(&mut cluster, server, name);
-    cluster.run(20);
     wire.all(Way::ToClient, Fate::Lose);
     command(&mut cluster, client, own, |e| {
         e.delegate();

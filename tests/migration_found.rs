@@ -5,11 +5,11 @@ mod common;
 
 use bevy::prelude::*;
 use common::{
-    Label, Place,
-    authority::{Event, at, heard, lending, move_to},
+    Place,
+    authority::{Event, at, heard, move_to, own_on_a_wire},
     command, counted, get,
     hostile::forged,
-    me, name, on_a_wire, settle, wait_for,
+    me, settle,
 };
 use seamless_authority::{AuthorityCommandsExt, AuthorityStats, Delegated, Granted};
 use seamless_replication::{
@@ -23,19 +23,7 @@ use seamless_replication::{
         record::Version,
     },
 };
-use seamless_testkit::{AppId, Cluster, Fate, Parcel, Way, Wire};
-
-/// A client with an entity of its own, at the client and at the server.
-fn owned() -> (Cluster, [AppId; 2], Wire, [Entity; 2]) {
-    let (mut cluster, apps, wire) = on_a_wire(lending);
-    let [server, client] = apps;
-    let bundle = (Replicated, Place(1.0, 0.0, 0.0), Label("mine".into()));
-    let own = cluster.world(client).spawn(bundle).id();
-    let name = name(&mut cluster, client, own);
-    let there = wait_for(&mut cluster, server, name);
-    cluster.run(20);
-    (cluster, apps, wire, [own, there])
-}
+use seamless_testkit::{Fate, Parcel, Way, Wire};
 
 /// Whether there are control items in a datagram.
 fn has_control(parcel: &Parcel) -> bool {
@@ -62,7 +50,7 @@ fn no_control_arrives(wire: &Wire) {
 
 #[test]
 fn an_audit_of_what_migrated_meanwhile_finds_nothing() {
-    let (mut cluster, [server, client], wire, [own, there]) = owned();
+    let (mut cluster, [server, client], wire, [own, there]) = own_on_a_wire();
     no_control_arrives(&wire);
     command(&mut cluster, server, there, |e| {
         e.delegate();
@@ -81,7 +69,7 @@ fn an_audit_of_what_migrated_meanwhile_finds_nothing() {
 
 #[test]
 fn what_was_asked_for_anew_is_told_whole_after_a_migration_that_names_what_was_before() {
-    let (mut cluster, [server, client], wire, [own, there]) = owned();
+    let (mut cluster, [server, client], wire, [own, there]) = own_on_a_wire();
     no_control_arrives(&wire);
     // The server thinks that it has something wrong, and asks for it to be told whole.
     let world = cluster.world(client);
@@ -127,7 +115,7 @@ fn what_was_asked_for_anew_is_told_whole_after_a_migration_that_names_what_was_b
 
 #[test]
 fn what_a_client_despawned_is_gone_also_if_its_slot_is_lent_something_at_once() {
-    let (mut cluster, [server, client], wire, [own, _]) = owned();
+    let (mut cluster, [server, client], wire, [own, _]) = own_on_a_wire();
     wire.all(Way::ToServer, Fate::Lose);
     cluster.world(client).despawn(own);
     cluster.run(3);
@@ -155,7 +143,7 @@ fn what_a_client_despawned_is_gone_also_if_its_slot_is_lent_something_at_once() 
 
 #[test]
 fn a_delegation_that_the_server_was_faster_with_denies_nothing() {
-    let (mut cluster, [server, client], wire, [own, there]) = owned();
+    let (mut cluster, [server, client], wire, [own, there]) = own_on_a_wire();
     wire.all(Way::ToServer, Fate::Hold);
     command(&mut cluster, client, own, |e| {
         e.delegate();

@@ -9,9 +9,9 @@ use seamless_replication::{
     NetSlot, Replicated, Slots,
     wire::{Holder, control::DenyReason},
 };
-use seamless_testkit::{AppId, Cluster, Weather};
+use seamless_testkit::{AppId, Cluster, Weather, Wire};
 
-use super::{Health, Place, command, get, name, ready, settle, wait_for};
+use super::{Health, Label, Place, command, get, name, on_a_wire, ready, settle, wait_for};
 
 /// An event of the client's view.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -37,6 +37,18 @@ pub fn lending(app: &mut App) {
         .add_observer(|event: On<AuthorityLost>, mut heard: ResMut<Heard>| {
             heard.0.push(Event::Lost(event.entity, event.reason));
         });
+}
+
+/// A client with an entity of its own, over a wire; the entity at the client and at the server.
+pub fn own_on_a_wire() -> (Cluster, [AppId; 2], Wire, [Entity; 2]) {
+    let (mut cluster, apps, wire) = on_a_wire(lending);
+    let [server, client] = apps;
+    let bundle = (Replicated, Place(1.0, 0.0, 0.0), Label("mine".into()));
+    let own = cluster.world(client).spawn(bundle).id();
+    let name = name(&mut cluster, client, own);
+    let there = wait_for(&mut cluster, server, name);
+    cluster.run(20);
+    (cluster, apps, wire, [own, there])
 }
 
 /// What a client heard since the last call.

@@ -186,6 +186,13 @@ impl EntityMapper for ToLocal<'_> {
     fn set_mapped(&mut self, _source: Entity, _target: Entity) {}
 }
 
+/// Makes a component's references mean entities here, and writes down whom it refers to.
+pub(crate) fn to_local<C: Component>(world: &mut World, referrer: Entity, component: &mut C) {
+    let mut mapper = ToLocal::new(world, referrer, TypeId::of::<C>());
+    C::map_entities(component, &mut mapper);
+    mapper.finish();
+}
+
 /// The component is gone from the entity: it refers to nobody any more.
 pub(crate) fn forget(world: &mut World, entity: Entity, component: TypeId) {
     world

@@ -52,7 +52,7 @@ mod options;
 mod read;
 pub(crate) mod transfer;
 
-use bevy::prelude::*;
+use bevy::{ecs::component::ComponentId, prelude::*};
 use seamless_wire::{
     GlobalEntity, Holder, Tenure, TenureEnd, Tick, WireError,
     snapshot::{SnapshotRow, WorldSnapshot},
@@ -63,7 +63,7 @@ use crate::{
     authority::Authority,
     clock::NetClock,
     references::References,
-    registry::{Registry, StagedComponent},
+    registry::{Arrivals, Registry, StagedComponent},
     slots::{NetSlot, Slots},
 };
 
@@ -134,7 +134,7 @@ pub struct StagedSnapshot {
 struct StagedEntity {
     name: GlobalEntity,
     tenure: Tenure,
-    components: Vec<Box<dyn StagedComponent>>,
+    components: Vec<(ComponentId, Box<dyn StagedComponent>)>,
 }
 
 /// Decodes a snapshot.
@@ -153,11 +153,12 @@ pub fn stage(registry: &Registry, snapshot: &WorldSnapshot) -> Result<StagedSnap
                 component: *id,
             })?;
             let staged = registered.erased.stage(value);
-            components.push(staged.map_err(|error| StageError::Undecodable {
+            let staged = staged.map_err(|error| StageError::Undecodable {
                 entity,
                 path: registered.descriptor.path.clone(),
                 error,
-            })?);
+            })?;
+            components.push((registered.component_id, staged));
         }
         entities.push(StagedEntity {
             name: row.entity,
@@ -222,9 +223,16 @@ impl StagedSnapshot {
             spawned.push(entity);
         }
         for (staged, &entity) in self.entities.into_iter().zip(&spawned) {
-            for component in staged.components {
-                component.insert(world, entity);
+            let mut arrivals = Arrivals::default();
+            for (id, component) in staged.components {
+                let here = world.get_entity(entity);
+                if here.is_ok_and(|entity| entity.contains_id(id)) {
+                    component.put(world, entity);
+                } else {
+                    arrivals.add(world, entity, id, component);
+                }
             }
+            arrivals.insert(world, entity);
         }
         spawned
     }

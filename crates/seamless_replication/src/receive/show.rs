@@ -82,9 +82,12 @@ pub(super) fn show(world: &mut World, slot: &mut RemoteSlot, entity: Entity, par
         if same || !(part.speaks_for(&registry, component) || is_news) {
             continue;
         }
-        let shown = match is_new {
-            true => arrivals.add(world, entity, registered, value),
-            false => registered.erased.apply(world, entity, value),
+        let erased = &registered.erased;
+        let shown = if is_new {
+            let staged = erased.stage(value);
+            staged.map(|staged| arrivals.add(world, entity, registered.component_id, staged))
+        } else {
+            erased.apply(world, entity, value)
         };
         if let Err(error) = shown {
             name_undecodable(world, entity, registered, error);

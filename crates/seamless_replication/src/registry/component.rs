@@ -13,11 +13,11 @@ use seamless_wire::{
 };
 
 use super::{
-    arrivals::{Arrival, arrival},
     audience::Audience,
     condition::Condition,
     replicator::{MAX_COMPONENT_BYTES, Replicator},
     resource,
+    staged::{self, StagedComponent},
 };
 use crate::references;
 
@@ -44,14 +44,6 @@ pub(crate) trait ErasedComponent: Send + Sync {
         r: &mut BitReader<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), WireError>;
-
-    /// The component of a row value, to be put on `entity` together with others.
-    fn arrival(
-        &self,
-        world: &mut World,
-        entity: Entity,
-        value: &[u8],
-    ) -> Result<Box<dyn Arrival>, WireError>;
 
     /// Puts the component of a row value on `entity`, in place if there is one.
     fn apply(&self, world: &mut World, entity: Entity, value: &[u8]) -> Result<(), WireError>;
@@ -86,12 +78,6 @@ pub(crate) trait ErasedComponent: Send + Sync {
 
     /// Decodes a row value into something that can be put on an entity without failing.
     fn stage(&self, value: &[u8]) -> Result<Box<dyn StagedComponent>, WireError>;
-}
-
-/// A decoded component on its way to an entity. Made off the main thread; inserting cannot fail.
-pub(crate) trait StagedComponent: Send + Sync {
-    /// Puts it on `entity`.
-    fn insert(self: Box<Self>, world: &mut World, entity: Entity);
 }
 
 /// What the registry keeps of one component.
@@ -203,16 +189,6 @@ impl<C: Component, R: Replicator<C>> ErasedComponent for Typed<C, R> {
         self.replicator.decode(base, r, out)
     }
 
-    fn arrival(
-        &self,
-        world: &mut World,
-        entity: Entity,
-        value: &[u8],
-    ) -> Result<Box<dyn Arrival>, WireError> {
-        let component = self.replicator.read(value)?;
-        Ok(arrival(world, entity, component, self.copy.is_some()))
-    }
-
     fn apply(&self, world: &mut World, entity: Entity, value: &[u8]) -> Result<(), WireError> {
         let component = self.replicator.read(value)?;
         put(world, entity, component, self.copy.is_some());
@@ -298,31 +274,20 @@ impl<C: Component, R: Replicator<C>> ErasedComponent for Typed<C, R> {
 
     fn stage(&self, value: &[u8]) -> Result<Box<dyn StagedComponent>, WireError> {
         let component = self.replicator.read(value)?;
-        Ok(Box::new(StagedTyped {
-            component,
-            references: self.copy.is_some(),
-        }))
-    }
-}
-
-struct StagedTyped<C> {
-    component: C,
-    references: bool,
-}
-
-impl<C: Component> StagedComponent for StagedTyped<C> {
-    fn insert(self: Box<Self>, world: &mut World, entity: Entity) {
-        put(world, entity, self.component, self.references);
+        Ok(staged::component(component, self.copy.is_some()))
     }
 }
 
 /// Puts `component` on `entity`: overwritten in place where the type allows it (no archetype
 /// lookup, no hooks), inserted otherwise.
-fn put<C: Component>(world: &mut World, entity: Entity, mut component: C, references: bool) {
+pub(super) fn put<C: Component>(
+    world: &mut World,
+    entity: Entity,
+    mut component: C,
+    references: bool,
+) {
     if references {
-        let mut mapper = references::ToLocal::new(world, entity, std::any::TypeId::of::<C>());
-        C::map_entities(&mut component, &mut mapper);
-        mapper.finish();
+        references::to_local(world, entity, &mut component);
     }
     let Ok(mut entity) = world.get_entity_mut(entity) else {
         return;

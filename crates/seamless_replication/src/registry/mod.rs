@@ -5,7 +5,6 @@
 //! travels. So the order of registration does not matter, and two peers with the same types agree
 //! without talking.
 
-mod arrivals;
 mod audience;
 mod bundle;
 mod component;
@@ -14,6 +13,7 @@ mod quantized;
 mod replicator;
 pub(crate) mod resource;
 mod rule;
+mod staged;
 
 use std::sync::Arc;
 
@@ -37,11 +37,11 @@ use crate::plugin::ReplicationSystems;
 pub use audience::{Audience, Viewer};
 pub use bundle::ReplicatedBundle;
 
-pub(crate) use arrivals::Arrivals;
-pub(crate) use component::{Registered, StagedComponent, Typed};
+pub(crate) use component::{Registered, Typed};
 pub use quantized::{Ints, IntsReader, Quantize, TransformPrecision};
 pub use replicator::{Lossless, MAX_COMPONENT_BYTES, Replicator};
 pub use rule::Rule;
+pub(crate) use staged::{Arrivals, StagedComponent};
 
 /// Adds registration to [`App`].
 pub trait ReplicateAppExt {

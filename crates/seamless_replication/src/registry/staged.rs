@@ -1,0 +1,116 @@
+//! Decoded components on their way to an entity, and those that it gets together: one move between
+//! archetypes for all of them, and observers that see all of them.
+
+use std::{mem::ManuallyDrop, ptr::NonNull};
+
+use bevy::{ecs::component::ComponentId, prelude::*, ptr::OwningPtr};
+use smallvec::SmallVec;
+
+use super::{component::put, resource};
+use crate::references;
+
+/// A decoded component on its way to an entity. Made off the main thread; putting it there cannot
+/// fail.
+pub(crate) trait StagedComponent: Send + Sync {
+    /// Puts it on `entity`, in place if there is one.
+    fn put(self: Box<Self>, world: &mut World, entity: Entity);
+
+    /// It is about to be put on `entity`: its references mean entities here from now on.
+    fn arrive(&mut self, world: &mut World, entity: Entity);
+
+    /// Where it lies. It is the caller's to drop, and to be moved before the memory is freed.
+    fn take(&mut self) -> NonNull<u8>;
+}
+
+struct Typed<C> {
+    component: ManuallyDrop<C>,
+    references: bool,
+    taken: bool,
+}
+
+/// Stages a component. `references`: whether it holds entity references.
+pub(super) fn component<C: Component>(component: C, references: bool) -> Box<dyn StagedComponent> {
+    Box::new(Typed {
+        component: ManuallyDrop::new(component),
+        references,
+        taken: false,
+    })
+}
+
+impl<C: Component> StagedComponent for Typed<C> {
+    #[expect(unsafe_code, reason = "it is moved out of what may be left to others")]
+    fn put(mut self: Box<Self>, world: &mut World, entity: Entity) {
+        self.taken = true;
+        // SAFETY: it is not used or dropped after this.
+        let component = unsafe { ManuallyDrop::take(&mut self.component) };
+        put(world, entity, component, self.references);
+    }
+
+    fn arrive(&mut self, world: &mut World, entity: Entity) {
+        if self.references {
+            references::to_local(world, entity, &mut *self.component);
+        }
+    }
+
+    fn take(&mut self) -> NonNull<u8> {
+        self.taken = true;
+        NonNull::from(&mut self.component).cast()
+    }
+}
+
+impl<C> Drop for Typed<C> {
+    #[expect(unsafe_code, reason = "what was taken is not ours to drop")]
+    fn drop(&mut self) {
+        if !self.taken {
+            // SAFETY: nobody took it, and it is not used after this.
+            unsafe { ManuallyDrop::drop(&mut self.component) }
+        }
+    }
+}
+
+/// Components that one entity gets together.
+#[derive(Default)]
+pub(crate) struct Arrivals {
+    ids: SmallVec<[ComponentId; 8]>,
+    components: SmallVec<[Box<dyn StagedComponent>; 8]>,
+}
+
+impl Arrivals {
+    /// Adds one that the entity does not have, at most one of a type. `id`: as the registry has it.
+    pub(crate) fn add(
+        &mut self,
+        world: &mut World,
+        entity: Entity,
+        id: ComponentId,
+        mut component: Box<dyn StagedComponent>,
+    ) {
+        component.arrive(world, entity);
+        self.ids.push(id);
+        self.components.push(component);
+    }
+
+    /// Puts them all on the entity.
+    #[expect(
+        unsafe_code,
+        reason = "a bundle of components that are known by their ids"
+    )]
+    pub(crate) fn insert(mut self, world: &mut World, entity: Entity) {
+        if self.ids.is_empty() {
+            return;
+        }
+        for &id in &self.ids {
+            resource::make_room(world, entity, id);
+        }
+        let Ok(mut entity) = world.get_entity_mut(entity) else {
+            return;
+        };
+        // SAFETY: each component is taken once, and what lies there then is not dropped.
+        let components = self
+            .components
+            .iter_mut()
+            .map(|component| unsafe { OwningPtr::new(component.take()) });
+        // SAFETY: the registry maps each id, which is this world's, to the codec of its type, and
+        // that made the component.
+        unsafe { entity.insert_by_ids(&self.ids, components) };
+    }
+}
