@@ -10,7 +10,7 @@ use common::{
 use seamless_authority::{AuthorityCommandsExt, Delegated};
 use seamless_replication::{
     NetSlot, Registry, ReplicateAppExt, Replicated, Slots,
-    snapshot::{stage, take_snapshot},
+    snapshot::{StageError, stage, take_snapshot},
     wire::snapshot::{Compressor, Plain, SnapshotAssembler, SnapshotError, WorldSnapshot},
 };
 use seamless_testkit::{AppId, Cluster, Rng, Weather};
@@ -228,6 +228,25 @@ fn a_snapshot_with_a_component_that_nobody_knows_is_refused_as_a_whole() {
     let server = cluster.server();
     let world = cluster.world(server);
     assert!(stage(world.resource::<Registry>(), &snapshot).is_err());
+    assert_eq!(seen(&mut cluster, server), []);
+}
+
+#[test]
+fn a_snapshot_with_a_component_twice_is_refused_as_a_whole() {
+    let (_, _, mut snapshot) = saved();
+    let components = &mut snapshot.rows[7].components;
+    components.insert(1, components[0].clone());
+    let mut cluster = Cluster::new(2, setup);
+    let server = cluster.server();
+    let registry = cluster.world(server).resource::<Registry>().clone();
+    let refused = stage(&registry, &snapshot).map(|staged| {
+        let names = staged.spawn(cluster.world(server), |_, tenure| tenure);
+        names.len()
+    });
+    assert!(
+        matches!(refused, Err(StageError::Disordered { .. })),
+        "{refused:?}"
+    );
     assert_eq!(seen(&mut cluster, server), []);
 }
 

@@ -140,14 +140,21 @@ struct StagedEntity {
 /// Decodes a snapshot.
 ///
 /// # Errors
-/// [`StageError`] if a component is not registered here or does not decode: nothing is dropped in
-/// silence.
+/// [`StageError`] if a component is not registered here, comes twice or does not decode: nothing is
+/// dropped in silence.
 pub fn stage(registry: &Registry, snapshot: &WorldSnapshot) -> Result<StagedSnapshot, StageError> {
     let mut entities = Vec::with_capacity(snapshot.rows.len());
     for row in &snapshot.rows {
         let mut components = Vec::with_capacity(row.components.len());
+        let mut last = None;
         for (id, value) in &row.components {
             let entity = row.entity;
+            if last.replace(*id) >= Some(*id) {
+                return Err(StageError::Disordered {
+                    entity,
+                    component: *id,
+                });
+            }
             let registered = registry.by_hash(*id).ok_or(StageError::Unknown {
                 entity,
                 component: *id,

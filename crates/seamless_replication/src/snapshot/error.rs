@@ -15,6 +15,14 @@ pub enum StageError {
         /// The hash of the component's path.
         component: u64,
     },
+    /// A component comes twice, or before one with a smaller id.
+    #[error("{entity} has component {component:#018x} twice or in disorder")]
+    Disordered {
+        /// Of which entity.
+        entity: GlobalEntity,
+        /// The hash of the component's path.
+        component: u64,
+    },
     /// A value does not decode.
     #[error("\"{path}\" of {entity} does not decode: {error}")]
     Undecodable {
