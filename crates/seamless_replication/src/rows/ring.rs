@@ -108,8 +108,10 @@ impl Ring {
     fn grow(&mut self) {
         self.places.rotate_left(self.first as usize);
         self.first = 0;
-        // The first only one: what rests has no more.
-        let more = (self.places.len() * 2).clamp(1, Self::CAPACITY);
+        // The first only one, and no room beyond: what rests has no more.
+        let len = self.places.len();
+        let more = (len * 2).clamp(1, Self::CAPACITY);
+        self.places.reserve_exact(more - len);
         self.places.resize_with(more, Stored::default);
     }
 
