@@ -121,11 +121,11 @@ impl Pass<'_> {
         value: impl Fn(usize) -> (u16, bool, Option<Ptr<'p>>),
     ) -> Option<Built> {
         let count = rows.sets.components(set).len();
-        let previous = rows.newest(index).map(|(_, row)| row.beside(set));
+        let previous = rows.newest(index).map(|(_, row)| row);
         builder.begin(count);
         for position in 0..count {
             let (component, changed, ptr) = value(position);
-            let old = previous.and_then(|row| row.get(&rows.sets, (position, component)));
+            let old = previous.and_then(|row| row.find(&rows.sets, set, (position, component)));
             let told = || old.is_some() && self.registry.component(component).once;
             match (changed && !told(), old, ptr) {
                 (false, Some(old), _) => builder.copy_value(old),

@@ -4,7 +4,6 @@ use seamless_wire::{
     Allocator, BitReader, Tick, WireError,
     audit::{self, Audited},
     control::{self, Control, ControlSeq},
-    delta::Baseline,
     frame::BigRow,
     packet::{HeaderContext, InputAck, InputBatch, SectionKind, StateHeader},
     record::{Form, Leave, RecordCursor, RecordHead, RowsHead},
@@ -13,7 +12,7 @@ use seamless_wire::{
 use super::{ParsedHead, ParsedRow, ParsedRows, Receiver};
 use crate::{
     registry::{MAX_COMPONENT_BYTES, Registry},
-    rows::{ComponentSets, Fence, MAX_ROW_BYTES, SetId},
+    rows::{ComponentSets, Fence, MAX_ROW_BYTES, Past, SetId},
 };
 
 /// Most bytes of rows that one datagram may unfold to. Ours unfold to some hundred kilobytes at
@@ -180,7 +179,7 @@ fn read_record(
         set,
         ..ParsedHead::default()
     };
-    let (base, past, steps, mask) = match record.form {
+    let (past, mask) = match record.form {
         Form::Absolute {
             generation,
             version,
@@ -191,7 +190,7 @@ fn read_record(
             parsed.generation = Some(generation);
             parsed.version = version;
             parsed.global = Some(global);
-            (None, None, 0, u64::MAX)
+            (Past::new(set, None, None), u64::MAX)
         }
         Form::Delta {
             version,
@@ -225,30 +224,23 @@ fn read_record(
             };
             parsed.baseline = Some(baseline);
             parsed.version = version;
-            (Some(&base.row), past.map(|past| &past.row), steps, mask)
+            let before = past.map(|past| (&past.row, steps));
+            (Past::new(set, Some(&base.row), before), mask)
         }
     };
     let builder = out.builder();
     builder.begin(head.components.len());
     let sets = &*context.sets;
-    let base = base.map(|base| base.beside(set));
-    let past = past.filter(|_| steps > 0).map(|past| past.beside(set));
     for (bit, &component) in head.components.iter().enumerate() {
-        let place = (bit, component);
-        let old = base.and_then(|base| base.get(sets, place));
+        let old = past.get(sets, (bit, component));
         if mask >> bit & 1 == 0 {
             let old = old.ok_or(WireError::Invalid {
                 what: "mask",
                 value: mask,
             })?;
-            builder.copy_value(old);
+            builder.copy_value(old.value);
         } else {
             let erased = &context.registry.component(component).erased;
-            let past = past.and_then(|past| past.get(sets, place));
-            let old = old.map(|value| Baseline {
-                value,
-                before: past.map(|past| (past, steps)),
-            });
             let before = builder.byte_len();
             erased.decode(old, r, builder.buffer())?;
             let len = builder.byte_len();

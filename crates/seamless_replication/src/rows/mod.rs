@@ -6,6 +6,7 @@
 mod depth;
 mod fence;
 mod hash;
+mod past;
 mod ring;
 mod row;
 mod sets;
@@ -18,6 +19,7 @@ use seamless_wire::{Tick, record::Version};
 pub(crate) use depth::Depth;
 pub(crate) use fence::Fence;
 pub(crate) use hash::{RowHashes, hash_of};
+pub(crate) use past::Past;
 pub(crate) use ring::{Ring, Stored};
 pub(crate) use row::{Built, Row, RowBuilder, RowRef};
 pub(crate) use sets::{ComponentSets, SetId};

@@ -1,5 +1,7 @@
 //! One state of one entity.
 
+use std::ops::Range;
+
 use seamless_wire::Tenure;
 use smallvec::SmallVec;
 
@@ -89,20 +91,26 @@ impl Row {
         }
     }
 
-    /// Its values beside those of rows of `set`.
-    #[inline]
-    pub(crate) fn beside(&self, set: SetId) -> Beside<'_> {
-        Beside {
-            values: self.values(),
-            set: self.set,
-            same: self.set == set,
-        }
-    }
-
     /// The value at a position of the set.
     #[inline]
     pub(crate) fn value(&self, position: usize) -> &[u8] {
         self.values().at(position)
+    }
+
+    /// The value of a component, which stands at position `at` of `set`: mostly the row's own.
+    #[inline]
+    pub(crate) fn find(
+        &self,
+        sets: &ComponentSets,
+        set: SetId,
+        (at, component): (usize, u16),
+    ) -> Option<&[u8]> {
+        let at = if self.set == set {
+            Some(at)
+        } else {
+            sets.position(self.set, component)
+        };
+        at.map(|at| self.value(at))
     }
 
     /// Bytes of all values.
@@ -137,38 +145,32 @@ impl<'a> Values<'a> {
         u32::from_le_bytes(self.ends[position]) as usize
     }
 
-    /// The value at a position of the set.
+    /// Where the value at a position of the set lies.
     #[inline]
-    pub(crate) fn at(&self, position: usize) -> &'a [u8] {
+    pub(super) fn range(&self, position: usize) -> Range<usize> {
         let start = match position {
             0 => 0,
             position => self.end(position - 1),
         };
-        &self.bytes[start..self.end(position)]
+        start..self.end(position)
     }
-}
 
-/// A row's values, to be looked at beside those of rows of another set, or more often the same.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Beside<'a> {
-    values: Values<'a>,
-    set: SetId,
-    same: bool,
-}
-
-impl<'a> Beside<'a> {
-    /// The value of a component, which stands at position `at` of the other set.
+    /// The bytes of all values.
     #[inline]
-    pub(crate) fn get(
-        &self,
-        sets: &ComponentSets,
-        (at, component): (usize, u16),
-    ) -> Option<&'a [u8]> {
-        if self.same {
-            return Some(self.values.at(at));
-        }
-        sets.position(self.set, component)
-            .map(|at| self.values.at(at))
+    pub(super) const fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The value at a position of the set.
+    #[inline]
+    pub(crate) fn at(&self, position: usize) -> &'a [u8] {
+        &self.bytes[self.range(position)]
+    }
+
+    /// Whether the values of two rows of one set lie at the same places.
+    #[inline]
+    pub(super) fn lie_as(&self, other: &Self) -> bool {
+        self.ends.iter().eq(other.ends)
     }
 }
 

@@ -4,12 +4,12 @@
 //! at the slot and a comparison or two: what a link knows of an entity is the version it
 //! acknowledged last and the one before, and few links differ in that.
 
-use seamless_wire::{BitWriter, WriteMask, delta::Baseline, record::Version};
+use seamless_wire::{BitWriter, WriteMask, record::Version};
 
 use super::tape::Tape;
 use crate::{
     registry::Registry,
-    rows::{ComponentSets, Ring, Row, Rows, SetId, Stored},
+    rows::{ComponentSets, Past, Ring, Row, Rows, SetId},
     slots::{Findings, Role, Slots},
 };
 
@@ -282,7 +282,9 @@ impl EncodeCache {
             Some(twin) => twin,
             None => {
                 self.writer.clear();
-                let mask = self.write_values(registry, &rows.sets, row, (base, past, steps), told);
+                let before = past.map(|past| (&past.row, steps));
+                let past = Past::new(told, base.map(|base| &base.row), before);
+                let mask = self.write_values(registry, &rows.sets, row, &past, told);
                 let bits = self.writer.bit_len() as u32;
                 let start = self.arena.len() as u32;
                 self.writer.finish_words(&mut self.arena);
@@ -381,7 +383,7 @@ impl EncodeCache {
         registry: &Registry,
         sets: &ComponentSets,
         row: &Row,
-        (base, past, steps): (Option<&Stored>, Option<&Stored>, u32),
+        past: &Past<'_>,
         told: SetId,
     ) -> u64 {
         let counted = registry.components().len();
@@ -389,28 +391,25 @@ impl EncodeCache {
             self.component_bits.resize(counted, (0, 0));
         }
         // Positions are those in the told set: nearly always the row's own.
-        let new = row.beside(told);
-        let base = base.map(|base| base.row.beside(told));
-        let past = past.map(|past| past.row.beside(told));
+        let own = (row.set == told).then(|| row.values());
         let mut mask = 0;
         for (at, &component) in sets.components(told).iter().enumerate() {
             let place = (at, component);
-            let Some(value) = new.get(sets, place) else {
-                continue;
+            let value = match own {
+                Some(own) => own.at(at),
+                None => match row.find(sets, told, place) {
+                    Some(value) => value,
+                    None => continue,
+                },
             };
-            let old = base.and_then(|base| base.get(sets, place));
-            if old == Some(value) {
+            let old = past.get(sets, place);
+            if old.is_some_and(|old| old.value == value) {
                 continue;
             }
-            let past = past.and_then(|past| past.get(sets, place));
-            let baseline = old.map(|value| Baseline {
-                value,
-                before: past.map(|past| (past, steps)),
-            });
             mask |= 1 << at;
             let before = self.writer.bit_len();
             let erased = &registry.component(component).erased;
-            erased.encode(baseline, value, &mut self.writer);
+            erased.encode(old, value, &mut self.writer);
             let bits = (self.writer.bit_len() - before) as u64;
             let (absolute, delta) = &mut self.component_bits[component as usize];
             *(if old.is_some() { delta } else { absolute }) += bits;
