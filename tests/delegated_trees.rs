@@ -6,7 +6,7 @@ use bevy::prelude::*;
 use common::{
     Label, Place, Target,
     authority::{Event, heard, lending, move_to, view, wait_at, weathers},
-    command, find, get, name, on_a_wire, ready, wait_for,
+    command, find, get, name, on_a_wire, pair, ready, wait_for,
 };
 use seamless_authority::{AuthorityCommandsExt, AuthorityView};
 use seamless_replication::{
@@ -153,6 +153,31 @@ fn what_another_hosts_stays_with_its_host_when_its_parent_moves() {
     let own = |event: &Event| matches!(event, Event::Granted(entity) if t.own.contains(entity));
     assert!(told.iter().all(own), "{told:?}");
     assert!(get::<Remote>(&mut t.cluster, t.owner, seen).is_some());
+}
+
+#[test]
+fn two_that_hang_on_each_other_are_delegated_once_each() {
+    let (mut cluster, [server, client]) = pair(6, Weather::lossy(0.1), setup);
+    let own = [0.0, 1.0].map(|x| {
+        let bundle = (Replicated, Place(x, 0.0, 0.0));
+        cluster.world(client).spawn(bundle).id()
+    });
+    for (child, parent) in [(own[0], own[1]), (own[1], own[0])] {
+        let mut child = cluster.world(client).entity_mut(child);
+        child.insert(ChildOf(parent));
+    }
+    let names = own.map(|entity| name(&mut cluster, client, entity));
+    let there = names.map(|name| wait_for(&mut cluster, server, name));
+    cluster.run(60);
+    for entity in there {
+        assert!(get::<ChildOf>(&mut cluster, server, entity).is_some());
+    }
+    command(&mut cluster, server, there[0], |e| {
+        e.delegate();
+    });
+    cluster.run_until("both migrated", 300, |cluster| {
+        is_lent(cluster, client, &own)
+    });
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 mod common;
 
-use bevy::prelude::*;
+use bevy::{ecs::entity_disabling::Disabled, prelude::*};
 use common::{Place, find, get, name, pair, register, wait_for};
 use seamless_replication::{NetSlot, Peers, ReplicateAppExt, Replicated};
 use seamless_testkit::{AppId, Cluster, Weather};
@@ -103,4 +103,21 @@ fn a_parent_that_goes_takes_its_children_with_it() {
         names.map(|name| find(&mut cluster, apps[1], name)),
         [None; 2]
     );
+}
+
+#[test]
+fn a_child_that_is_disabled_stays_when_its_parent_is_out_of_sight() {
+    let (mut cluster, [server, client], [parent, child]) = family(5);
+    let child = name(&mut cluster, server, child);
+    let there = find(&mut cluster, client, child).expect("it is in sight");
+    cluster.world(client).entity_mut(there).insert(Disabled);
+    show(&mut cluster, server, parent, false);
+    // What nothing refers to goes within a second.
+    cluster.run(2 * A_WHILE);
+    assert_eq!(find(&mut cluster, client, child), Some(there));
+    show(&mut cluster, server, parent, true);
+    cluster.run(A_WHILE);
+    let above = get::<ChildOf>(&mut cluster, client, there).map(|above| above.parent());
+    let parent = name(&mut cluster, server, parent);
+    assert_eq!(above, find(&mut cluster, client, parent));
 }

@@ -1,6 +1,6 @@
 //! Delegation, from either side: what is to change its host, and what was not answered.
 
-use bevy::prelude::*;
+use bevy::{ecs::entity::EntityHashSet, prelude::*};
 use seamless_replication::{
     Hosted, NetClock, NetSlot, Peer, PeerState, Peers, Role, Slots,
     migrate::yield_to_host,
@@ -34,16 +34,21 @@ pub(crate) fn delegate_tree(world: &mut World, entity: Entity) {
     if root.is_none() {
         return;
     }
+    // Peers may tell of a circle.
+    let mut seen = EntityHashSet::from_iter([entity]);
     let mut open = vec![entity];
     while let Some(parent) = open.pop() {
         let children = world.get::<Children>(parent);
         let children: Vec<Entity> = children.into_iter().flatten().copied().collect();
-        for &child in children.iter().filter(|child| **child != entity) {
+        for child in children {
+            if !seen.insert(child) {
+                continue;
+            }
+            open.push(child);
             if owner(world, child) == root {
                 delegate(world, child);
             }
         }
-        open.extend(children);
     }
 }
 
