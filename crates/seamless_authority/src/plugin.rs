@@ -1,6 +1,9 @@
 //! The plugin: order of things.
 
-use bevy::{ecs::message::MessageCursor, prelude::*};
+use bevy::{
+    ecs::{message::MessageCursor, world::DeferredWorld},
+    prelude::*,
+};
 use seamless_replication::{
     Authority, ControlReceived, Frozen, NetClock, PeerLeft, Peers, ReplicationSystems,
     interest::Watched, tick_is_fresh, transport::LinkSide,
@@ -17,7 +20,7 @@ use crate::{
     policy::{AuthorityPolicy, Terms},
     publish::{self, Early, Wishes},
     server::{self, Pending},
-    view::{self, AuthorityView},
+    view,
 };
 
 /// Lets the authority over a hosted entity be lent. Spawn it with
@@ -93,22 +96,17 @@ impl Plugin for AuthorityPlugin {
 }
 
 /// A fence changed. One observer for all who follow it, because to call one costs as much as what
-/// each of them does.
-fn follow_fence(
-    event: On<Insert, Authority>,
-    entities: Query<(&Authority, Option<&AuthorityView>, Has<Frozen>)>,
-    (clock, peers): (Res<NetClock>, Res<Peers>),
-    (mut held, mut leases, mut asked): (ResMut<Held>, ResMut<Leases>, ResMut<Asked>),
-    mut commands: Commands,
-) {
+/// each of them does. No query: whatever hides entities from those, its fence counts.
+fn follow_fence(event: On<Insert, Authority>, mut world: DeferredWorld) {
     let entity = event.entity;
-    let Ok((authority, view, frozen)) = entities.get(entity) else {
+    let Some(&authority) = world.get::<Authority>(entity) else {
         return;
     };
-    held::follow(&mut held, entity, authority);
-    lease::follow(&mut leases, entity, authority, clock.tick());
-    if !frozen {
-        view::follow((entity, authority, view), &peers, &mut asked, &mut commands);
+    let now = world.resource::<NetClock>().tick();
+    held::follow(&mut world.resource_mut::<Held>(), entity, &authority);
+    lease::follow(&mut world.resource_mut::<Leases>(), entity, &authority, now);
+    if world.get::<Frozen>(entity).is_none() {
+        view::follow(&mut world, entity, &authority);
     }
 }
 

@@ -11,11 +11,11 @@
 use std::collections::BTreeSet;
 
 use bevy::{
-    ecs::{entity::EntityHashMap, query::Allow},
+    ecs::{entity::EntityHashMap, world::DeferredWorld},
     prelude::*,
 };
 use seamless_replication::{
-    Frozen, Hosted, NetClock, NetSlot, Peer, Peers, ReplicationConfig, Role, Slots,
+    Hosted, NetClock, NetSlot, Peer, Peers, ReplicationConfig, Role, Slots,
     migrate::{give_up, inherit, left_by},
     transport::LinkId,
     wire::{
@@ -189,21 +189,22 @@ pub(crate) fn forget(
 
 /// Server: the marker goes, and not because it was decided so: the game took it off, or despawned the
 /// entity. If its host tells of it again it is private, and the host knows.
-pub(crate) fn unmarked(
-    event: On<Remove, Published>,
-    entities: Query<&NetSlot, Allow<Frozen>>,
-    mut slots: ResMut<Slots>,
-    mut peers: ResMut<Peers>,
-) {
-    let Ok(slot) = entities.get(event.entity).copied() else {
+pub(crate) fn unmarked(event: On<Remove, Published>, mut world: DeferredWorld) {
+    let Some(slot) = world.get::<NetSlot>(event.entity).copied() else {
         return;
     };
+    let mut slots = world.resource_mut::<Slots>();
     if !slots.is_public(&slot) {
         return;
     }
     slots.set_public(&slot, false);
     if let (Some(link), Some(entity)) = (slots.source(&slot), slot.global()) {
-        tell(&mut peers, link, entity, (false, None));
+        tell(
+            &mut world.resource_mut::<Peers>(),
+            link,
+            entity,
+            (false, None),
+        );
     }
 }
 

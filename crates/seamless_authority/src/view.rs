@@ -3,7 +3,7 @@
 //! The row says who holds it; the view adds what we asked for ourselves. An equal state tells
 //! nothing; each entry into `Granted` or `Denied` and each exit from `Granted` is one event.
 
-use bevy::prelude::*;
+use bevy::{ecs::world::DeferredWorld, prelude::*};
 use seamless_replication::{
     Authority, Peers,
     wire::{Epoch, Holder, PeerId, RequestId, control::DenyReason},
@@ -82,12 +82,8 @@ pub(crate) fn derive(before: AuthorityView, authority: &Authority, me: PeerId) -
 }
 
 /// A row brought another fence: the view follows.
-pub(crate) fn follow(
-    (entity, authority, view): (Entity, &Authority, Option<&AuthorityView>),
-    peers: &Peers,
-    asked: &mut Asked,
-    commands: &mut Commands,
-) {
+pub(crate) fn follow(world: &mut DeferredWorld<'_>, entity: Entity, authority: &Authority) {
+    let view = world.get::<AuthorityView>(entity).copied();
     if !authority.hosted
         && !authority.delegated
         && let Some(AuthorityView::Requested { granted: None, .. }) = view
@@ -96,6 +92,7 @@ pub(crate) fn follow(
         return;
     }
     // The player who sits at the server sees what that hosts.
+    let peers = world.resource::<Peers>();
     let me = match authority.hosted {
         true => peers.local(),
         false => peers.as_client(),
@@ -103,22 +100,24 @@ pub(crate) fn follow(
     if authority.hosted && me.is_none() || !authority.delegated {
         if let Some(AuthorityView::Requested { .. }) = view {
             let reason = DenyReason::Revoked;
-            commands.trigger(AuthorityDenied { entity, reason });
+            let denied = AuthorityDenied { entity, reason };
+            world.commands().trigger(denied);
         }
         if view.is_some() {
-            commands
+            world
+                .commands()
                 .entity(entity)
                 .try_remove::<(AuthorityView, Granted)>();
         }
         return;
     }
     let Some(me) = me else { return };
-    let before = view.copied().unwrap_or_default();
-    let after = derive(before, authority, me);
+    let after = derive(view.unwrap_or_default(), authority, me);
     if matches!(after, AuthorityView::Releasing(_)) {
+        let mut asked = world.resource_mut::<Asked>();
         asked.still_releasing(entity, authority.epoch.term);
     }
-    enter(&mut commands.entity(entity), view.copied(), after, None);
+    enter(&mut world.commands().entity(entity), view, after, None);
 }
 
 /// Puts the entity into a view and tells of it. `reason`: of a denied request.
@@ -160,16 +159,11 @@ pub(crate) fn tell_granted(event: On<Add, Granted>, mut commands: Commands) {
 }
 
 /// The marker goes: tell, whatever the cause. The reason is what the row says.
-pub(crate) fn tell_lost(
-    event: On<Remove, Granted>,
-    entities: Query<(Option<&Authority>, Option<&AuthorityView>)>,
-    peers: Res<Peers>,
-    mut commands: Commands,
-) {
+pub(crate) fn tell_lost(event: On<Remove, Granted>, mut world: DeferredWorld) {
     let entity = event.entity;
-    let Ok((authority, view)) = entities.get(entity) else {
-        return;
-    };
+    let authority = world.get::<Authority>(entity);
+    let view = world.get::<AuthorityView>(entity);
+    let peers = world.resource::<Peers>();
     let reason = match (authority, view) {
         (_, Some(AuthorityView::Releasing(_))) => None,
         // Still ours by the row: the entity itself goes.
@@ -179,7 +173,7 @@ pub(crate) fn tell_lost(
         (Some(authority), _) => LossReason::of(authority.ended),
         (None, _) => Some(LossReason::Gone),
     };
-    commands.trigger(AuthorityLost { entity, reason });
+    world.commands().trigger(AuthorityLost { entity, reason });
 }
 
 #[cfg(test)]

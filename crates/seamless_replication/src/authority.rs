@@ -6,7 +6,7 @@
 //! fence on the host's side, so the two cannot drift apart.
 
 use bevy::{
-    ecs::{lifecycle::HookContext, world::DeferredWorld},
+    ecs::{entity_disabling::Disabled, lifecycle::HookContext, world::DeferredWorld},
     prelude::*,
 };
 use seamless_wire::{Epoch, Holder, Tenure, TenureEnd, WriteMask};
@@ -96,3 +96,7 @@ pub struct Remote;
 #[derive(Component, Clone, Copy, Debug, Default, Reflect)]
 #[reflect(Component)]
 pub struct Frozen;
+
+/// Query filter: also what queries pass over unless they say otherwise. What is disabled is on the
+/// network like anything else.
+pub type EvenHidden = (Allow<Frozen>, Allow<Disabled>);

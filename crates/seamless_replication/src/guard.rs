@@ -11,7 +11,7 @@ use bevy::{
 use seamless_wire::Holder;
 
 use crate::{
-    Authority, Remote,
+    Authority, EvenHidden, Remote,
     peer::Peers,
     registry::Registry,
     rows::{Row, Rows},
@@ -35,7 +35,8 @@ pub struct ForeignWrite {
 /// hosted here; one encoding for each that was written.
 pub fn foreign_writes(world: &mut World, then: ChangeTick) -> Vec<ForeignWrite> {
     let now = world.change_tick();
-    let mut query = world.query_filtered::<EntityRef, (With<Remote>, With<Authority>)>();
+    let mut query =
+        world.query_filtered::<EntityRef, (With<Remote>, With<Authority>, EvenHidden)>();
     let entities = query.query(world);
     let watch = Watch { world, then, now };
     let found = entities.iter().filter_map(|entity| watch.look(entity));

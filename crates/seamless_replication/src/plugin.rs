@@ -237,6 +237,7 @@ impl Plugin for ReplicationPlugin {
                     .in_set(ReplicationSystems::Collect),
                 (
                     interest::note_for_audiences,
+                    interest::read_scopes,
                     interest::update_visibility,
                     interest::update_audiences,
                     interest::tell_servers,

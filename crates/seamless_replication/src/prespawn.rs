@@ -12,6 +12,7 @@ use seamless_wire::{Tick, WireId, codec};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    EvenHidden,
     clock::NetClock,
     peer::Peer,
     plugin::ReplicationSystems,
@@ -91,7 +92,7 @@ pub(crate) struct Prespawns {
 /// An entity with a number that is not on the network waits, unless we are the server.
 fn wait(
     event: On<Insert, Prespawned>,
-    entities: Query<&Prespawned, Without<NetSlot>>,
+    entities: Query<&Prespawned, (Without<NetSlot>, EvenHidden)>,
     slots: Res<Slots>,
     clock: Res<NetClock>,
     mut prespawns: ResMut<Prespawns>,

@@ -5,10 +5,10 @@
 //! good. Nothing is frozen while the directory is slow, and a root that cannot cross meets a soft
 //! wall of the game's ([`CellGrid::hold_back`]).
 
-use bevy::{ecs::query::Allow, prelude::*};
+use bevy::prelude::*;
 use seamless_mesh::protocol::MeshCommand;
 use seamless_replication::{
-    Frozen, NetClock, NetSlot,
+    EvenHidden, Frozen, NetClock, NetSlot,
     inputs::Inboxes,
     interest::position_of,
     snapshot::take_snapshot,
@@ -35,7 +35,7 @@ enum Step {
 /// One look at every root.
 pub(super) fn watch_borders(
     world: &mut World,
-    roots: &mut QueryState<Entity, (With<HandoverRoot>, Allow<Frozen>)>,
+    roots: &mut QueryState<Entity, (With<HandoverRoot>, EvenHidden)>,
 ) {
     let Some(mesh) = world.get_resource::<Mesh>().cloned() else {
         return;

@@ -4,7 +4,7 @@ use bevy::prelude::*;
 use seamless_authority::Terms;
 use seamless_mesh::{directory::CellRecord, protocol::MeshCommand};
 use seamless_replication::{
-    Hosted, NetSlot,
+    EvenHidden, Hosted, NetSlot,
     interest::position_of,
     wire::{CellId, GlobalEntity, Term, record::LeaveReason},
 };
@@ -76,6 +76,7 @@ type Volatile = (
     Without<HandoverRoot>,
     Without<RidesOn>,
     Without<ChildOf>,
+    EvenHidden,
 );
 
 /// What has no row goes with its cell: the new owner puts there what belongs there. What has one

@@ -5,11 +5,11 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use bevy::{ecs::query::Allow, prelude::*};
+use bevy::{ecs::entity_disabling::Disabled, prelude::*};
 use seamless_mesh::protocol::{CheckpointGroup, MeshCommand};
 use seamless_replication::{
-    Frozen, Hosted, NetClock, NetSlot, Registry, Slots, inputs::Inboxes, interest::position_of,
-    migrate::written_version, snapshot::take_snapshot,
+    EvenHidden, Frozen, Hosted, NetClock, NetSlot, Registry, Slots, inputs::Inboxes,
+    interest::position_of, migrate::written_version, snapshot::take_snapshot,
 };
 
 use super::{
@@ -27,7 +27,7 @@ use crate::{
 /// being replicated.
 pub(super) fn checkpoint(
     world: &mut World,
-    roots: &mut QueryState<Entity, (With<HandoverRoot>, With<Hosted>)>,
+    roots: &mut QueryState<Entity, (With<HandoverRoot>, With<Hosted>, Allow<Disabled>)>,
 ) {
     let Some(mesh) = world.get_resource::<Mesh>().cloned() else {
         return;
@@ -126,12 +126,16 @@ pub(super) fn adjust_roots(
             Without<HandoverRoot>,
             Without<RidesOn>,
             Without<ChildOf>,
-            Allow<Frozen>,
+            EvenHidden,
         ),
     >,
     carried: Query<
         (Entity, &NetSlot, &HandoverRoot),
-        (Or<(With<RidesOn>, With<ChildOf>)>, Without<Frozen>),
+        (
+            Or<(With<RidesOn>, With<ChildOf>)>,
+            Without<Frozen>,
+            Allow<Disabled>,
+        ),
     >,
     clock: Res<NetClock>,
     mesh: Option<Res<Mesh>>,

@@ -9,8 +9,8 @@ use bevy::{
 use seamless_authority::AuthoritySystems;
 use seamless_mesh::protocol::Staged;
 use seamless_replication::{
-    Hosted, NetSlot, Registry, ReplicateAppExt, Replicated, ReplicationConfig, ReplicationSystems,
-    Slots,
+    EvenHidden, Hosted, NetSlot, Registry, ReplicateAppExt, Replicated, ReplicationConfig,
+    ReplicationSystems, Slots,
     snapshot::stage,
     tick_is_fresh,
     transport::TransportSystems,
@@ -163,7 +163,10 @@ fn install_door(world: &mut World) {
 /// Entities without a row live under the term of our cells.
 fn give_terms(
     world: &mut World,
-    fresh: &mut QueryState<(Entity, &'static NetSlot), (Added<Replicated>, With<Hosted>)>,
+    fresh: &mut QueryState<
+        (Entity, &'static NetSlot),
+        (Added<Replicated>, With<Hosted>, EvenHidden),
+    >,
 ) {
     let term = world.resource::<MeshView>().volatile_term();
     let fresh: Vec<Entity> = fresh

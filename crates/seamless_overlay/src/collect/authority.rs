@@ -2,10 +2,10 @@
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
-use bevy::{ecs::query::Allow, prelude::*};
+use bevy::prelude::*;
 use seamless_authority::AuthorityView;
 use seamless_replication::{
-    Authority, Frozen, NetSlot, Peer, Peers, migrate,
+    Authority, EvenHidden, NetSlot, Peer, Peers, migrate,
     wire::{Holder, PeerId},
 };
 
@@ -19,10 +19,9 @@ pub(super) fn read(world: &World) -> AuthorityModel {
     }
     let mut lent: BTreeMap<PeerId, u64> = BTreeMap::new();
     // None of them was ever registered: nothing can be lent here.
-    let Some(mut query) = world.try_query_filtered::<
-        (&Authority, Option<&AuthorityView>, Option<&NetSlot>),
-        Allow<Frozen>,
-    >() else {
+    let Some(mut query) = world
+        .try_query_filtered::<(&Authority, Option<&AuthorityView>, Option<&NetSlot>), EvenHidden>()
+    else {
         return model;
     };
     let mut others = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bevy::{ecs::query::Allow, prelude::*};
+use bevy::prelude::*;
 use seamless_handover::{
     geometry::CellGrid,
     node::{Crossing, HandoverCounters, HandoverRoot, MeshView},
@@ -13,7 +13,7 @@ use seamless_mesh::{
     link::MeshStatus,
     protocol::{HandoverTrace, Outcome, Phase, Role, trace::TRACES},
 };
-use seamless_replication::{Frozen, NetSlot, interest::position_of};
+use seamless_replication::{EvenHidden, NetSlot, interest::position_of};
 
 use crate::model::{
     CellModel, CrossingModel, GridModel, MeshCountersModel, MeshModel, NodeModel, RecentHandover,
@@ -81,7 +81,7 @@ fn node(record: &NodeRecord, view: &MeshView) -> NodeModel {
 }
 
 fn roots(world: &World, view: &MeshView, grid: &CellGrid) -> Vec<RootModel> {
-    let Some(mut query) = world.try_query_filtered::<(&HandoverRoot, &NetSlot), Allow<Frozen>>()
+    let Some(mut query) = world.try_query_filtered::<(&HandoverRoot, &NetSlot), EvenHidden>()
     else {
         return Vec::new();
     };

@@ -14,7 +14,7 @@ mod table;
 use bevy::{
     ecs::{
         change_detection::{CheckChangeTicks, Tick as ChangeTick},
-        query::Allow,
+        world::DeferredWorld,
     },
     prelude::*,
 };
@@ -62,28 +62,22 @@ pub(crate) fn holds(slot: &Slot, me: Option<seamless_wire::PeerId>) -> bool {
 }
 
 /// An entity gets or loses a component that a condition names.
-pub(crate) fn touch<E: EntityEvent>(
-    event: On<E>,
-    slots: Query<&NetSlot, Allow<crate::Frozen>>,
-    collector: Option<ResMut<Collector>>,
-) {
-    if let Some(mut collector) = collector
-        && let Ok(slot) = slots.get(event.event_target())
-    {
-        collector.removed.push(slot.index);
-    }
+pub(crate) fn touch<E: EntityEvent>(event: On<E>, world: DeferredWorld) {
+    look_again(world, event.event_target());
 }
 
 /// A registered component is being removed. Change ticks do not show that.
-pub(crate) fn on_remove<C: Component>(
-    event: On<Remove, C>,
-    slots: Query<&NetSlot, Allow<crate::Frozen>>,
-    collector: Option<ResMut<Collector>>,
-) {
-    if let Some(mut collector) = collector
-        && let Ok(slot) = slots.get(event.entity)
-    {
-        collector.removed.push(slot.index);
+pub(crate) fn on_remove<C: Component>(event: On<Remove, C>, world: DeferredWorld) {
+    look_again(world, event.entity);
+}
+
+/// No query: whatever hides entities from those, this one is on the network.
+fn look_again(mut world: DeferredWorld, entity: Entity) {
+    let Some(index) = world.get::<NetSlot>(entity).map(|slot| slot.index) else {
+        return;
+    };
+    if let Some(mut collector) = world.get_resource_mut::<Collector>() {
+        collector.removed.push(index);
     }
 }
 

@@ -30,7 +30,7 @@ pub use grid::{InterestGrid, InterestRegionId};
 pub use subscription::{ScopePolicy, Subscriptions};
 pub(crate) use subscription::{ToldScopes, hear, tell_servers};
 pub use visibility::Watched;
-pub(crate) use visibility::{Route, update_visibility};
+pub(crate) use visibility::{Route, read_scopes, update_visibility};
 
 /// A named scope: a team, a tool, a room. Entities in scopes are told only to clients in one of
 /// them.

@@ -1,7 +1,7 @@
 //! From interest to what each link is told.
 
 use bevy::{
-    ecs::{lifecycle::HookContext, query::Allow, world::DeferredWorld},
+    ecs::{lifecycle::HookContext, world::DeferredWorld},
     platform::collections::HashSet,
     prelude::*,
 };
@@ -10,6 +10,7 @@ use seamless_wire::{Allocator, Holder, WireId, record::LeaveReason};
 
 use super::{InterestGrid, PeerInterest, Positions, ToolScopes, View};
 use crate::{
+    EvenHidden,
     peer::{Peer, PeerState, Peers},
     send::Projection,
     slots::{NetSlot, Role, Slot, Slots},
@@ -108,27 +109,36 @@ impl Route {
     }
 }
 
+/// Reads the scopes of what may be seen by others than before. By no query: what hides from those
+/// would be everybody's.
+pub(crate) fn read_scopes(world: &mut World) {
+    if world.resource::<Slots>().rerouted.is_empty() {
+        return;
+    }
+    world.resource_scope(|world, mut positions: Mut<Positions>| {
+        let slots = world.resource::<Slots>();
+        for &index in &slots.rerouted {
+            positions.grow(index);
+            let entity = slots.get(index).map(|slot| slot.entity);
+            let scopes = entity.and_then(|entity| world.get::<ToolScopes>(entity));
+            positions.scopes[index as usize] = scopes
+                .map(|scopes| scopes.0.iter().copied().collect())
+                .unwrap_or_default();
+        }
+    });
+}
+
 /// Brings every link's set of visible slots up to date and tells of the changes.
 pub(crate) fn update_visibility(
     mut peers: ResMut<Peers>,
     mut slots: ResMut<Slots>,
     mut positions: ResMut<Positions>,
     grid: Res<InterestGrid>,
-    scopes: Query<&ToolScopes, Allow<crate::Frozen>>,
-    net_slots: Query<&NetSlot, Allow<crate::Frozen>>,
+    net_slots: Query<&NetSlot, EvenHidden>,
     mut watched: MessageWriter<Watched>,
 ) {
     let positions = &mut *positions;
     let mut dirty: HashSet<u32> = slots.rerouted.drain(..).collect();
-    for &slot in &dirty {
-        positions.grow(slot);
-        let named = slots
-            .get(slot)
-            .and_then(|slot| scopes.get(slot.entity).ok());
-        positions.scopes[slot as usize] = named
-            .map(|s| s.0.iter().copied().collect())
-            .unwrap_or_default();
-    }
     let mut moved = std::mem::take(&mut positions.moved);
     for &slot in &moved {
         let before = positions.region[slot as usize];
@@ -210,7 +220,7 @@ fn follow_view(
     interest: &mut PeerInterest,
     positions: &Positions,
     grid: &InterestGrid,
-    net_slots: &Query<&NetSlot, Allow<crate::Frozen>>,
+    net_slots: &Query<&NetSlot, EvenHidden>,
     check: &mut Vec<u32>,
 ) {
     let everything = interest.view == View::Everything;
