@@ -5,7 +5,7 @@ mod common;
 
 use bevy::prelude::*;
 use common::{
-    Label, Place,
+    Health, Label, Place,
     authority::{Event, at, grab, heard, holder, lending, move_to, three, view, wait_at, weathers},
     command, get, me, pair, spawn_on,
 };
@@ -163,6 +163,25 @@ fn a_write_without_authority_is_undone_where_it_is_made_and_counted() {
     assert_eq!(at(&mut t.cluster, t.server, t.crate_), Some(0.0));
     let stats = t.cluster.world(client).resource::<AuthorityStats>();
     assert_eq!(stats.refused_writes, 1);
+}
+
+#[test]
+fn a_component_that_was_added_without_authority_is_taken_off() {
+    let mut t = three((1, Weather::near()));
+    let (client, entity) = (t.clients[1], t.seen[1]);
+    let mut added = t.cluster.world(client).entity_mut(entity);
+    added.insert(Label("mine".into()));
+    t.cluster.step();
+    assert_eq!(get::<Label>(&mut t.cluster, client, entity), None);
+    let stats = t.cluster.world(client).resource::<AuthorityStats>();
+    assert_eq!(stats.refused_writes, 1);
+    // So is what was added in the hope of a grant, once that is denied.
+    t.request(0);
+    t.until(0, AuthorityView::Granted);
+    t.request(1);
+    t.until(1, AuthorityView::Denied);
+    assert_eq!(get::<Label>(&mut t.cluster, client, entity), None);
+    assert!(get::<Health>(&mut t.cluster, client, entity).is_some());
 }
 
 #[test]

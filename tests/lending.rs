@@ -2,11 +2,15 @@
 
 mod common;
 
+use bevy::prelude::*;
 use common::{
-    authority::{Event, at, heard, move_to, three, view, wait_at, weathers},
-    find, me, name,
+    Health, Label, Place,
+    authority::{Event, at, grab, heard, lending, move_to, three, view, wait_at, weathers},
+    command, find, get, me, name, pair, spawn_on,
 };
-use seamless_authority::{AuthorityCommandsExt, AuthorityView, Delegated, LossReason};
+use seamless_authority::{
+    AuthorityCommandsExt, AuthorityGranted, AuthorityView, Delegated, LossReason,
+};
 use seamless_replication::{NetSlot, Peers, wire::Holder, wire::control::DenyReason};
 use seamless_testkit::Weather;
 
@@ -133,4 +137,51 @@ fn what_cannot_be_lent_any_more_goes_on_being_replicated() {
         assert_eq!(heard(&mut t.cluster, t.clients[0]), [lost]);
         assert_eq!(view(&mut t.cluster, t.clients[0], t.seen[0]), None);
     }
+}
+
+#[test]
+fn what_a_holder_takes_off_at_once_is_gone() {
+    for (seed, weather) in weathers() {
+        let (mut cluster, apps) = pair(seed, weather, lending);
+        let [server, client] = apps;
+        let bundle = (Delegated, Place::default(), Label("lent".into()));
+        let [crate_, there] = spawn_on(&mut cluster, apps, bundle);
+        let world = cluster.world(client);
+        world.add_observer(|granted: On<AuthorityGranted>, mut commands: Commands| {
+            commands.entity(granted.entity).remove::<Label>();
+        });
+        grab(&mut cluster, client, there);
+        cluster.run_until("it is gone", 300, |cluster| {
+            get::<Label>(cluster, server, crate_).is_none()
+        });
+        // What the host adds meanwhile stays, though its holder is not told of it.
+        let mut entity = cluster.world(server).entity_mut(crate_);
+        entity.insert(Health(4));
+        cluster.run(30);
+        move_to(&mut cluster, client, there, 5.0);
+        cluster.run(30);
+        assert_eq!(get(&mut cluster, server, crate_), Some(Health(4)));
+        command(&mut cluster, client, there, |e| {
+            e.release_authority();
+        });
+        cluster.run(120);
+        assert_eq!(get::<Label>(&mut cluster, client, there), None);
+        assert_eq!(get(&mut cluster, client, there), Some(Health(4)));
+    }
+}
+
+#[test]
+fn what_the_host_adds_before_a_holder_writes_stays() {
+    let (mut cluster, apps) = pair(7, Weather::lossy(0.1), lending);
+    let [server, client] = apps;
+    let [crate_, there] = spawn_on(&mut cluster, apps, (Delegated, Place::default()));
+    grab(&mut cluster, client, there);
+    cluster.run(30);
+    let mut entity = cluster.world(server).entity_mut(crate_);
+    entity.insert(Health(4));
+    cluster.run(30);
+    move_to(&mut cluster, client, there, 5.0);
+    wait_at(&mut cluster, server, crate_, 5.0);
+    cluster.run(30);
+    assert_eq!(get(&mut cluster, server, crate_), Some(Health(4)));
 }

@@ -248,7 +248,7 @@ pub fn yield_to_host(world: &mut World, global: GlobalEntity) -> bool {
     let source = Some(link);
     apply::change_role(world, entity, Role::Remote { source }, Tenure::default());
     if let Some(mut peer) = world.resource_mut::<Peers>().map.remove(&link) {
-        apply::reapply(world, &mut peer, name);
+        apply::restore(world, &mut peer, name);
         world.resource_mut::<Peers>().map.insert(link, peer);
     }
     true
@@ -436,7 +436,8 @@ pub fn held_version(world: &World, link: LinkId, slot: &NetSlot) -> Option<u32> 
     present.then(|| held.ring.last().0)
 }
 
-/// Shows a remote entity again as its host told of it last, over whatever was written here.
+/// Shows a remote entity again as its host told of it last, over whatever was written here. What was
+/// added to it here goes, as far as that is the host's to add.
 pub fn restore(world: &mut World, slot: &NetSlot) {
     let told = world
         .resource::<Slots>()
@@ -448,6 +449,6 @@ pub fn restore(world: &mut World, slot: &NetSlot) {
     let Some(mut peer) = world.resource_mut::<Peers>().map.remove(&link) else {
         return;
     };
-    apply::reapply(world, &mut peer, name);
+    apply::restore(world, &mut peer, name);
     world.resource_mut::<Peers>().map.insert(link, peer);
 }

@@ -95,6 +95,7 @@ impl Pass<'_> {
         let Some(set) = rows.sets.intern(&indices) else {
             return 0;
         };
+        rows.lent.note(index, &slot.tenure, set);
         let like = rows.newest(index).map(|(_, row)| &row.fence);
         let fence = Fence::new(&slot.tenure, like);
         builder.clear();

@@ -9,7 +9,7 @@ use seamless_wire::{
 use super::{
     ParsedHead, ParsedRow, ParsedRows,
     leave::end_remote,
-    show::{Part, show, strip},
+    show::{Part, show, strip, take_off},
 };
 use crate::{
     authority::{Authority, Hosted, Remote},
@@ -267,7 +267,7 @@ fn apply_newest(world: &mut World, peer: &mut Peer, allocator: Allocator, index:
     if std::mem::replace(&mut slot.held, holder_me) && part == Part::All {
         // What we wrote while we held it is not what this row was compared with.
         slot.shown = None;
-        strip(world, slot, entity);
+        strip(world, slot, entity, part);
     }
     if slot.entity != Some(entity) {
         slot.entity = Some(entity);
@@ -288,6 +288,23 @@ pub(crate) fn reapply(world: &mut World, peer: &mut Peer, name: WireId) {
     if let Some(slot) = peer.receiver.table.get_mut(name.allocator, name.index) {
         slot.shown = None;
         apply_newest(world, peer, name.allocator, name.index);
+    }
+}
+
+/// As [`reapply`], and what the link did not tell of goes, as far as it is the link's to tell of it.
+pub(crate) fn restore(world: &mut World, peer: &mut Peer, name: WireId) {
+    reapply(world, peer, name);
+    let held = peer.id.filter(|_| peer.side == LinkSide::ToServer);
+    let Some(slot) = peer.receiver.table.get_mut(name.allocator, name.index) else {
+        return;
+    };
+    if let (Some(entity), Some(stored)) = (slot.entity, slot.ring.newest()) {
+        let tenure = *stored.row.fence;
+        let part = match held {
+            Some(me) if tenure.holder == Holder::Peer(me) => Part::HostWrites(tenure.writes),
+            _ => Part::All,
+        };
+        strip(world, slot, entity, part);
     }
 }
 
@@ -514,6 +531,11 @@ fn holder_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow, as_host: bo
     if slot.entity != Some(entity) {
         slot.entity = Some(entity);
         slot.shown = None;
+    }
+    if slot.shown.is_none() && !as_host {
+        let rows = world.resource::<Rows>();
+        let lent = rows.lent.get(index, since).unwrap_or_default();
+        take_off(world, slot, entity, (lent, peer.sender.hidden(index)), part);
     }
     receiver.counters.undecodable += show(world, slot, entity, part);
     Outcome::Kept

@@ -11,7 +11,7 @@ use super::{RemoteTable, table::RemoteSlot};
 use crate::{
     peer::Peer,
     registry::{Arrivals, Registered, Registry},
-    rows::{Rows, Stored},
+    rows::{Rows, SetId, Stored},
     slots::NetSlot,
     stats::{ReplicationStats, UndecodableComponent},
 };
@@ -113,9 +113,9 @@ fn name_undecodable(world: &mut World, entity: Entity, registered: &Registered, 
     }
 }
 
-/// Takes off the entity what is replicated and not in the newest row: the client held the entity,
-/// and may have added what the host did not take.
-pub(super) fn strip(world: &mut World, slot: &RemoteSlot, entity: Entity) {
+/// Takes off the entity what is replicated, the row's writer speaks for, and is not in the newest
+/// row: it was added here, and the host did not take it.
+pub(super) fn strip(world: &mut World, slot: &RemoteSlot, entity: Entity, part: Part) {
     let Some(stored) = slot.ring.newest() else {
         return;
     };
@@ -126,9 +126,35 @@ pub(super) fn strip(world: &mut World, slot: &RemoteSlot, entity: Entity) {
         let has = world
             .get_entity(entity)
             .is_ok_and(|entity| entity.contains_id(registered.component_id));
-        if has && !told {
+        if has && !told && part.speaks_for(&registry, component as u16) {
             registered.erased.remove(world, entity);
         }
+    }
+}
+
+/// Takes off the entity what it was lent with, as far as its holder was told of it, and what is not
+/// in the first row that the holder wrote. Of what the host added since, the holder need not know.
+pub(super) fn take_off(
+    world: &mut World,
+    slot: &RemoteSlot,
+    entity: Entity,
+    (lent, hidden): (SetId, SetId),
+    part: Part,
+) {
+    let Some(stored) = slot.ring.newest() else {
+        return;
+    };
+    let registry = world.resource::<Registry>().clone();
+    let sets = &world.resource::<Rows>().sets;
+    let is_in = |set, component| sets.position(set, component).is_some();
+    let lent = sets.components(lent).iter().copied();
+    let gone = lent.filter(|&component| {
+        !is_in(stored.row.set, component)
+            && !is_in(hidden, component)
+            && part.speaks_for(&registry, component)
+    });
+    for component in gone.collect::<Vec<u16>>() {
+        registry.component(component).erased.remove(world, entity);
     }
 }
 

@@ -6,6 +6,7 @@
 mod depth;
 mod fence;
 mod hash;
+mod lent;
 mod past;
 mod ring;
 mod row;
@@ -19,6 +20,7 @@ use seamless_wire::{Tick, record::Version};
 pub(crate) use depth::Depth;
 pub(crate) use fence::Fence;
 pub(crate) use hash::{RowHashes, hash_of};
+pub(crate) use lent::Lent;
 pub(crate) use past::Past;
 pub(crate) use ring::{Ring, Stored};
 pub(crate) use row::{Built, Row, RowBuilder, RowRef};
@@ -61,6 +63,7 @@ pub(crate) struct Rows {
     unpin: VecDeque<(Tick, u32)>,
     /// On a client: all slots are pinned. A server may take any of them over and name a version.
     pub(crate) all_pinned: bool,
+    pub(crate) lent: Lent,
     /// Which version of a slot was named as too large last. Many links find the same.
     named: HashMap<u32, Version>,
 }
@@ -187,5 +190,6 @@ impl Rows {
         }
         self.named.remove(&slot);
         self.pinned.remove(&slot);
+        self.lent.forget(slot);
     }
 }

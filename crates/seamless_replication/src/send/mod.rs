@@ -190,6 +190,12 @@ impl Sender {
         into.extend(self.appeared.iter_mut().flat_map(|list| list.drain(..)));
     }
 
+    /// Components of a slot's row that the peer is not told.
+    pub(crate) fn hidden(&self, slot: u32) -> SetId {
+        let state = self.slots.get(slot as usize);
+        state.map_or_else(SetId::default, |state| state.hidden)
+    }
+
     /// Components of a visible slot's row that the peer is not told. If that changes, it is told
     /// the row whole, and acks of what it was told before say nothing any more. False if that is
     /// not so: a row is under way on the bulk channel, whose ack names a version only.
