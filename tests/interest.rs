@@ -66,6 +66,32 @@ fn what_is_far_away_is_not_told() {
     assert!(!sees(&mut cluster, client, far));
 }
 
+/// Where something is, which nobody is told.
+#[derive(Component)]
+#[component(storage = "SparseSet")]
+struct At(Vec3);
+
+#[test]
+fn a_place_outside_of_tables_is_followed_too() {
+    let (mut cluster, apps) = pair(1, Weather::near(), |app| {
+        register(app);
+        app.interest_position::<At>(|at| at.0);
+    });
+    let [server, client] = apps;
+    look(&mut cluster, apps, |interest| {
+        interest.set_view(View::At(Vec3::ZERO, 15.0));
+    });
+    let bundle = (Replicated, Place::default(), At(Vec3::ZERO));
+    let entity = cluster.world(server).spawn(bundle).id();
+    let name = name(&mut cluster, server, entity);
+    wait_until(&mut cluster, client, name, true);
+    for (x, seen) in [(300.0, false), (1.0, true)] {
+        let mut at = cluster.world(server).get_mut::<At>(entity);
+        at.as_mut().expect("it is there").0.x = x;
+        wait_until(&mut cluster, client, name, seen);
+    }
+}
+
 #[test]
 fn what_walks_into_sight_comes_and_what_walks_out_goes() {
     for loss in [0.0, 0.3] {

@@ -36,6 +36,8 @@ pub(crate) struct ReplicatedArchetypes {
     known: usize,
     tables: Vec<ReplicatedTable>,
     mixed: Vec<ArchetypeId>,
+    /// Further ones whose position alone is outside the table.
+    placed: Vec<ArchetypeId>,
     /// Tables in which some entities are of such an archetype.
     shared: Vec<TableId>,
     slot_id: Option<ComponentId>,
@@ -50,6 +52,11 @@ impl ReplicatedArchetypes {
     /// one: walked entity by entity.
     pub(crate) fn mixed(&self) -> &[ArchetypeId] {
         &self.mixed
+    }
+
+    /// Archetypes whose positions are walked entity by entity.
+    pub(crate) fn placed(&self) -> impl Iterator<Item = ArchetypeId> {
+        self.mixed.iter().chain(&self.placed).copied()
     }
 
     /// Whether some entities in a table are of a mixed archetype.
@@ -83,16 +90,19 @@ impl ReplicatedArchetypes {
             if !archetype.contains(slot_id) {
                 continue;
             }
+            let is_sparse = |id| archetype.get_storage_type(id) == Some(StorageType::SparseSet);
             let all = registry.replicated_in(archetype, true);
             let sparse = registry.any_sparse()
                 && all.iter().any(|&(index, id)| {
-                    archetype.get_storage_type(id) == Some(StorageType::SparseSet)
-                        || registry.component(index).has_sparse_condition()
+                    is_sparse(id) || registry.component(index).has_sparse_condition()
                 });
             if sparse {
                 self.mixed.push(archetype.id());
                 self.shared.push(archetype.table_id());
                 continue;
+            }
+            if position.is_some_and(|p| is_sparse(p.component)) {
+                self.placed.push(archetype.id());
             }
             let table = archetype.table_id();
             if self.tables.iter().any(|known| known.table == table) {

@@ -160,7 +160,7 @@ fn run(
         for table in collector.archetypes.tables() {
             pass.positions(table, &accessor, positions);
         }
-        for &archetype in collector.archetypes.mixed() {
+        for archetype in collector.archetypes.placed() {
             pass.mixed_positions(archetype, &accessor, positions);
         }
         for &slot in &forced {

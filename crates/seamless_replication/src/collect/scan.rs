@@ -273,7 +273,8 @@ impl Pass<'_> {
         }
     }
 
-    /// Positions in an archetype with sparse components that were written to.
+    /// Positions in an archetype with sparse components that were written to. A look at each of its
+    /// entities.
     pub(super) fn mixed_positions(
         &self,
         archetype: ArchetypeId,
