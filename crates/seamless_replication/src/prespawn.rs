@@ -29,7 +29,8 @@ use crate::{
 /// must be in it, or one client's entity is taken for another's. Of several that wait with one
 /// number, the oldest is taken.
 ///
-/// What the client's entity has and the server's has not, stays. If something that came earlier
+/// What the client's entity has and the server's has not, stays, unless authority over it can be lent:
+/// then it is a write without authority, which `seamless_authority` undoes. If something that came earlier
 /// refers to the server's entity, that one has a place already, and the client's is despawned.
 #[derive(Component, TypePath, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Prespawned(pub u64);
