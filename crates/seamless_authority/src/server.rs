@@ -414,7 +414,12 @@ fn take_over(world: &mut World, link: LinkId, global: GlobalEntity) -> Result<En
         .is_some_and(|peer| !peer.is_spectator());
     let entity = adopt(world, link, global, term, keep)?;
     publish::taken_over(world, entity);
-    world.entity_mut(entity).insert(Delegated);
+    // An observer of the game may have despawned it, or taken it off the network.
+    if let Ok(mut entity) = world.get_entity_mut(entity)
+        && entity.contains::<NetSlot>()
+    {
+        entity.insert(Delegated);
+    }
     world.resource_mut::<AuthorityStats>().migrated += 1;
     Ok(entity)
 }

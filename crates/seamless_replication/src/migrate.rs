@@ -27,6 +27,7 @@ use crate::{
         Redirect, apply,
         leave::{despawn, end_remote},
     },
+    role::change_role,
     rows::{Fence, Ring, Rows},
     slots::{Migrating, NetSlot, Role, Slots},
 };
@@ -107,7 +108,7 @@ pub fn adopt(
     let version = rows
         .newest(index)
         .map_or_else(Version::default, |(version, _)| version);
-    apply::change_role(world, entity, Role::Host, tenure);
+    change_role(world, entity, Role::Host, tenure);
     if let Some(slot) = world.resource_mut::<Slots>().get_mut(index) {
         slot.migrating = Some(Migrating {
             link,
@@ -187,7 +188,13 @@ pub fn follow(world: &mut World, link: LinkId, response: &Control) -> Option<Ent
         // The server has despawned it since, and we heard that first.
         world.despawn(entity);
     } else if let Some(entity) = entity {
-        apply::change_role(world, entity, Role::Remote { source: Some(link) }, tenure);
+        let role = Role::Remote { source: Some(link) };
+        let is_here = change_role(world, entity, role, tenure);
+        if !is_here {
+            // An observer despawned it. It begins anew with what the server tells of it next.
+            tell_migrated(world, link, global, kept);
+            return None;
+        }
         if let Some(slot) = world.resource_mut::<Slots>().get_mut(old_index) {
             slot.remote_name = Some(name);
             slot.newest = seamless_wire::Tick(0);
@@ -216,16 +223,18 @@ pub fn follow(world: &mut World, link: LinkId, response: &Control) -> Option<Ent
             peer.sender.migrated_at(old_index, Version(applied));
         }
     }
+    tell_migrated(world, link, global, kept);
+    entity
+}
+
+/// Client: says that it has followed, and what it kept.
+fn tell_migrated(world: &mut World, link: LinkId, entity: GlobalEntity, kept: Kept) {
     let mut peers = world.resource_mut::<Peers>();
     if let Some(peer) = peers.get_mut(link)
-        && let Err(error) = peer.send_control(&Control::Migrated {
-            entity: global,
-            kept,
-        })
+        && let Err(error) = peer.send_control(&Control::Migrated { entity, kept })
     {
         tracing::warn!(%link, %error, "a migration cannot be confirmed");
     }
-    entity
 }
 
 /// Client: gives up an entity of ours that the server hosts, as far as it has told us of it by now:
@@ -246,7 +255,7 @@ pub fn yield_to_host(world: &mut World, global: GlobalEntity) -> bool {
         return false;
     };
     let source = Some(link);
-    apply::change_role(world, entity, Role::Remote { source }, Tenure::default());
+    change_role(world, entity, Role::Remote { source }, Tenure::default());
     if let Some(mut peer) = world.resource_mut::<Peers>().map.remove(&link) {
         apply::reapply(world, &mut peer, name);
         world.resource_mut::<Peers>().map.insert(link, peer);
@@ -277,13 +286,15 @@ pub fn inherit(world: &mut World, entity: Entity, term: Term) -> bool {
     };
     tenure.rehost(term);
     tenure.transfer(Holder::Nobody, TenureEnd::OutOfScope);
-    apply::change_role(world, entity, Role::Host, tenure)
+    change_role(world, entity, Role::Host, tenure)
 }
 
 /// Server: despawns what a client hosted whose link is gone. Children that are told of on their own
 /// stay.
 pub fn give_up(world: &mut World, entity: Entity) {
-    despawn(world, entity, LeaveReason::Despawned);
+    if world.get::<NetSlot>(entity).is_some() {
+        despawn(world, entity, LeaveReason::Despawned);
+    }
 }
 
 /// Server: whether an entity migrates from this link already, and the client does not know yet.
