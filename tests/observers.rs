@@ -97,6 +97,60 @@ fn what_a_client_turns_away_as_it_comes_is_not_there() {
 }
 
 #[test]
+fn what_is_despawned_as_the_server_takes_it_over_is_gone_everywhere() {
+    let (mut cluster, [server, client], _, [own, _]) = own_on_a_wire();
+    let world = cluster.world(server);
+    world.add_observer(despawn_at::<Remove, Remote>);
+    command(&mut cluster, client, own, |e| {
+        e.delegate();
+    });
+    cluster.run(A_WHILE);
+    assert_eq!(census(&mut cluster, server), (0, 0));
+    assert_eq!(census(&mut cluster, client), (0, 0));
+    assert!(cluster.world(client).get_entity(own).is_err());
+}
+
+#[test]
+fn what_is_taken_off_the_network_as_the_server_takes_it_over_is_gone_at_its_client() {
+    let (mut cluster, [server, client], _, [own, there]) = own_on_a_wire();
+    cluster
+        .world(server)
+        .add_observer(|event: On<Add, Hosted>, mut commands: Commands| {
+            commands.entity(event.entity).remove::<Replicated>();
+        });
+    command(&mut cluster, client, own, |e| {
+        e.delegate();
+    });
+    cluster.run(A_WHILE);
+    assert_eq!(census(&mut cluster, server), (0, 0));
+    assert!(cluster.world(server).get_entity(there).is_ok(), "it stays");
+    assert!(cluster.world(client).get_entity(own).is_err());
+}
+
+#[test]
+fn what_gets_the_slot_of_what_was_taken_off_the_network_is_told_to_its_client() {
+    let (mut cluster, [server, client], _, [own, there]) = own_on_a_wire();
+    cluster
+        .world(server)
+        .add_observer(move |event: On<Add, Hosted>, mut commands: Commands| {
+            if event.entity == there {
+                commands.entity(event.entity).remove::<Replicated>();
+                commands.spawn((Replicated, Place(8.0, 0.0, 0.0)));
+            }
+        });
+    command(&mut cluster, client, own, |e| {
+        e.delegate();
+    });
+    cluster.run(A_WHILE);
+    assert!(cluster.world(client).get_entity(own).is_err());
+    let mut seen = cluster
+        .world(client)
+        .query_filtered::<&Place, With<Remote>>();
+    let seen = seen.single(cluster.world(client)).expect("one");
+    assert_eq!(*seen, Place(8.0, 0.0, 0.0));
+}
+
+#[test]
 fn what_its_client_despawns_as_it_hears_that_the_server_has_it_is_told_anew() {
     let (mut cluster, [server, client], _, [own, there]) = own_on_a_wire();
     let own_name = name(&mut cluster, client, own);

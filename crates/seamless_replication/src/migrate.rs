@@ -41,6 +41,9 @@ const UNPIN_SECONDS: u32 = 2;
 /// Server: takes over an entity that a client hosts, under `term`, and lets its authority be lent.
 /// The client stays its holder if `keep_holder`.
 ///
+/// Observers of the game see it become hosted. If one of them despawns it or takes it off the network,
+/// the client is told of both.
+///
 /// # Errors
 /// [`DenyReason`] if there is no such entity, or the client does not host it.
 pub fn adopt(
@@ -108,7 +111,14 @@ pub fn adopt(
     let version = rows
         .newest(index)
         .map_or_else(Version::default, |(version, _)| version);
-    change_role(world, entity, Role::Host, tenure);
+    let mut peers = world.resource_mut::<Peers>();
+    if let Some(peer) = peers.get_mut(link)
+        && let Some(slot) = peer.receiver.table.get_mut(Allocator::Local, index)
+    {
+        slot.ring = kept;
+    }
+    // Before anybody sees the change: whoever takes the entity off the network then leaves a client
+    // behind that is to hear under which name it goes.
     if let Some(slot) = world.resource_mut::<Slots>().get_mut(index) {
         slot.migrating = Some(Migrating {
             link,
@@ -116,6 +126,7 @@ pub fn adopt(
             old_index: name.index,
         });
     }
+    change_role(world, entity, Role::Host, tenure);
     let response = Control::MigrateResponse {
         entity: global,
         old_index: name.index,
@@ -127,13 +138,10 @@ pub fn adopt(
         version: version.0,
     };
     let mut peers = world.resource_mut::<Peers>();
-    if let Some(peer) = peers.get_mut(link) {
-        if let Some(slot) = peer.receiver.table.get_mut(Allocator::Local, index) {
-            slot.ring = kept;
-        }
-        if let Err(error) = peer.send_control(&response) {
-            tracing::warn!(%link, %error, "a migration cannot be told");
-        }
+    if let Some(peer) = peers.get_mut(link)
+        && let Err(error) = peer.send_control(&response)
+    {
+        tracing::warn!(%link, %error, "a migration cannot be told");
     }
     Ok(entity)
 }
