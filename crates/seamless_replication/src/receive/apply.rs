@@ -470,7 +470,7 @@ fn holder_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow, as_host: bo
             slot.role() == Role::Host
                 && (peer.sender.sees(index)
                     || slot
-                        .migrating
+                        .migrating()
                         .is_some_and(|migrating| migrating.link == peer.link))
         })
         .and_then(|slot| slot.global().map(|global| (global, slot.entity)))
