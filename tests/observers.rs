@@ -6,7 +6,7 @@ mod common;
 use bevy::prelude::*;
 use common::{
     Label, Place,
-    authority::{grab, holder, lending, own_on_a_wire, view},
+    authority::{grab, holder, lending, own_on_a_wire, view, weathers},
     command, find, name, on_a_wire,
     own::own,
     ready, spawn_on, wait_for,
@@ -112,19 +112,21 @@ fn what_is_despawned_as_the_server_takes_it_over_is_gone_everywhere() {
 
 #[test]
 fn what_is_taken_off_the_network_as_the_server_takes_it_over_is_gone_at_its_client() {
-    let (mut cluster, [server, client], _, [own, there]) = own_on_a_wire();
-    cluster
-        .world(server)
-        .add_observer(|event: On<Add, Hosted>, mut commands: Commands| {
-            commands.entity(event.entity).remove::<Replicated>();
+    for weather in weathers() {
+        let mut t = own(weather);
+        t.cluster
+            .world(t.server)
+            .add_observer(|event: On<Add, Hosted>, mut commands: Commands| {
+                commands.entity(event.entity).remove::<Replicated>();
+            });
+        t.by_owner(|e| {
+            e.delegate();
         });
-    command(&mut cluster, client, own, |e| {
-        e.delegate();
-    });
-    cluster.run(A_WHILE);
-    assert_eq!(census(&mut cluster, server), (0, 0));
-    assert!(cluster.world(server).get_entity(there).is_ok(), "it stays");
-    assert!(cluster.world(client).get_entity(own).is_err());
+        t.cluster.run(A_WHILE);
+        assert_eq!(census(&mut t.cluster, t.server), (0, 0));
+        assert!(t.cluster.world(t.server).get_entity(t.there).is_ok());
+        assert!(t.cluster.world(t.owner).get_entity(t.own).is_err());
+    }
 }
 
 #[test]
