@@ -6,7 +6,7 @@ mod common;
 use bevy::prelude::*;
 use common::{
     Label, Place,
-    authority::{grab, holder, lending, own_on_a_wire, view, weathers},
+    authority::{grab, heard, holder, lending, own_on_a_wire, view, weathers},
     command, find, name, on_a_wire,
     own::own,
     ready, spawn_on, wait_for,
@@ -17,7 +17,10 @@ use seamless_authority::{
 use seamless_replication::{
     ControlReceived, Hosted, NetSlot, Registry, Remote, Replicated, Slots,
     snapshot::{stage, take_snapshot},
-    wire::{GlobalEntity, Holder, control::Control},
+    wire::{
+        GlobalEntity, Holder,
+        control::{Control, DenyReason},
+    },
 };
 use seamless_testkit::{AppId, Cluster, Weather};
 
@@ -233,6 +236,32 @@ fn what_is_despawned_as_its_holder_gives_it_back_is_gone_there() {
     });
     cluster.run(A_WHILE);
     assert!(cluster.world(client).get_entity(there).is_err());
+}
+
+#[test]
+fn what_is_despawned_as_it_is_put_right_after_a_denial_is_gone_and_nothing_is_told_of_it() {
+    for still_lendable in [false, true] {
+        let (mut cluster, [server, client], _) = on_a_wire(lending);
+        let bundle = (Delegated, Place::default(), Label("as it is".into()));
+        let [entity, there] = spawn_on(&mut cluster, [server, client], bundle);
+        let policy = AuthorityPolicy::new(|_, _, _| Err(DenyReason::Policy));
+        cluster.world(server).insert_resource(policy);
+        let world = cluster.world(client);
+        world.add_observer(despawn_at::<Add, Label>);
+        command(&mut cluster, client, there, |e| {
+            // In hope of a grant.
+            e.request_authority().remove::<Label>();
+        });
+        if !still_lendable {
+            command(&mut cluster, server, entity, |e| {
+                e.undelegate();
+            });
+        }
+        cluster.run(20);
+        assert!(cluster.world(client).get_entity(there).is_err());
+        let heard = heard(&mut cluster, client);
+        assert!(heard.is_empty(), "{heard:?}");
+    }
 }
 
 #[test]
