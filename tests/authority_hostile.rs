@@ -17,6 +17,7 @@ use common::{
 };
 use seamless_authority::{
     AuthorityCommandsExt, AuthorityPolicy, AuthorityStats, Delegated, Pending, Published,
+    resume_deferred,
 };
 use seamless_replication::{
     Authority, Frozen, NetSlot, Peers, Replicated, ReplicationConfig, Slots,
@@ -389,4 +390,53 @@ fn nothing_that_a_server_says_makes_a_client_panic_or_grow() {
     let fresh = t.scene.cluster.world(server).spawn(bundle).id();
     let name = name(&mut t.scene.cluster, server, fresh);
     wait_for(&mut t.scene.cluster, honest, name);
+}
+
+#[test]
+fn one_release_of_each_holder_waits_for_what_is_frozen_and_it_is_the_last() {
+    let mut t = scene(1);
+    let (server, honest, hostile) = (t.server, t.honest, t.hostile);
+    let lent = name(&mut t.cluster, server, t.lent);
+    let there = find(&mut t.cluster, hostile, lent).expect("seen");
+    let authority = t.cluster.world(hostile).get::<Authority>(there).copied();
+    let epoch = authority.expect("it is lent").epoch;
+    t.cluster.world(server).entity_mut(t.lent).insert(Frozen);
+    let release = |last| Control::AuthorityRelease {
+        entity: lent,
+        epoch,
+        last: Some(last),
+    };
+    const RELEASES: u32 = 300;
+    for last in 1..=RELEASES {
+        let mut peers = t.cluster.world(hostile).resource_mut::<Peers>();
+        let peer = peers.iter_mut().next().expect("a link");
+        peer.send_control(&release(last)).expect("room");
+        t.cluster.step();
+    }
+    t.cluster.run(10);
+    let waiting = |t: &mut Scene| {
+        let world = t.cluster.world(server);
+        world.resource::<Pending>().waiting()
+    };
+    assert_eq!(waiting(&mut t), 1);
+    // There is room for what others ask for, and it stays in its order.
+    let seen = find(&mut t.cluster, honest, lent).expect("seen");
+    command(&mut t.cluster, honest, seen, |e| {
+        e.request_authority();
+    });
+    t.cluster.run(10);
+    assert_eq!(waiting(&mut t), 2);
+    let id = me(&mut t.cluster, hostile);
+    let mut pending = t.cluster.world(server).resource_mut::<Pending>();
+    let deferred = pending.take_deferred(&[lent]);
+    assert_eq!(deferred.len(), 2);
+    assert_eq!(deferred[0], (id, release(RELEASES)));
+    assert_eq!(waiting(&mut t), 0);
+    // Thawed, it is given back.
+    let world = t.cluster.world(server);
+    world.entity_mut(t.lent).remove::<Frozen>();
+    resume_deferred(world, deferred);
+    t.cluster.run(120);
+    let holder = common::authority::holder(&mut t.cluster, server, t.lent);
+    assert_eq!(holder, Some(Holder::Nobody));
 }

@@ -8,7 +8,7 @@ use common::Place;
 use play::{STEP, Wish, applied, cluster, enter, host, place_at};
 use seamless_authority::{AuthorityCommandsExt, AuthorityView, Delegated};
 use seamless_handover::{client::MeshClient, group::RidesOn};
-use seamless_replication::{Replicated, Slots, inputs::InputOutbox};
+use seamless_replication::{NetSlot, Replicated, Slots, inputs::InputOutbox};
 use seamless_testkit::Weather;
 
 fn walk_over(seed: u64, weather: Weather) {
@@ -184,6 +184,40 @@ fn what_a_player_carries_crosses_with_it_and_stays_lent() {
         Some(4321.0),
         "the holder writes on, at the new host"
     );
+}
+
+#[test]
+fn what_is_despawned_as_it_comes_with_a_player_is_gone_and_the_player_is_there() {
+    let (mut cluster, nodes) = cluster::<2>(7, Weather::near());
+    let (client, player) = enter(&mut cluster);
+    let root = cluster
+        .world(client)
+        .resource::<MeshClient>()
+        .root
+        .expect("in");
+    let world = cluster.world(nodes[0]);
+    let body = world.resource::<Slots>().entity(root).expect("hosted");
+    let bundle = (Replicated, Delegated, Place(11.0, 0.0, 10.0), RidesOn(body));
+    let crate_ = world.spawn(bundle).id();
+    let name = common::name(&mut cluster, nodes[0], crate_);
+    cluster.world(nodes[1]).add_observer(
+        move |event: On<Add, Replicated>, slots: Query<&NetSlot>, mut commands: Commands| {
+            let slot = slots.get(event.entity);
+            if slot.is_ok_and(|slot| slot.global() == Some(name)) {
+                commands.entity(event.entity).despawn();
+            }
+        },
+    );
+    cluster.world(client).resource_mut::<Wish>().0 = Some(1);
+    cluster.run_until("the other node hosts the player", 900, |cluster| {
+        host(cluster, &nodes, player) == Some(nodes[1])
+    });
+    // The client waits for a while for somebody to tell of it.
+    cluster.run(200);
+    for app in [nodes[0], nodes[1], client] {
+        assert!(common::find(&mut cluster, app, name).is_none(), "{app:?}");
+        assert!(common::find(&mut cluster, app, root).is_some() || app == nodes[0]);
+    }
 }
 
 #[test]

@@ -18,7 +18,8 @@ use seamless_replication::{
     Admission, Admitted, Hosted, NetSlot, PeerJoined, Peers, Remote, Replicated, ReplicationConfig,
     Role, Slots,
     interest::{Subscriptions, ToolScopeId, ToolScopes},
-    transport::{CloseReason, Links},
+    migrate::is_migrating,
+    transport::{CloseReason, LinkId, Links},
     wire::{GlobalEntity, PeerId},
 };
 use seamless_testkit::{AppId, Cluster, Rng, Weather};
@@ -445,6 +446,80 @@ fn a_takeover_that_the_drop_cut_short_is_finished_after_it() {
         move_to(&mut cluster, server, there, 9.0);
         settle(&mut cluster, server, &[client]);
     }
+}
+
+/// A client's own entity that the server takes over while nothing that it says arrives; its name, where
+/// it is on both, and the client's link on the server.
+fn takeover_unheard(
+    cluster: &mut Cluster,
+    apps: [AppId; 2],
+) -> (GlobalEntity, [Entity; 2], LinkId) {
+    let [server, client] = apps;
+    let (own, own_name) = own_entity(cluster, apps);
+    let there = find(cluster, server, own_name).expect("it is there");
+    let id = me(cluster, client);
+    let peers = cluster.world(server).resource::<Peers>();
+    let link = peers.by_id(id).expect("linked").link();
+    cluster.change_weather(Weather::lossy(1.0));
+    common::command(cluster, server, there, |e| {
+        e.delegate();
+    });
+    (own_name, [there, own], link)
+}
+
+/// What is looked at is [`is_migrating`], which says what the slot says. While it does, the entity is
+/// told to everybody by the slow path, and 33 of its rows are kept.
+#[test]
+fn what_migrates_from_a_link_that_ends_for_good_migrates_no_more() {
+    for grace in [0, 3] {
+        let (mut cluster, apps) = common::pair(1, Weather::near(), keeping(grace));
+        let [server, _] = apps;
+        let (name, _, link) = takeover_unheard(&mut cluster, apps);
+        let migrates = |cluster: &mut Cluster| is_migrating(cluster.world(server), link, name);
+        assert!(migrates(&mut cluster));
+        drop_link(&mut cluster, apps);
+        assert_eq!(migrates(&mut cluster), grace > 0, "it may come back");
+        cluster.run(grace as usize * 30 + 3);
+        assert!(!migrates(&mut cluster));
+    }
+}
+
+#[test]
+fn what_migrates_from_a_client_that_comes_back_without_its_key_migrates_no_more() {
+    let (mut cluster, apps) = common::pair(1, Weather::near(), keeping(60));
+    let [server, client] = apps;
+    let (name, _, link) = takeover_unheard(&mut cluster, apps);
+    let id = me(&mut cluster, client);
+    let admission = Admission::new(move |_, _, _| {
+        Ok(Admitted {
+            peer: id,
+            spectator: false,
+        })
+    });
+    cluster.world(server).insert_resource(admission);
+    // It keeps nothing, and shows no key.
+    let mut config = cluster.world(client).resource_mut::<ReplicationConfig>();
+    config.resume_grace = Duration::ZERO;
+    drop_link(&mut cluster, apps);
+    assert!(is_migrating(cluster.world(server), link, name));
+    come_back(&mut cluster, apps);
+    assert_eq!(joined(&mut cluster, server), (2, 0));
+    assert!(!is_migrating(cluster.world(server), link, name));
+}
+
+#[test]
+fn what_was_taken_over_and_despawned_during_the_drop_is_gone_after_it() {
+    let (mut cluster, apps) = common::pair(1, Weather::near(), keeping(60));
+    let [server, client] = apps;
+    let (name, [there, own], _) = takeover_unheard(&mut cluster, apps);
+    drop_link(&mut cluster, apps);
+    cluster.world(server).despawn(there);
+    cluster.run(3);
+    come_back(&mut cluster, apps);
+    assert_eq!(joined(&mut cluster, server), (1, 1));
+    cluster.run(200);
+    assert_eq!(find(&mut cluster, server, name), None);
+    assert!(cluster.world(client).get_entity(own).is_err());
 }
 
 #[test]

@@ -214,8 +214,11 @@ fn ask(world: &mut World, entity: Entity) -> Result<RequestId, DenyReason> {
     Ok(request)
 }
 
+/// Tells the game that it may not write an entity, if that is still there.
 pub(crate) fn deny(world: &mut World, entity: Entity, reason: DenyReason) {
-    world.trigger(AuthorityDenied { entity, reason });
+    if world.get_entity(entity).is_ok() {
+        world.trigger(AuthorityDenied { entity, reason });
+    }
 }
 
 fn source(world: &World, entity: Entity) -> Option<(LinkId, NetSlot)> {
@@ -234,10 +237,7 @@ fn release(world: &mut World, entity: Entity) {
     };
     world.resource_mut::<Asked>().releases.insert(entity);
     let after = AuthorityView::Releasing(authority.since);
-    world
-        .entity_mut(entity)
-        .insert(after)
-        .remove::<crate::Granted>();
+    view::give_back(world, entity, after);
 }
 
 /// After collect, before send: a release names the last row of this tick, so that the server can
@@ -357,7 +357,9 @@ fn heard_answer(world: &mut World, entity: Entity, request: RequestId, answer: A
             AuthorityAnswer::Denied(reason) => reason,
         };
         restore_of(world, entity);
-        world.entity_mut(entity).remove::<AuthorityView>();
+        if let Ok(mut entity) = world.get_entity_mut(entity) {
+            entity.remove::<AuthorityView>();
+        }
         return deny(world, entity, reason);
     }
     let Some(me) = world.resource::<Peers>().as_client() else {
@@ -384,6 +386,9 @@ fn heard_answer(world: &mut World, entity: Entity, request: RequestId, answer: A
     if reason.is_some() {
         // What was written here in hope of a grant goes.
         restore_of(world, entity);
+        if world.get_entity(entity).is_err() {
+            return;
+        }
     }
     let mut commands = world.commands();
     view::enter(&mut commands.entity(entity), before, after, reason);

@@ -1,6 +1,6 @@
 //! Leases: what is lent for a while comes back by itself.
 
-use std::{cmp::Reverse, collections::BinaryHeap};
+use std::collections::BTreeSet;
 
 use bevy::{ecs::entity::EntityHashMap, prelude::*};
 use seamless_replication::{
@@ -15,8 +15,8 @@ use crate::{holder::HolderEvent, policy::AuthorityPolicy, server};
 #[derive(Resource, Default)]
 pub(crate) struct Leases {
     of: EntityHashMap<Lease>,
-    /// When to look at which again: never later than it ends.
-    due: BinaryHeap<Reverse<(Tick, Entity)>>,
+    /// When to look at which again: never later than it ends. One entry for each, the lease's own.
+    due: BTreeSet<(Tick, Entity)>,
 }
 
 #[derive(Clone, Copy)]
@@ -27,6 +27,8 @@ struct Lease {
     /// In ticks.
     length: u32,
     ends: Tick,
+    /// The tick under which it stands in the queue.
+    queued: Tick,
     /// The holder's newest row when it was looked at last.
     written: Option<u32>,
 }
@@ -40,6 +42,20 @@ impl Leases {
             lease.ends = now.plus(lease.length);
         }
     }
+
+    /// A lease is to be looked at when it ends, in the place of one that the entity had.
+    fn insert(&mut self, entity: Entity, mut lease: Lease) {
+        lease.queued = lease.ends;
+        self.remove(entity);
+        self.of.insert(entity, lease);
+        self.due.insert((lease.queued, entity));
+    }
+
+    fn remove(&mut self, entity: Entity) {
+        if let Some(lease) = self.of.remove(&entity) {
+            self.due.remove(&(lease.queued, entity));
+        }
+    }
 }
 
 /// A fence changed: a lease begins, or is none any more.
@@ -47,7 +63,7 @@ pub(crate) fn follow(leases: &mut Leases, entity: Entity, authority: &Authority,
     let holder = match authority.holder {
         Holder::Peer(peer) if authority.hosted && authority.lease > 0 => peer,
         _ => {
-            leases.of.remove(&entity);
+            leases.remove(entity);
             return;
         }
     };
@@ -62,15 +78,15 @@ pub(crate) fn follow(leases: &mut Leases, entity: Entity, authority: &Authority,
         since,
         length,
         ends,
+        queued: ends,
         written: None,
     };
-    leases.of.insert(entity, lease);
-    leases.due.push(Reverse((ends, entity)));
+    leases.insert(entity, lease);
 }
 
 /// The entity is gone.
 pub(crate) fn forget(event: On<Remove, Authority>, mut leases: ResMut<Leases>) {
-    leases.of.remove(&event.entity);
+    leases.remove(event.entity);
 }
 
 /// Ends what is over. Once a tick, a look at what is due.
@@ -78,18 +94,18 @@ pub(crate) fn end_leases(world: &mut World) {
     let now = world.resource::<NetClock>().tick();
     loop {
         let mut leases = world.resource_mut::<Leases>();
-        let Some(&Reverse((due, entity))) = leases.due.peek() else {
+        let Some(&(due, entity)) = leases.due.first() else {
             return;
         };
         if due > now {
             return;
         }
-        leases.due.pop();
+        leases.due.pop_first();
         let Some(&lease) = leases.of.get(&entity) else {
             continue;
         };
         if lease.ends > now {
-            leases.due.push(Reverse((lease.ends, entity)));
+            leases.insert(entity, lease);
         } else {
             look(world, entity, lease, now);
         }
@@ -116,9 +132,43 @@ fn look(world: &mut World, entity: Entity, lease: Lease, now: Tick) {
             written,
             ..lease
         };
-        leases.of.insert(entity, lease);
-        leases.due.push(Reverse((ends, entity)));
+        leases.insert(entity, lease);
         return;
     }
     server::apply(world, entity, HolderEvent::Lapse(lease.holder));
+}
+
+#[cfg(test)]
+mod tests {
+    use seamless_replication::wire::{Tenure, TenureEnd, Term};
+
+    use super::*;
+
+    /// Lends an entity for so many ticks.
+    fn lend(leases: &mut Leases, entity: Entity, tenure: &mut Tenure, to: Holder, length: u32) {
+        tenure.transfer(to, TenureEnd::Given);
+        tenure.lease = length;
+        follow(leases, entity, &Authority::of(true, tenure), Tick(1));
+    }
+
+    #[test]
+    fn what_is_lent_again_and_again_is_looked_at_as_often_as_what_is_lent_once() {
+        let mut world = World::new();
+        let entities = [world.spawn_empty().id(), world.spawn_empty().id()];
+        let mut leases = Leases::default();
+        let mut tenure = Tenure {
+            delegated: true,
+            ..Tenure::plain(Term(1))
+        };
+        for n in 0..1000u32 {
+            let peer = Holder::Peer(PeerId(u64::from(n % 3)));
+            // Given to and fro, on longer and shorter terms; given back and asked for again.
+            lend(&mut leases, entities[0], &mut tenure, peer, 30 + n % 7);
+            lend(&mut leases, entities[1], &mut tenure, peer, 30);
+            lend(&mut leases, entities[1], &mut tenure, Holder::Nobody, 0);
+        }
+        assert_eq!((leases.of.len(), leases.due.len()), (1, 1));
+        lend(&mut leases, entities[0], &mut tenure, Holder::Host, 0);
+        assert_eq!((leases.of.len(), leases.due.len()), (0, 0));
+    }
 }

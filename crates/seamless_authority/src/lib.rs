@@ -23,6 +23,7 @@
 //! * [`Pending`], [`resume_deferred`]: requests for entities on their way to another node.
 
 mod client;
+mod deferred;
 mod delegate;
 mod guard;
 mod held;

@@ -17,7 +17,7 @@ use crate::{
     AuthorityStats,
     holder::HolderEvent,
     server,
-    view::{AuthorityDenied, AuthorityView},
+    view::{self, AuthorityDenied, AuthorityView},
 };
 
 /// The local player, if this app is its server and hosts the entity.
@@ -47,7 +47,9 @@ pub(crate) fn request(world: &mut World, entity: Entity, peer: PeerId) {
             None => Some(DenyReason::HostedElsewhere),
         }
     };
-    if let Some(reason) = denied {
+    if let Some(reason) = denied
+        && world.get_entity(entity).is_ok()
+    {
         world.trigger(AuthorityDenied { entity, reason });
     }
 }
@@ -61,10 +63,8 @@ pub(crate) fn release(world: &mut World, entity: Entity, peer: PeerId) {
         return;
     };
     // It asked for this end itself.
-    world
-        .entity_mut(entity)
-        .insert(AuthorityView::Releasing(authority.since))
-        .remove::<crate::Granted>();
+    let after = AuthorityView::Releasing(authority.since);
+    view::give_back(world, entity, after);
     let stamp = authority.epoch;
     server::apply(world, entity, HolderEvent::Release { peer, stamp });
 }

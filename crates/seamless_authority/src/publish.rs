@@ -156,13 +156,19 @@ pub(crate) fn heard(
         wishes.of.insert(entity, public);
     }
     mark(world, entity, public);
-    if let Some(reason) = refused {
+    if let Some(reason) = refused
+        && world.get_entity(entity).is_ok()
+    {
         world.trigger(PublicationDenied { entity, reason });
     }
 }
 
+/// Sets the marker, if the entity is still there: of several, the first one's observers may have
+/// despawned the others.
 fn mark(world: &mut World, entity: Entity, public: bool) {
-    let mut entity = world.entity_mut(entity);
+    let Ok(mut entity) = world.get_entity_mut(entity) else {
+        return;
+    };
     match (public, entity.contains::<Published>()) {
         (true, false) => {
             entity.insert(Published);

@@ -17,6 +17,7 @@ use seamless_replication::{
 
 use crate::{
     AuthorityStats, Delegated,
+    deferred::Deferred,
     held::Held,
     holder::{HolderEvent, Loan, Outcome, step},
     lease::Leases,
@@ -24,9 +25,6 @@ use crate::{
     publish,
     waiting::{WAITING_SECONDS, Waiting},
 };
-
-/// Most items that wait while their entities are frozen.
-const MAX_DEFERRED: usize = 4096;
 
 /// Most requests of one client that wait for a release of its own.
 const MAX_AFTER_RELEASE: usize = 256;
@@ -37,9 +35,8 @@ pub struct Pending {
     releases: BTreeMap<(PeerId, GlobalEntity), Release>,
     /// Requests of clients for what they are just giving back.
     after_release: Vec<(LinkId, PeerId, RequestId, GlobalEntity)>,
-    /// Items about frozen entities, with their senders: whoever hosts the entity after the freeze
-    /// goes on with them.
-    deferred: Vec<(PeerId, LinkId, Control)>,
+    /// Items about frozen entities, with their senders.
+    deferred: Deferred,
     /// Delegations that overtook the first row of their entity.
     delegations: Waiting<()>,
     /// Entities of clients to be taken over once there is room to tell of it.
@@ -72,25 +69,7 @@ impl Pending {
 
     /// Takes the items about these entities that came while they were frozen.
     pub fn take_deferred(&mut self, entities: &[GlobalEntity]) -> Vec<(PeerId, Control)> {
-        let mut taken = Vec::new();
-        self.deferred.retain(|(peer, _, control)| {
-            let about = subject(control).is_some_and(|entity| entities.contains(&entity));
-            if about {
-                taken.push((*peer, control.clone()));
-            }
-            !about
-        });
-        taken
-    }
-}
-
-/// Which entity an item of a client is about.
-fn subject(control: &Control) -> Option<GlobalEntity> {
-    match control {
-        Control::AuthorityRequest { entity, .. } | Control::AuthorityRelease { entity, .. } => {
-            Some(*entity)
-        }
-        _ => None,
+        self.deferred.take(entities)
     }
 }
 
@@ -221,16 +200,14 @@ fn hear_request(
         && world.get::<Frozen>(entity).is_some()
         // Of each client no more than it may ask for, so that others have room, too.
         && within_rate(world, peer)
-        && world.resource::<Pending>().deferred.len() < MAX_DEFERRED
+        && world.resource::<Pending>().deferred.has_room()
     {
         let control = Control::AuthorityRequest {
             request,
             entity: global,
         };
-        world
-            .resource_mut::<Pending>()
-            .deferred
-            .push((peer, link, control));
+        let mut pending = world.resource_mut::<Pending>();
+        pending.deferred.push(peer, control);
         return;
     }
     let entity = match entity {
@@ -414,7 +391,12 @@ fn take_over(world: &mut World, link: LinkId, global: GlobalEntity) -> Result<En
         .is_some_and(|peer| !peer.is_spectator());
     let entity = adopt(world, link, global, term, keep)?;
     publish::taken_over(world, entity);
-    world.entity_mut(entity).insert(Delegated);
+    // An observer of the game may have despawned it, or taken it off the network.
+    if let Ok(mut entity) = world.get_entity_mut(entity)
+        && entity.contains::<NetSlot>()
+    {
+        entity.insert(Delegated);
+    }
     world.resource_mut::<AuthorityStats>().migrated += 1;
     Ok(entity)
 }
@@ -464,7 +446,7 @@ pub(crate) fn finish_releases(world: &mut World) {
                 last: Some(last),
             };
             let mut pending = world.resource_mut::<Pending>();
-            pending.deferred.push((peer, link, control));
+            pending.deferred.release(peer, global, control);
             continue;
         }
         let arrived = last == 0 || has_arrived(world, link, &slot, last);

@@ -151,6 +151,17 @@ pub(crate) fn enter(
     }
 }
 
+/// Puts an entity that is ours into the view in which it is given back. Observers run after each of
+/// the two steps, and may despawn it.
+pub(crate) fn give_back(world: &mut World, entity: Entity, after: AuthorityView) {
+    if let Ok(mut entity) = world.get_entity_mut(entity) {
+        entity.insert(after);
+    }
+    if let Ok(mut entity) = world.get_entity_mut(entity) {
+        entity.remove::<Granted>();
+    }
+}
+
 /// The marker came: tell.
 pub(crate) fn tell_granted(event: On<Add, Granted>, mut commands: Commands) {
     commands.trigger(AuthorityGranted {

@@ -51,6 +51,7 @@ mod receive;
 pub mod recording;
 mod references;
 mod registry;
+mod role;
 mod rows;
 mod send;
 mod slots;

@@ -27,6 +27,7 @@ use crate::{
         Redirect, apply,
         leave::{despawn, end_remote},
     },
+    role::change_role,
     rows::{Fence, Ring, Rows},
     slots::{Migrating, NetSlot, Role, Slots},
 };
@@ -39,6 +40,9 @@ const UNPIN_SECONDS: u32 = 2;
 
 /// Server: takes over an entity that a client hosts, under `term`, and lets its authority be lent.
 /// The client stays its holder if `keep_holder`.
+///
+/// Observers of the game see it become hosted. If one of them despawns it or takes it off the network,
+/// the client is told of both.
 ///
 /// # Errors
 /// [`DenyReason`] if there is no such entity, or the client does not host it.
@@ -107,14 +111,22 @@ pub fn adopt(
     let version = rows
         .newest(index)
         .map_or_else(Version::default, |(version, _)| version);
-    apply::change_role(world, entity, Role::Host, tenure);
-    if let Some(slot) = world.resource_mut::<Slots>().get_mut(index) {
-        slot.migrating = Some(Migrating {
-            link,
-            version,
-            old_index: name.index,
-        });
+    let mut peers = world.resource_mut::<Peers>();
+    if let Some(peer) = peers.get_mut(link)
+        && let Some(slot) = peer.receiver.table.get_mut(Allocator::Local, index)
+    {
+        slot.ring = kept;
     }
+    // Before anybody sees the change: whoever takes the entity off the network then leaves a client
+    // behind that is to hear under which name it goes.
+    let migrating = Migrating {
+        link,
+        version,
+        old_index: name.index,
+    };
+    let mut slots = world.resource_mut::<Slots>();
+    slots.begin_migration(index, migrating);
+    change_role(world, entity, Role::Host, tenure);
     let response = Control::MigrateResponse {
         entity: global,
         old_index: name.index,
@@ -126,13 +138,10 @@ pub fn adopt(
         version: version.0,
     };
     let mut peers = world.resource_mut::<Peers>();
-    if let Some(peer) = peers.get_mut(link) {
-        if let Some(slot) = peer.receiver.table.get_mut(Allocator::Local, index) {
-            slot.ring = kept;
-        }
-        if let Err(error) = peer.send_control(&response) {
-            tracing::warn!(%link, %error, "a migration cannot be told");
-        }
+    if let Some(peer) = peers.get_mut(link)
+        && let Err(error) = peer.send_control(&response)
+    {
+        tracing::warn!(%link, %error, "a migration cannot be told");
     }
     Ok(entity)
 }
@@ -187,7 +196,13 @@ pub fn follow(world: &mut World, link: LinkId, response: &Control) -> Option<Ent
         // The server has despawned it since, and we heard that first.
         world.despawn(entity);
     } else if let Some(entity) = entity {
-        apply::change_role(world, entity, Role::Remote { source: Some(link) }, tenure);
+        let role = Role::Remote { source: Some(link) };
+        let is_here = change_role(world, entity, role, tenure);
+        if !is_here {
+            // An observer despawned it. It begins anew with what the server tells of it next.
+            tell_migrated(world, link, global, kept);
+            return None;
+        }
         if let Some(slot) = world.resource_mut::<Slots>().get_mut(old_index) {
             slot.remote_name = Some(name);
             slot.newest = seamless_wire::Tick(0);
@@ -216,16 +231,18 @@ pub fn follow(world: &mut World, link: LinkId, response: &Control) -> Option<Ent
             peer.sender.migrated_at(old_index, Version(applied));
         }
     }
+    tell_migrated(world, link, global, kept);
+    entity
+}
+
+/// Client: says that it has followed, and what it kept.
+fn tell_migrated(world: &mut World, link: LinkId, entity: GlobalEntity, kept: Kept) {
     let mut peers = world.resource_mut::<Peers>();
     if let Some(peer) = peers.get_mut(link)
-        && let Err(error) = peer.send_control(&Control::Migrated {
-            entity: global,
-            kept,
-        })
+        && let Err(error) = peer.send_control(&Control::Migrated { entity, kept })
     {
         tracing::warn!(%link, %error, "a migration cannot be confirmed");
     }
-    entity
 }
 
 /// Client: gives up an entity of ours that the server hosts, as far as it has told us of it by now:
@@ -246,7 +263,7 @@ pub fn yield_to_host(world: &mut World, global: GlobalEntity) -> bool {
         return false;
     };
     let source = Some(link);
-    apply::change_role(world, entity, Role::Remote { source }, Tenure::default());
+    change_role(world, entity, Role::Remote { source }, Tenure::default());
     if let Some(mut peer) = world.resource_mut::<Peers>().map.remove(&link) {
         apply::restore(world, &mut peer, name);
         world.resource_mut::<Peers>().map.insert(link, peer);
@@ -277,13 +294,15 @@ pub fn inherit(world: &mut World, entity: Entity, term: Term) -> bool {
     };
     tenure.rehost(term);
     tenure.transfer(Holder::Nobody, TenureEnd::OutOfScope);
-    apply::change_role(world, entity, Role::Host, tenure)
+    change_role(world, entity, Role::Host, tenure)
 }
 
 /// Server: despawns what a client hosted whose link is gone. Children that are told of on their own
 /// stay.
 pub fn give_up(world: &mut World, entity: Entity) {
-    despawn(world, entity, LeaveReason::Despawned);
+    if world.get::<NetSlot>(entity).is_some() {
+        despawn(world, entity, LeaveReason::Despawned);
+    }
 }
 
 /// Server: whether an entity migrates from this link already, and the client does not know yet.
@@ -291,7 +310,7 @@ pub fn give_up(world: &mut World, entity: Entity) {
 pub fn is_migrating(world: &World, link: LinkId, global: GlobalEntity) -> bool {
     let slots = world.resource::<Slots>();
     let slot = slots.index_of(global).and_then(|index| slots.get(index));
-    let migrating = slot.and_then(|slot| slot.migrating);
+    let migrating = slot.and_then(|slot| slot.migrating());
     migrating.is_some_and(|migrating| migrating.link == link)
 }
 
@@ -299,21 +318,15 @@ pub fn is_migrating(world: &World, link: LinkId, global: GlobalEntity) -> bool {
 ///
 /// `kept`: what it has of the entity and of the row that [`Control::MigrateResponse`] named.
 pub fn confirmed(world: &mut World, link: LinkId, global: GlobalEntity, kept: Kept) {
-    let mut slots = world.resource_mut::<Slots>();
+    let slots = world.resource::<Slots>();
     let Some(index) = slots.index_of(global) else {
         return;
     };
-    let Some(slot) = slots.get_mut(index) else {
+    let under_way = slots.get(index).and_then(|slot| slot.migrating());
+    let Some(migrating) = under_way.filter(|migrating| migrating.link == link) else {
         return;
     };
-    let Some(migrating) = slot.migrating.filter(|migrating| migrating.link == link) else {
-        return;
-    };
-    slot.migrating = None;
-    slots.rerouted.push(index);
-    let clock = world.resource::<NetClock>();
-    let soon = clock.tick().plus(UNPIN_SECONDS * u32::from(clock.rate()));
-    world.resource_mut::<Rows>().unpin(index, soon);
+    end(world, index);
     let mut peers = world.resource_mut::<Peers>();
     let Some(peer) = peers.get_mut(link) else {
         return;
@@ -329,6 +342,22 @@ pub fn confirmed(world: &mut World, link: LinkId, global: GlobalEntity, kept: Ke
         peer.sender.install_baseline(index, migrating.version);
     }
     peer.sender.migrated(index);
+}
+
+/// A migration is over: the rows of the slot are kept like any other's from here on.
+fn end(world: &mut World, index: u32) {
+    world.resource_mut::<Slots>().end_migration(index);
+    let clock = world.resource::<NetClock>();
+    let soon = clock.tick().plus(UNPIN_SECONDS * u32::from(clock.rate()));
+    world.resource_mut::<Rows>().unpin(index, soon);
+}
+
+/// Server: a link to a client is gone for good, and nobody will confirm what migrates from it. A step
+/// for each of those.
+pub(crate) fn link_ended(world: &mut World, link: LinkId) {
+    for index in world.resource::<Slots>().migrating_from(link) {
+        end(world, index);
+    }
 }
 
 /// Forgets redirects that are past their time. Once a tick, a look at each link.
@@ -451,4 +480,75 @@ pub fn restore(world: &mut World, slot: &NetSlot) {
     };
     apply::restore(world, &mut peer, name);
     world.resource_mut::<Peers>().map.insert(link, peer);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Names, Replicated, slots::Slot};
+
+    fn link(index: u16) -> LinkId {
+        LinkId {
+            index,
+            generation: 0,
+        }
+    }
+
+    /// A server's world with entities that migrate from these links, and their slots.
+    fn migrating(links: [LinkId; 3]) -> (World, [u32; 3]) {
+        let mut world = World::new();
+        let mut slots = Slots::default();
+        slots.set_names(Names::in_block(1).expect("a block"));
+        world.insert_resource(slots);
+        world.insert_resource(NetClock::new(30));
+        world.init_resource::<Rows>();
+        let indices = links.map(|link| {
+            let entity = world.spawn(Replicated).id();
+            let index = world.get::<NetSlot>(entity).expect("it has one").index;
+            world.resource_mut::<Rows>().pin(index);
+            let migrating = Migrating {
+                link,
+                version: Version(1),
+                old_index: 4,
+            };
+            let mut slots = world.resource_mut::<Slots>();
+            slots.begin_migration(index, migrating);
+            index
+        });
+        (world, indices)
+    }
+
+    /// Slots of which all rows are kept, some seconds later.
+    fn pinned(world: &mut World, indices: [u32; 3]) -> [bool; 3] {
+        let later = world.resource::<NetClock>().tick().plus(10 * 30);
+        let mut rows = world.resource_mut::<Rows>();
+        rows.begin(later);
+        indices.map(|index| rows.is_pinned(index))
+    }
+
+    #[test]
+    fn rows_are_pinned_for_as_long_as_the_former_hosts_link_may_confirm() {
+        let (mut world, indices) = migrating([link(1), link(2), link(1)]);
+        assert_eq!(pinned(&mut world, indices), [true; 3]);
+        link_ended(&mut world, link(1));
+        assert_eq!(pinned(&mut world, indices), [false, true, false]);
+        let slots = world.resource::<Slots>();
+        let under_way = indices.map(|index| slots.get(index).and_then(Slot::migrating).is_some());
+        assert_eq!(under_way, [false, true, false]);
+    }
+
+    #[test]
+    fn what_is_listed_of_a_link_follows_it_and_goes_with_the_entity() {
+        let (mut world, indices) = migrating([link(1), link(2), link(1)]);
+        let mut slots = world.resource_mut::<Slots>();
+        slots.migrations_follow(link(1), link(3));
+        assert!(slots.migrating_from(link(1)).is_empty());
+        assert_eq!(slots.migrating_from(link(3)), [indices[0], indices[2]]);
+        let gone = slots.get(indices[0]).expect("taken").entity;
+        world.despawn(gone);
+        let mut slots = world.resource_mut::<Slots>();
+        assert_eq!(slots.migrating_from(link(3)), [indices[2]]);
+        slots.end_migration(indices[2]);
+        assert!(slots.migrating_from(link(3)).is_empty());
+    }
 }

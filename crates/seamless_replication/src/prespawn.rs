@@ -159,7 +159,9 @@ fn give_up(world: &mut World) {
         if still_waits(world, entity) == Some(number) {
             tracing::debug!(%entity, number, "the server did not spawn it in time");
             world.trigger(PrespawnUnclaimed { entity, number });
-            world.despawn(entity);
+            if let Ok(entity) = world.get_entity_mut(entity) {
+                entity.despawn();
+            }
         }
     }
 }

@@ -4,6 +4,8 @@
 //! spawns it, and keeps it until it leaves. What it is to us, its fence and its name stand in the
 //! slot; everything per link is indexed by the slot's number.
 
+mod migrations;
+
 use std::collections::BTreeSet;
 
 use bevy::{
@@ -12,11 +14,10 @@ use bevy::{
     prelude::*,
 };
 use seamless_transport::LinkId;
-use seamless_wire::{
-    GlobalEntity, PeerId, Tenure, Tick, WireId,
-    record::{LeaveReason, Version},
-};
+use seamless_wire::{GlobalEntity, PeerId, Tenure, Tick, WireId, record::LeaveReason};
 
+pub(crate) use self::migrations::Migrating;
+use self::migrations::Migrations;
 use crate::{authority::Hosted, names::Names, rows::Rows};
 
 /// Publishes the entity to everyone who may see it.
@@ -110,7 +111,8 @@ pub(crate) struct Slot {
     orphaned_at: Option<Tick>,
     /// The former host's link, until it has confirmed that it migrated too: it is told nothing of
     /// the entity before that.
-    pub(crate) migrating: Option<Migrating>,
+    /// Changed by [`Slots::begin_migration`] and [`Slots::end_migration`], which list it.
+    migrating: Option<Migrating>,
 }
 
 impl Slot {
@@ -143,19 +145,13 @@ impl Slot {
         self.role
     }
 
+    pub(crate) const fn migrating(&self) -> Option<Migrating> {
+        self.migrating
+    }
+
     pub(crate) const fn global(&self) -> Option<GlobalEntity> {
         self.global
     }
-}
-
-/// A migration that the former host has not confirmed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Migrating {
-    pub(crate) link: LinkId,
-    /// The version of our stream that it was told to take as its first baseline.
-    pub(crate) version: Version,
-    /// The slot that it has there.
-    pub(crate) old_index: u32,
 }
 
 /// An entity that left a slot in this tick.
@@ -242,6 +238,7 @@ pub struct Slots {
     orphans: BTreeSet<u32>,
     /// Slots that wait for a name.
     unnamed: BTreeSet<u32>,
+    migrations: Migrations,
 }
 
 impl Slots {
@@ -387,19 +384,6 @@ impl Slots {
         self.rerouted.push(slot.index);
     }
 
-    /// A client goes on over another link, and confirms there what it was told over the old one.
-    pub(crate) fn migrations_follow(&mut self, old: LinkId, new: LinkId) {
-        for index in 0..self.table.len() as u32 {
-            let under_way = self.get(index).and_then(|slot| slot.migrating);
-            if under_way.is_some_and(|migrating| migrating.link == old)
-                && let Some(slot) = self.get_mut(index)
-                && let Some(migrating) = &mut slot.migrating
-            {
-                migrating.link = new;
-            }
-        }
-    }
-
     /// Changes what the entity in a slot is to us. It has a source again, or needs none.
     pub(crate) fn set_role(&mut self, index: u32, role: Role) {
         let Some(slot) = self.get_mut(index) else {
@@ -532,6 +516,9 @@ impl Slots {
         self.disown(index);
         self.orphans.remove(&index);
         self.unnamed.remove(&index);
+        if let Some(link) = migrating {
+            self.migrations.end(link, index);
+        }
         self.stamp(index);
         self.departed.push(Departed {
             slot: index,

@@ -200,7 +200,8 @@ impl StagedSnapshot {
     /// same name that are here already are replaced in place: same Bevy entity. Names of a snapshot
     /// are not given to anything else afterwards, and of one from a file none that its writer gave.
     ///
-    /// Returns them in the order of the snapshot.
+    /// Returns them in the order of the snapshot. One that an observer despawned as it came is gone,
+    /// and one that it took off the network gets no components.
     pub fn spawn(
         self,
         world: &mut World,
@@ -222,14 +223,17 @@ impl StagedSnapshot {
             if let Some(slot) = world.get::<NetSlot>(entity).copied() {
                 world.resource_mut::<Slots>().set_tenure(&slot, tenure);
             }
-            if tenure.delegated {
-                world
-                    .entity_mut(entity)
-                    .insert(Authority::of(true, &tenure));
+            if tenure.delegated
+                && let Some(mut entity) = on_network(world, entity)
+            {
+                entity.insert(Authority::of(true, &tenure));
             }
             spawned.push(entity);
         }
         for (staged, &entity) in self.entities.into_iter().zip(&spawned) {
+            if on_network(world, entity).is_none() {
+                continue;
+            }
             let mut arrivals = Arrivals::default();
             for (id, component) in staged.components {
                 let here = world.get_entity(entity);
@@ -243,6 +247,12 @@ impl StagedSnapshot {
         }
         spawned
     }
+}
+
+/// An entity, if observers of the game have left it on the network.
+fn on_network(world: &mut World, entity: Entity) -> Option<EntityWorldMut<'_>> {
+    let entity = world.get_entity_mut(entity).ok()?;
+    entity.contains::<NetSlot>().then_some(entity)
 }
 
 /// The entity that is to carry a name: one that is here, one that is reserved, or a new one.
@@ -259,7 +269,7 @@ fn place(world: &mut World, name: GlobalEntity) -> Entity {
         world.despawn(usurper);
     } else if let Some((present, None)) = present {
         let tenure = Tenure::default();
-        crate::receive::apply::change_role(world, present, crate::Role::Host, tenure);
+        crate::role::change_role(world, present, crate::Role::Host, tenure);
         return present;
     }
     let entity = world

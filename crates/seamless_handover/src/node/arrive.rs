@@ -114,22 +114,32 @@ struct Arrival {
     claimed_at: Option<std::time::Duration>,
 }
 
-/// Hosts a group from its decoded state. `None` if the state is not of our making.
+/// Hosts a group from its decoded state. `None` if the state is not of our making, or an observer of
+/// the game despawned the root as it came.
 fn host(world: &mut World, staged: Staged, arrival: &Arrival) -> Option<Entity> {
     let Ok(snapshot) = staged.downcast::<StagedSnapshot>() else {
         tracing::error!("a group came with a state that another stager made");
         return None;
     };
     let term = arrival.term;
-    let group = snapshot.spawn(world, |_, mut tenure: Tenure| {
+    let mut group = snapshot.spawn(world, |_, mut tenure: Tenure| {
         tenure.rehost(term.max(tenure.epoch.term));
         tenure
     });
     for &member in &group {
-        world.entity_mut(member).remove::<Frozen>().insert(Stored);
+        if let Ok(mut member) = world.get_entity_mut(member) {
+            member.remove::<Frozen>();
+        }
+        if let Ok(mut member) = world.get_entity_mut(member) {
+            member.insert(Stored);
+        }
         forget_tombstone(world, member);
     }
     let &root = group.first()?;
+    group.retain(|member| world.get::<NetSlot>(*member).is_some());
+    if group.first() != Some(&root) {
+        return None;
+    }
     settle(world, root, arrival.player, true);
     if let Some(player) = arrival.player {
         take_player(world, player, root, arrival);
@@ -158,7 +168,9 @@ pub(super) fn settle(world: &mut World, entity: Entity, player: Option<PeerId>, 
     let mut root = HandoverRoot::new(player);
     root.arrived = world.resource::<NetClock>().tick();
     root.stored = stored;
-    world.entity_mut(entity).insert(root);
+    if let Ok(mut entity) = world.get_entity_mut(entity) {
+        entity.insert(root);
+    }
     if let Some(player) = player {
         world
             .resource_mut::<MeshView>()
@@ -264,7 +276,9 @@ fn make_anew(world: &mut World, names: Vec<GlobalEntity>, cell: CellId, term: Te
     world.flush();
     for name in names {
         if let Some(entity) = world.resource::<Slots>().entity(name) {
-            world.entity_mut(entity).insert(Stored);
+            if let Ok(mut entity) = world.get_entity_mut(entity) {
+                entity.insert(Stored);
+            }
             set_term(world, name, term);
         }
     }

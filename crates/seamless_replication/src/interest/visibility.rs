@@ -72,7 +72,7 @@ impl Route {
         match (slot.role(), self.side) {
             (Role::Host, LinkSide::ToClient)
                 if slot
-                    .migrating
+                    .migrating()
                     .is_some_and(|migrating| migrating.link == self.link) =>
             {
                 None

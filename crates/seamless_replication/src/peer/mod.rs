@@ -348,7 +348,9 @@ impl Peers {
             reason,
             migrating,
         } = departed;
-        for peer in self.map.values_mut() {
+        // Who comes back hears of it, too.
+        let suspended = self.suspended.iter_mut().map(|other| &mut other.peer);
+        for peer in self.map.values_mut().chain(suspended) {
             if migrating == Some(peer.link) {
                 // It was told under which name it goes on.
                 peer.sender.appear(slot);
@@ -356,10 +358,6 @@ impl Peers {
             }
             peer.sender.vanish(slot, generation, reason);
             peer.interest.forget(slot, global);
-        }
-        for suspended in &mut self.suspended {
-            suspended.peer.sender.vanish(slot, generation, reason);
-            suspended.peer.interest.forget(slot, global);
         }
     }
 }

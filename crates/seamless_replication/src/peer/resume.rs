@@ -20,6 +20,7 @@ use seamless_wire::{PeerId, frame::ResumeKey};
 use super::{Admission, Peer, PeerState, Peers};
 use crate::{
     clock::NetClock,
+    migrate::link_ended,
     plugin::ReplicationConfig,
     receive::{Receiver, leave::link_lost},
     send::Sender,
@@ -61,6 +62,7 @@ pub(crate) fn suspend_or_end(world: &mut World, mut peer: Box<Peer>) {
         .resume_key
         .filter(|_| dropped && peer.state == PeerState::Ready && !peer.spectator);
     let (Some(key), false) = (key, grace.is_zero()) else {
+        link_ended(world, peer.link);
         return link_lost(world, &mut peer);
     };
     let until = world.resource::<NetClock>().now() + grace;
@@ -91,8 +93,9 @@ pub(crate) fn suspend_or_end(world: &mut World, mut peer: Box<Peer>) {
 
 /// Nobody comes back for it.
 fn give_up(world: &mut World, mut suspended: Suspended) {
-    if suspended.peer.side == LinkSide::ToServer {
-        link_lost(world, &mut suspended.peer);
+    match suspended.peer.side {
+        LinkSide::ToServer => link_lost(world, &mut suspended.peer),
+        LinkSide::ToClient => link_ended(world, suspended.peer.link),
     }
 }
 
@@ -159,10 +162,15 @@ pub(super) fn take_up(world: &mut World, peer: &mut Peer, key: Option<&ResumeKey
         Some(old)
     });
     let Some(old) = old else {
-        let id = peer.id;
-        peers
+        let is_its =
+            |other: &Suspended| other.peer.side == LinkSide::ToClient && other.peer.id == peer.id;
+        let given_up: Vec<Suspended> = peers
             .suspended
-            .retain(|other| other.peer.side != LinkSide::ToClient || other.peer.id != id);
+            .extract_if(.., |other| is_its(other))
+            .collect();
+        for suspended in given_up {
+            give_up(world, suspended);
+        }
         return false;
     };
     peer.id = old.id;

@@ -12,7 +12,7 @@ use super::{
     show::{Part, show, strip, take_off},
 };
 use crate::{
-    authority::{Authority, Hosted, Remote},
+    authority::{Authority, Remote},
     peer::Peer,
     plugin::ReplicationConfig,
     prespawn,
@@ -238,8 +238,18 @@ fn apply_newest(world: &mut World, peer: &mut Peer, allocator: Allocator, index:
         });
     let entity = match local {
         None => match spawn(world, peer, global, tenure, name) {
-            Some(entity) => entity,
-            None => return Outcome::NotKept,
+            Arrival::Here(entity) => entity,
+            Arrival::NoRoom => return Outcome::NotKept,
+            Arrival::TurnedAway => {
+                peer.receiver.counters.fenced += 1;
+                refuse(peer, global, false);
+                if let Some(slot) = peer.receiver.table.get_mut(allocator, index) {
+                    slot.entity = None;
+                    slot.shown = None;
+                }
+                // The row itself is none the worse for it: nothing need be told again.
+                return Outcome::Kept;
+            }
         },
         Some(local) => match may_apply(world, peer, local, tenure, tick, name) {
             Verdict::Apply(entity) => entity,
@@ -375,21 +385,31 @@ fn may_apply(
 
 /// Shows the fence of a remote entity, where there is something to show.
 fn mark_authority(world: &mut World, entity: Entity, tenure: &Tenure, was_marked: bool) {
-    if tenure.delegated || tenure.holder != Holder::Nobody || was_marked {
-        world
-            .entity_mut(entity)
-            .insert(Authority::of(false, tenure));
+    let marked = tenure.delegated || tenure.holder != Holder::Nobody || was_marked;
+    if let Ok(mut entity) = world.get_entity_mut(entity)
+        && marked
+    {
+        entity.insert(Authority::of(false, tenure));
     }
 }
 
-/// A new entity of a peer. `None` if it may not have (more of) them.
+/// What became of a new entity of a peer.
+enum Arrival {
+    Here(Entity),
+    /// The peer may not have (more of) them.
+    NoRoom,
+    /// An observer of the game despawned it at once, or took it off the network.
+    TurnedAway,
+}
+
+/// A new entity of a peer.
 fn spawn(
     world: &mut World,
     peer: &mut Peer,
     global: GlobalEntity,
     tenure: Tenure,
     name: WireId,
-) -> Option<Entity> {
+) -> Arrival {
     let link = peer.link;
     let from_client = peer.side == LinkSide::ToClient;
     if from_client {
@@ -398,12 +418,12 @@ fn spawn(
         let have = peer.id.map_or(0, |owner| slots.owned_by(owner));
         if have >= limit || peer.spectator {
             peer.receiver.counters.refused += 1;
-            return None;
+            return Arrival::NoRoom;
         }
         if world.resource::<Slots>().names.holds(global) {
             // It would take the name away from an entity of ours that is still to come.
             peer.receiver.counters.fenced += 1;
-            return None;
+            return Arrival::NoRoom;
         }
     }
     // What a client says of the fence of its own entity is a stamp, not a fact.
@@ -431,6 +451,7 @@ fn spawn(
     }
     let entity = reserved
         .or(prespawned)
+        .filter(|entity| world.get_entity(*entity).is_ok())
         .unwrap_or_else(|| world.spawn_empty().id());
     let mut slot = Slot::remote(entity, global, link);
     slot.tenure = tenure;
@@ -441,8 +462,14 @@ fn spawn(
     world
         .entity_mut(entity)
         .insert((NetSlot::named(global), Remote));
-    mark_authority(world, entity, &tenure, false);
-    Some(entity)
+    let is_here = |world: &World| world.resource::<Slots>().entity(global) == Some(entity);
+    if is_here(world) {
+        mark_authority(world, entity, &tenure, false);
+    }
+    match is_here(world) {
+        true => Arrival::Here(entity),
+        false => Arrival::TurnedAway,
+    }
 }
 
 /// A record of a holder about an entity that we host. `as_host`: it still hosted it when it wrote.
@@ -460,7 +487,7 @@ fn holder_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow, as_host: bo
             slot.role() == Role::Host
                 && (peer.sender.sees(index)
                     || slot
-                        .migrating
+                        .migrating()
                         .is_some_and(|migrating| migrating.link == peer.link))
         })
         .and_then(|slot| slot.global().map(|global| (global, slot.entity)))
@@ -556,43 +583,4 @@ fn may_write(
         (Some(slot), Some(peer)) => slot.tenure.admits_holder(peer, row.fence.epoch),
         _ => false,
     }
-}
-
-/// Moves an entity from remote to host (`hosted`) or back, on the same Bevy entity, in one step.
-pub(crate) fn change_role(world: &mut World, entity: Entity, role: Role, tenure: Tenure) -> bool {
-    let Some(&net_slot) = world.get::<NetSlot>(entity) else {
-        return false;
-    };
-    {
-        let mut slots = world.resource_mut::<Slots>();
-        slots.set_role(net_slot.index, role);
-        if role == Role::Host {
-            slots.disown(net_slot.index);
-        }
-        let Some(slot) = slots.get_mut(net_slot.index) else {
-            return false;
-        };
-        slot.tenure = tenure;
-        if role == Role::Host {
-            slot.remote_name = None;
-            slot.public = false;
-        }
-        slots.touched.push(net_slot.index);
-        slots.rerouted.push(net_slot.index);
-        slots.relent.push(net_slot.index);
-    }
-    let hosted = role == Role::Host;
-    let mut entity = world.entity_mut(entity);
-    let authority = Authority::of(hosted, &tenure);
-    // Two moves between archetypes, which is the most that it costs.
-    if hosted {
-        entity
-            .remove::<Remote>()
-            .insert((crate::Replicated, Hosted, authority));
-    } else {
-        entity
-            .remove::<(Hosted, crate::Replicated)>()
-            .insert((Remote, authority));
-    }
-    true
 }

@@ -115,15 +115,21 @@ pub(crate) fn despawn(world: &mut World, entity: Entity, reason: LeaveReason) {
         .map(|children| children.iter().collect())
         .unwrap_or_default();
     for &child in &children {
-        if world.get::<NetSlot>(child).is_some() {
-            world.entity_mut(child).remove::<ChildOf>();
+        if let Ok(mut child) = world.get_entity_mut(child)
+            && child.contains::<NetSlot>()
+        {
+            child.remove::<ChildOf>();
         }
     }
     let name = world.get::<NetSlot>(entity).and_then(NetSlot::global);
     let comes_back = reason != LeaveReason::Despawned
         && name.is_some_and(|name| world.resource_mut::<References>().retain(name, entity));
+    // Who saw the children leave may have despawned it already.
+    let Ok(mut present) = world.get_entity_mut(entity) else {
+        return;
+    };
     if comes_back {
-        world.entity_mut(entity).clear();
+        present.clear();
         // They are its children still, as far as their rows say.
         for child in children {
             if let Ok(mut child) = world.get_entity_mut(child) {
@@ -131,7 +137,7 @@ pub(crate) fn despawn(world: &mut World, entity: Entity, reason: LeaveReason) {
             }
         }
     } else {
-        world.despawn(entity);
+        present.despawn();
     }
 }
 

@@ -129,13 +129,16 @@ impl Rows {
     /// How many versions of a slot are kept.
     #[inline]
     fn keep(&self, slot: u32) -> usize {
-        let pinned =
-            self.all_pinned || (!self.pinned.is_empty() && self.pinned.contains_key(&slot));
-        if pinned {
+        if self.all_pinned || self.is_pinned(slot) {
             Ring::CAPACITY
         } else {
             self.depth.keep()
         }
+    }
+
+    #[inline]
+    pub(crate) fn is_pinned(&self, slot: u32) -> bool {
+        !self.pinned.is_empty() && self.pinned.contains_key(&slot)
     }
 
     /// Keeps all versions of a slot that there is room for, until a while after

@@ -196,7 +196,7 @@ impl EncodeCache {
         }
         head.plain = self.plain.of(slots, slot, |slot| {
             slot.role() == Role::Host
-                && slot.migrating.is_none()
+                && slot.migrating().is_none()
                 && slot.global().is_some()
                 && !matches!(slot.tenure.holder, seamless_wire::Holder::Peer(_))
         });

@@ -1,0 +1,74 @@
+//! Items of clients about frozen entities: whoever hosts the entity after the freeze goes on with them.
+
+use std::collections::BTreeMap;
+
+use bevy::platform::collections::HashMap;
+use seamless_replication::wire::{GlobalEntity, PeerId, control::Control};
+
+/// Most items that wait while their entities are frozen.
+const MAX_DEFERRED: usize = 4096;
+
+/// Items that wait, in the order in which they were said.
+#[derive(Default)]
+pub(crate) struct Deferred {
+    items: BTreeMap<u64, (PeerId, Control)>,
+    /// Where the release of a holder stands.
+    releases: HashMap<(PeerId, GlobalEntity), u64>,
+    next: u64,
+}
+
+impl Deferred {
+    /// How many wait.
+    pub(crate) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether another request may wait.
+    pub(crate) fn has_room(&self) -> bool {
+        self.len() < MAX_DEFERRED
+    }
+
+    /// An item waits behind the others.
+    pub(crate) fn push(&mut self, peer: PeerId, control: Control) -> u64 {
+        let at = self.next;
+        self.next += 1;
+        self.items.insert(at, (peer, control));
+        at
+    }
+
+    /// A release waits in the place of an earlier one of the same entity by the same client: there are
+    /// no more of them than clients hold entities. What the client said in between was said after it
+    /// had given the entity back.
+    pub(crate) fn release(&mut self, peer: PeerId, entity: GlobalEntity, control: Control) {
+        let before = self.releases.get(&(peer, entity));
+        match before.and_then(|at| self.items.get_mut(at)) {
+            Some((_, waiting)) => *waiting = control,
+            None => {
+                let at = self.push(peer, control);
+                self.releases.insert((peer, entity), at);
+            }
+        }
+    }
+
+    /// Takes what is about these entities. A look at each item.
+    pub(crate) fn take(&mut self, entities: &[GlobalEntity]) -> Vec<(PeerId, Control)> {
+        let is_about = |_: &u64, (_, control): &mut (PeerId, Control)| {
+            subject(control).is_some_and(|entity| entities.contains(&entity))
+        };
+        let taken = self.items.extract_if(.., is_about);
+        let taken = taken.map(|(_, item)| item).collect();
+        self.releases
+            .retain(|(_, entity), _| !entities.contains(entity));
+        taken
+    }
+}
+
+/// Which entity an item of a client is about.
+fn subject(control: &Control) -> Option<GlobalEntity> {
+    match control {
+        Control::AuthorityRequest { entity, .. } | Control::AuthorityRelease { entity, .. } => {
+            Some(*entity)
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,301 @@
+//! Observers of a game that despawn what has just come or changes its host, or take it off the
+//! network: nobody panics, and nothing is left half done.
+
+mod common;
+
+use bevy::prelude::*;
+use common::{
+    Label, Place,
+    authority::{grab, heard, holder, lending, own_on_a_wire, view, weathers},
+    command, find, name, on_a_wire,
+    own::own,
+    ready, spawn_on, wait_for,
+};
+use seamless_authority::{
+    AuthorityCommandsExt, AuthorityPolicy, AuthorityView, Delegated, OwnerLeft, Published,
+};
+use seamless_replication::{
+    ControlReceived, Hosted, NetSlot, Registry, Remote, Replicated, Slots,
+    snapshot::{stage, take_snapshot},
+    wire::{
+        GlobalEntity, Holder,
+        control::{Control, DenyReason},
+    },
+};
+use seamless_testkit::{AppId, Cluster, Weather};
+
+const A_WHILE: usize = 200;
+
+/// Despawns whatever gets, loses or changes this.
+fn despawn_at<E: EntityEvent, C: Component>(event: On<E, C>, mut commands: Commands) {
+    commands.entity(event.event_target()).despawn();
+}
+
+/// What an app was told that it may not write.
+#[derive(Resource, Default)]
+struct Refused(Vec<GlobalEntity>);
+
+fn note_refusals(mut items: MessageReader<ControlReceived>, mut refused: ResMut<Refused>) {
+    for item in items.read() {
+        if let Control::WriteRefused { entity, .. } = item.control {
+            refused.0.push(entity);
+        }
+    }
+}
+
+/// How many entities there are that others host, and that this app hosts.
+fn census(cluster: &mut Cluster, app: AppId) -> (usize, usize) {
+    cluster.world(app).resource::<Slots>().census()
+}
+
+#[test]
+fn what_a_server_turns_away_as_it_comes_is_not_there_and_its_client_is_told_once() {
+    let (mut cluster, [server, client], _) = on_a_wire(|app| {
+        lending(app);
+        app.init_resource::<Refused>()
+            .add_systems(Update, note_refusals);
+    });
+    let world = cluster.world(server);
+    world.add_observer(despawn_at::<Add, Remote>);
+    let bundle = (Replicated, Place(1.0, 0.0, 0.0), Label("mine".into()));
+    let own = cluster.world(client).spawn(bundle).id();
+    let turned_away = name(&mut cluster, client, own);
+    for n in 0..A_WHILE {
+        // Told again and again, it is turned away again and again.
+        let mut place = cluster.world(client).get_mut::<Place>(own).expect("here");
+        place.1 = n as f32;
+        cluster.step();
+        assert_eq!(census(&mut cluster, server), (0, 0));
+    }
+    assert!(cluster.is_ready(client));
+    let mut left = cluster.world(server).query::<&Place>();
+    assert_eq!(left.iter(cluster.world(server)).count(), 0);
+    let refused = &cluster.world(client).resource::<Refused>().0;
+    assert_eq!(*refused, [turned_away]);
+    // What is spawned next is itself, and not what was turned away.
+    let place = Place(5.0, 0.0, 0.0);
+    let next = cluster.world(server).spawn((Replicated, place)).id();
+    let next = name(&mut cluster, server, next);
+    let there = wait_for(&mut cluster, client, next);
+    assert!(cluster.world(client).get::<Remote>(there).is_some());
+}
+
+#[test]
+fn what_a_client_turns_away_as_it_comes_is_not_there() {
+    let (mut cluster, [server, client], _) = on_a_wire(lending);
+    let world = cluster.world(client);
+    world.add_observer(despawn_at::<Add, Remote>);
+    let bundle = (Replicated, Delegated, Place(1.0, 0.0, 0.0));
+    let entity = cluster.world(server).spawn(bundle).id();
+    for n in 0..A_WHILE {
+        let mut place = cluster
+            .world(server)
+            .get_mut::<Place>(entity)
+            .expect("here");
+        place.1 = n as f32;
+        cluster.step();
+        assert_eq!(census(&mut cluster, client), (0, 0));
+    }
+    assert!(cluster.is_ready(client));
+}
+
+#[test]
+fn what_is_despawned_as_the_server_takes_it_over_is_gone_everywhere() {
+    let (mut cluster, [server, client], _, [own, _]) = own_on_a_wire();
+    let world = cluster.world(server);
+    world.add_observer(despawn_at::<Remove, Remote>);
+    command(&mut cluster, client, own, |e| {
+        e.delegate();
+    });
+    cluster.run(A_WHILE);
+    assert_eq!(census(&mut cluster, server), (0, 0));
+    assert_eq!(census(&mut cluster, client), (0, 0));
+    assert!(cluster.world(client).get_entity(own).is_err());
+}
+
+#[test]
+fn what_is_taken_off_the_network_as_the_server_takes_it_over_is_gone_at_its_client() {
+    for weather in weathers() {
+        let mut t = own(weather);
+        t.cluster
+            .world(t.server)
+            .add_observer(|event: On<Add, Hosted>, mut commands: Commands| {
+                commands.entity(event.entity).remove::<Replicated>();
+            });
+        t.by_owner(|e| {
+            e.delegate();
+        });
+        t.cluster.run(A_WHILE);
+        assert_eq!(census(&mut t.cluster, t.server), (0, 0));
+        assert!(t.cluster.world(t.server).get_entity(t.there).is_ok());
+        assert!(t.cluster.world(t.owner).get_entity(t.own).is_err());
+    }
+}
+
+#[test]
+fn what_gets_the_slot_of_what_was_taken_off_the_network_is_told_to_its_client() {
+    let (mut cluster, [server, client], _, [own, there]) = own_on_a_wire();
+    cluster
+        .world(server)
+        .add_observer(move |event: On<Add, Hosted>, mut commands: Commands| {
+            if event.entity == there {
+                commands.entity(event.entity).remove::<Replicated>();
+                commands.spawn((Replicated, Place(8.0, 0.0, 0.0)));
+            }
+        });
+    command(&mut cluster, client, own, |e| {
+        e.delegate();
+    });
+    cluster.run(A_WHILE);
+    assert!(cluster.world(client).get_entity(own).is_err());
+    let mut seen = cluster
+        .world(client)
+        .query_filtered::<&Place, With<Remote>>();
+    let seen = seen.single(cluster.world(client)).expect("one");
+    assert_eq!(*seen, Place(8.0, 0.0, 0.0));
+}
+
+#[test]
+fn what_its_client_despawns_as_it_hears_that_the_server_has_it_is_told_anew() {
+    let (mut cluster, [server, client], _, [own, there]) = own_on_a_wire();
+    let own_name = name(&mut cluster, client, own);
+    let world = cluster.world(client);
+    world.add_observer(despawn_at::<Remove, Hosted>);
+    command(&mut cluster, client, own, |e| {
+        e.delegate();
+    });
+    cluster.run(A_WHILE);
+    assert!(cluster.world(client).get_entity(own).is_err());
+    assert_eq!(holder(&mut cluster, server, there), Some(Holder::Nobody));
+    let anew = wait_for(&mut cluster, client, own_name);
+    assert!(cluster.world(client).get::<Remote>(anew).is_some());
+    assert_eq!(
+        view(&mut cluster, client, anew),
+        Some(AuthorityView::Available)
+    );
+}
+
+#[test]
+fn what_goes_with_its_parent_as_the_server_is_lost_is_not_hidden_again() {
+    let mut t = own((1, Weather::clear()));
+    t.by_owner(|e| {
+        e.publish();
+    });
+    t.until_published(true);
+    let (owner, parent) = (t.owner, t.own);
+    let child = t
+        .cluster
+        .world(owner)
+        .spawn((Replicated, Place::default(), ChildOf(parent)))
+        .id();
+    t.cluster.run(20);
+    command(&mut t.cluster, owner, child, |e| {
+        e.publish();
+    });
+    t.cluster.run_until("both are public", 300, |cluster| {
+        cluster.world(owner).get::<Published>(child).is_some()
+    });
+    t.cluster
+        .world(owner)
+        .add_observer(move |_: On<Remove, Published>, mut commands: Commands| {
+            commands.entity(parent).try_despawn();
+        });
+    t.owner_leaves();
+    t.cluster.run(A_WHILE);
+    let world = t.cluster.world(owner);
+    assert!(world.get_entity(parent).is_err());
+    assert!(world.get_entity(child).is_err());
+    assert_eq!(census(&mut t.cluster, owner), (0, 0));
+}
+
+#[test]
+fn what_is_despawned_as_the_server_inherits_it_is_gone() {
+    let mut t = own((1, Weather::clear()));
+    let mut policy = t.cluster.world(t.server).resource_mut::<AuthorityPolicy>();
+    policy.owner_left = OwnerLeft::Adopt;
+    t.publish();
+    t.until_published(true);
+    let world = t.cluster.world(t.server);
+    world.add_observer(despawn_at::<Add, Hosted>);
+    t.owner_leaves();
+    t.until_seen(false);
+    assert_eq!(find(&mut t.cluster, t.server, t.name), None);
+    assert_eq!(census(&mut t.cluster, t.server), (0, 0));
+}
+
+#[test]
+fn what_is_despawned_as_its_holder_gives_it_back_is_gone_there() {
+    let (mut cluster, [server, client], _) = on_a_wire(lending);
+    let bundle = (Delegated, Place::default());
+    let [_, there] = spawn_on(&mut cluster, [server, client], bundle);
+    grab(&mut cluster, client, there);
+    let world = cluster.world(client);
+    world.add_observer(despawn_at::<Insert, AuthorityView>);
+    command(&mut cluster, client, there, |e| {
+        e.release_authority();
+    });
+    cluster.run(A_WHILE);
+    assert!(cluster.world(client).get_entity(there).is_err());
+}
+
+#[test]
+fn what_is_despawned_as_it_is_put_right_after_a_denial_is_gone_and_nothing_is_told_of_it() {
+    for still_lendable in [false, true] {
+        let (mut cluster, [server, client], _) = on_a_wire(lending);
+        let bundle = (Delegated, Place::default(), Label("as it is".into()));
+        let [entity, there] = spawn_on(&mut cluster, [server, client], bundle);
+        let policy = AuthorityPolicy::new(|_, _, _| Err(DenyReason::Policy));
+        cluster.world(server).insert_resource(policy);
+        let world = cluster.world(client);
+        world.add_observer(despawn_at::<Add, Label>);
+        command(&mut cluster, client, there, |e| {
+            // In hope of a grant.
+            e.request_authority().remove::<Label>();
+        });
+        if !still_lendable {
+            command(&mut cluster, server, entity, |e| {
+                e.undelegate();
+            });
+        }
+        cluster.run(20);
+        assert!(cluster.world(client).get_entity(there).is_err());
+        let heard = heard(&mut cluster, client);
+        assert!(heard.is_empty(), "{heard:?}");
+    }
+}
+
+#[test]
+fn what_is_despawned_as_a_snapshot_brings_it_is_not_there_and_the_others_are() {
+    let mut old = Cluster::new(1, lending);
+    let server = old.server();
+    let world = old.world(server);
+    let all = [1.0, 2.0, 3.0].map(|x| {
+        let bundle = (Replicated, Delegated, Place(x, 0.0, 0.0));
+        world.spawn(bundle).id()
+    });
+    old.run(3);
+    let snapshot = take_snapshot(old.world(server), &all).expect("it encodes");
+    let unwanted = snapshot.rows[1].entity;
+
+    let mut new = Cluster::new(2, lending);
+    let server = new.server();
+    let client = new.client(server);
+    ready(&mut new, client);
+    let world = new.world(server);
+    world.add_observer(
+        move |event: On<Add, Replicated>, slots: Query<&NetSlot>, mut commands: Commands| {
+            let slot = slots.get(event.entity).expect("it comes with it");
+            if slot.global() == Some(unwanted) {
+                commands.entity(event.entity).despawn();
+            }
+        },
+    );
+    let staged = stage(world.resource::<Registry>(), &snapshot).expect("it decodes");
+    let loaded = staged.spawn(world, |_, tenure| tenure);
+    let there = [0, 1, 2].map(|n| world.get_entity(loaded[n]).is_ok());
+    assert_eq!(there, [true, false, true]);
+    assert_eq!(world.get(loaded[2]), Some(&Place(3.0, 0.0, 0.0)));
+    assert_eq!(census(&mut new, server), (2, 0));
+    wait_for(&mut new, client, snapshot.rows[2].entity);
+    assert_eq!(find(&mut new, client, unwanted), None);
+}
