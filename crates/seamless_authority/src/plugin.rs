@@ -20,7 +20,7 @@ use crate::{
     policy::{AuthorityPolicy, Terms},
     publish::{self, Early, Wishes},
     server::{self, Pending},
-    view,
+    view::{self, AuthorityView},
 };
 
 /// Lets the authority over a hosted entity be lent. Spawn it with
@@ -46,6 +46,8 @@ pub struct AuthorityPlugin;
 
 impl Plugin for AuthorityPlugin {
     fn build(&self, app: &mut App) {
+        // Who only reads the world can ask for it also where nobody has it yet.
+        app.world_mut().register_component::<AuthorityView>();
         app.init_resource::<Asked>()
             .init_resource::<Pending>()
             .init_resource::<AuthorityPolicy>()
