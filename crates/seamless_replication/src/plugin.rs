@@ -9,7 +9,7 @@ use crate::{
     Frozen,
     clock::{ClockPlugin, tick_is_fresh},
     collect::{self, Collector},
-    inputs::{Inboxes, InputOutbox},
+    inputs::{self, Inboxes, InputOutbox},
     interest::{self, InterestGrid, Positions, ScopePolicy, Subscriptions, Watched},
     messages::{MessageNotSent, WaitingMessages},
     migrate,
@@ -252,7 +252,7 @@ impl Plugin for ReplicationPlugin {
                     .chain()
                     .in_set(ReplicationSystems::Send),
                 stats::update.in_set(ReplicationSystems::Report),
-                references::sweep
+                (references::sweep, inputs::forget_absent)
                     .run_if(on_real_timer(Duration::from_secs(1)))
                     .in_set(ReplicationSystems::Report),
             ),

@@ -11,6 +11,7 @@ use seamless_mesh::protocol::Staged;
 use seamless_replication::{
     EvenHidden, Hosted, NetSlot, Registry, ReplicateAppExt, Replicated, ReplicationConfig,
     ReplicationSystems, Slots,
+    inputs::Inboxes,
     snapshot::stage,
     tick_is_fresh,
     transport::TransportSystems,
@@ -89,6 +90,10 @@ impl Plugin for MeshNodePlugin {
         if !app.is_plugin_added::<crate::SharedPlugin>() {
             app.add_plugins(crate::SharedPlugin);
         }
+        // A player's inputs go with its group, and wait for as long as it does.
+        app.add_systems(Startup, |mut inboxes: ResMut<Inboxes>| {
+            inboxes.keep_absent()
+        });
         app.add_systems(Startup, |mut config: ResMut<ReplicationConfig>| {
             config.keep_alive_ticks = config.keep_alive_ticks.min(KEEP_ALIVE_TICKS);
             // Clients come back by the doors, perhaps to another node.

@@ -86,7 +86,16 @@ impl OutBox {
 
     /// An acknowledgement came. Only that of the highest term counts; under a new term it may be
     /// lower than before, and what follows it is sent again.
+    ///
+    /// If the first one speaks of more than we have, the player is older than this process: ours go
+    /// on after what was applied.
     pub(crate) fn ack(&mut self, ack: InputAck) {
+        if self.acked.is_none()
+            && ack.applied > self.newest
+            && let Some(newest) = ack.applied.0.checked_add(self.kept.len() as u32)
+        {
+            self.newest = InputSeq(newest);
+        }
         let news = match self.acked {
             None => true,
             Some(old) => ack.term > old.term || (ack.term == old.term && ack.applied > old.applied),

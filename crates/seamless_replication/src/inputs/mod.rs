@@ -19,6 +19,7 @@ use seamless_wire::{
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use local::{LocalInputs, OutBox as InputOutbox};
+pub(crate) use player::forget_absent;
 pub use player::{DueInputs, Inboxes, InputInbox, PlayerInputs};
 
 use crate::registry;

@@ -2,14 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use bevy::{ecs::system::SystemParam, platform::collections::HashMap, prelude::*};
+use bevy::{
+    ecs::system::SystemParam,
+    platform::collections::{HashMap, HashSet},
+    prelude::*,
+};
 use seamless_wire::{
     InputSeq, PeerId, Term, Tick, codec,
     packet::{InputAck, InputBatch},
 };
 
 use super::{Kind, PlayerInput};
-use crate::clock::NetClock;
+use crate::{
+    clock::NetClock,
+    peer::{Peer, Peers},
+};
 
 /// Most inputs of one player that wait to be applied.
 const MAX_WAITING: usize = 256;
@@ -43,6 +50,8 @@ pub struct InputInbox {
     /// Since when the next one is missing while later ones have come.
     gap_since: Option<Tick>,
     skipped: u32,
+    /// Since when its player has no link.
+    absent_since: Option<Tick>,
 }
 
 impl InputInbox {
@@ -164,6 +173,7 @@ impl InputInbox {
 #[derive(Resource, Default)]
 pub struct Inboxes {
     map: HashMap<PeerId, InputInbox>,
+    keep_absent: bool,
 }
 
 impl Inboxes {
@@ -183,9 +193,37 @@ impl Inboxes {
         self.map.remove(&peer);
     }
 
+    /// From now on players without a link are forgotten by whoever calls [`remove`](Self::remove), as
+    /// a node of a mesh does. Else it is after a minute.
+    pub const fn keep_absent(&mut self) {
+        self.keep_absent = true;
+    }
+
     pub(crate) fn arrive(&mut self, peer: PeerId, batch: InputBatch) {
         self.entry(peer).arrive(batch);
     }
+}
+
+/// How long a player without a link is remembered, in seconds. Who comes back later goes on as well:
+/// a client begins with what nobody acknowledged.
+const MAX_ABSENCE_SECONDS: u32 = 60;
+
+/// Forgets players who are gone. Once a second, a look at each player and each link.
+pub(crate) fn forget_absent(peers: Res<Peers>, clock: Res<NetClock>, mut inboxes: ResMut<Inboxes>) {
+    if inboxes.keep_absent || inboxes.map.is_empty() {
+        return;
+    }
+    let linked = peers.iter().filter_map(Peer::id);
+    let present: HashSet<PeerId> = linked.chain(peers.local()).collect();
+    let (now, longest) = (clock.tick(), MAX_ABSENCE_SECONDS * u32::from(clock.rate()));
+    inboxes.map.retain(|peer, inbox| {
+        if present.contains(peer) {
+            inbox.absent_since = None;
+            return true;
+        }
+        let since = *inbox.absent_since.get_or_insert(now);
+        now.since(since) < longest
+    });
 }
 
 /// Applies players' inputs on their host: call [`due`](Self::due) in `FixedUpdate` for every

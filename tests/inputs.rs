@@ -1,0 +1,92 @@
+//! Players' inputs, beyond one process's life.
+
+mod common;
+
+use bevy::{ecs::system::RunSystemOnce, prelude::*};
+use common::{me, pair, ready, register};
+use seamless_replication::{
+    Admission, Admitted, Peers,
+    inputs::{Inboxes, InputAppExt, LocalInputs, PlayerInputs},
+    wire::PeerId,
+};
+use seamless_testkit::{AppId, Cluster, Weather};
+use serde::{Deserialize, Serialize};
+
+#[derive(TypePath, Serialize, Deserialize, Clone, Copy, PartialEq, Debug)]
+struct Press(u32);
+
+/// What a server applied, in this order.
+#[derive(Resource, Default)]
+struct Applied(Vec<u32>);
+
+fn setup(app: &mut App) {
+    register(app);
+    app.player_input::<Press>()
+        .init_resource::<Applied>()
+        .add_systems(FixedUpdate, apply);
+}
+
+fn apply(peers: Res<Peers>, mut inputs: PlayerInputs<Press>, mut applied: ResMut<Applied>) {
+    if peers.me().is_some() {
+        return;
+    }
+    for peer in peers.iter().filter_map(|peer| peer.id()) {
+        let due = inputs.due(peer);
+        applied.0.extend(due.map(|(_, Press(what))| what));
+    }
+}
+
+/// A client presses each of these, one a tick, and what the server applied by then.
+fn press(
+    cluster: &mut Cluster,
+    [server, client]: [AppId; 2],
+    whats: std::ops::Range<u32>,
+) -> Vec<u32> {
+    for what in whats {
+        let push = move |mut inputs: LocalInputs<Press>| inputs.push(&Press(what)).is_some();
+        let pushed = cluster.world(client).run_system_once(push);
+        assert_eq!(pushed.ok(), Some(true));
+        cluster.step();
+    }
+    cluster.run(90);
+    std::mem::take(&mut cluster.world(server).resource_mut::<Applied>().0)
+}
+
+#[test]
+fn a_player_whose_process_began_anew_goes_on_at_once() {
+    let mut cluster = Cluster::new(1, setup);
+    cluster.set_weather(Weather::lossy(0.05));
+    let server = cluster.server();
+    let admission = Admission::new(|_, _, _| {
+        Ok(Admitted {
+            peer: PeerId(9),
+            spectator: false,
+        })
+    });
+    cluster.world(server).insert_resource(admission);
+    let first = cluster.client(server);
+    ready(&mut cluster, first);
+    let all = |range: std::ops::Range<u32>| range.collect::<Vec<_>>();
+    let applied = press(&mut cluster, [server, first], 0..200);
+    assert_eq!(applied, all(0..200));
+    cluster.kill(first);
+    let second = cluster.client(server);
+    ready(&mut cluster, second);
+    let applied = press(&mut cluster, [server, second], 1000..1060);
+    assert_eq!(applied, all(1000..1060));
+}
+
+#[test]
+fn players_who_are_gone_are_forgotten() {
+    let (mut cluster, [server, client]) = pair(2, Weather::near(), setup);
+    let player = me(&mut cluster, client);
+    assert_eq!(press(&mut cluster, [server, client], 0..3), [0, 1, 2]);
+    let known = |cluster: &mut Cluster| {
+        let inboxes = cluster.world(server).resource::<Inboxes>();
+        inboxes.get(player).is_some()
+    };
+    cluster.run(3 * 30);
+    assert!(known(&mut cluster));
+    cluster.kill(client);
+    cluster.run_until("it is forgotten", 120 * 30, |cluster| !known(cluster));
+}
