@@ -2,15 +2,21 @@
 
 mod common;
 
-use bevy::{ecs::entity::MapEntities, prelude::*};
+use std::time::Duration;
+
+use bevy::{
+    ecs::{entity::MapEntities, system::RunSystemOnce},
+    prelude::*,
+};
 use common::{Label, Place, find, me, name, pair, ready, spawn_on, wait_for};
 use seamless_replication::{
     NetSlot, Peers, Replicated, ReplicationConfig, ReplicationStats,
     inputs::{InputAppExt, InputOutbox, LocalInputs, PlayerInputs},
     messages::{
-        Delivery, Direction, FromPeer, MAX_RELIABLE, MessageAppExt, MessageNotSent, Target, ToPeers,
+        Delivery, Direction, FromPeer, MAX_RELIABLE, MAX_UNRELIABLE, MessageAppExt, MessageNotSent,
+        Target, ToPeers,
     },
-    transport::{Channel, Links},
+    transport::{Channel, Condition, Links},
     wire::{PeerId, WireError},
 };
 use seamless_testkit::{AppId, Cluster, Fate, Way, Weather};
@@ -36,6 +42,10 @@ struct Glance(#[entities] Entity);
 #[derive(TypePath, Serialize, Deserialize, MapEntities, Clone, PartialEq, Debug)]
 struct Letter(Vec<u8>);
 
+/// The same, without a promise to arrive.
+#[derive(TypePath, Serialize, Deserialize, MapEntities, Clone, PartialEq, Debug)]
+struct Card(Vec<u8>);
+
 /// Only servers say it.
 #[derive(TypePath, Serialize, Deserialize, MapEntities, Clone, PartialEq, Debug)]
 struct Decree(u32);
@@ -51,6 +61,7 @@ struct Got {
     looks: Vec<(Entity, bool)>,
     decrees: usize,
     letters: Vec<usize>,
+    cards: Vec<usize>,
     not_sent: Vec<WireError>,
     inputs: Vec<(PeerId, u32, u32)>,
 }
@@ -62,6 +73,7 @@ fn setup(app: &mut App) {
         .net_message::<Look>(Direction::Both, Delivery::Reliable)
         .net_message::<Glance>(Direction::Both, Delivery::Unreliable)
         .net_message::<Letter>(Direction::Both, Delivery::Reliable)
+        .net_message::<Card>(Direction::Both, Delivery::Unreliable)
         .net_message::<Decree>(Direction::ToClients, Delivery::Reliable)
         .player_input::<Press>()
         .init_resource::<Got>()
@@ -90,10 +102,12 @@ fn listen(
 fn listen_to_letters(
     mut got: ResMut<Got>,
     mut letters: MessageReader<FromPeer<Letter>>,
+    mut cards: MessageReader<FromPeer<Card>>,
     mut not_sent: MessageReader<MessageNotSent>,
 ) {
     got.letters
         .extend(letters.read().map(|m| m.message.0.len()));
+    got.cards.extend(cards.read().map(|m| m.message.0.len()));
     got.not_sent
         .extend(not_sent.read().map(|m| m.error.clone()));
 }
@@ -397,4 +411,48 @@ fn inputs_are_applied_once_and_in_order() {
             assert_eq!(applied, want, "seed {seed}");
         }
     }
+}
+
+/// Bytes of the longest that is told without a promise, but for those that say how many they are.
+const CARD: usize = MAX_UNRELIABLE - 3;
+
+#[test]
+fn the_longest_unreliable_message_arrives_and_holds_up_no_other() {
+    for (seed, loss) in [(1, 0.0), (2, 0.3)] {
+        let (mut cluster, [server, client]) = pair(seed, Weather::lossy(loss), setup);
+        for n in 0..40 {
+            let card = Card(vec![7; CARD - n % 30]);
+            say(&mut cluster, server, Target::All, card);
+            say(&mut cluster, server, Target::All, Hint(n as u32));
+            cluster.run(2);
+        }
+        cluster.run(60);
+        let got = got(&mut cluster, client);
+        assert!(got.cards.len() >= 15, "{:?}", got.cards);
+        assert!(got.hints.len() >= 15, "{:?}", got.hints);
+        assert!(loss > 0.0 || got.cards.len() + got.hints.len() == 80);
+    }
+}
+
+#[test]
+fn inputs_do_not_hold_up_messages() {
+    let (mut cluster, [server, client]) = pair(3, Weather::near(), setup);
+    // Many inputs are under way.
+    cluster.set_weather(Weather(Condition {
+        delay: Duration::from_millis(400),
+        ..Condition::default()
+    }));
+    for n in 0..60 {
+        let push = move |mut inputs: LocalInputs<Press>| inputs.push(&Press(n)).is_some();
+        let pushed = cluster.world(client).run_system_once(push);
+        assert_eq!(pushed.ok(), Some(true));
+        if n % 10 == 0 {
+            let card = Card(vec![7; CARD]);
+            say(&mut cluster, client, Target::Server, card);
+        }
+        cluster.step();
+    }
+    cluster.run(60);
+    assert_eq!(got(&mut cluster, server).cards, [CARD; 6]);
+    assert_eq!(got(&mut cluster, server).inputs.len(), 60);
 }

@@ -135,6 +135,9 @@ pub struct HeaderContext {
 }
 
 impl StateHeader {
+    /// The longest one, in bytes: it acknowledges as much as one can.
+    pub const MAX_BYTES: usize = (8 + 3 * 16 + 18 + MAX_ACK_BITS as usize).div_ceil(8);
+
     /// Begins a datagram.
     pub fn write(&self, w: &mut BitWriter) {
         let flags = if self.seq.is_some() { FLAG_NUMBERED } else { 0 }
@@ -376,5 +379,19 @@ mod tests {
         acks.report(PacketSeq(9), true);
         assert_eq!(acks.reach(), 4);
         assert_eq!(acks.acked().map(|s| s.0).collect::<Vec<_>>(), [5, 3]);
+    }
+
+    #[test]
+    fn the_longest_header_is_as_long_as_it_says() {
+        let mut acks = AckBits::new(PacketSeq(70_000));
+        acks.report(PacketSeq(70_000 - u64::from(MAX_ACK_BITS) + 1), true);
+        let header = StateHeader {
+            seq: Some(PacketSeq(9)),
+            tick: Tick(7),
+            acks: Some(acks),
+        };
+        let mut w = BitWriter::new();
+        header.write(&mut w);
+        assert_eq!(w.byte_len(), StateHeader::MAX_BYTES);
     }
 }

@@ -107,7 +107,8 @@ fn run(
 ) {
     let busy = rows.changed.len();
     rows.begin(world.resource::<crate::clock::NetClock>().tick());
-    rows.all_pinned = world.resource::<crate::peer::Peers>().me().is_some();
+    let me = world.resource::<crate::peer::Peers>().as_client();
+    rows.all_pinned = me.is_some();
     let mut forced = std::mem::take(&mut world.resource_mut::<Slots>().touched);
     forced.append(&mut collector.removed);
     forced.sort_unstable();
@@ -117,7 +118,6 @@ fn run(
     collector
         .archetypes
         .update(world, &registry, &mut rows.sets, positions.accessor());
-    let me = world.resource::<crate::peer::Peers>().as_client();
     let pass = scan::Pass {
         world,
         registry: &registry,

@@ -3,7 +3,11 @@
 use bevy::prelude::*;
 use fixedbitset::{Block, FixedBitSet};
 use seamless_transport::{Link, LinkSide, Links};
-use seamless_wire::{Allocator, Holder, MAX_DATAGRAM, frame::Frame, packet::SectionKind};
+use seamless_wire::{
+    Allocator, Holder, MAX_DATAGRAM,
+    frame::Frame,
+    packet::{SectionKind, StateHeader},
+};
 
 use super::{
     EncodeCache, PackContext,
@@ -26,8 +30,14 @@ use crate::{
     threads::together,
 };
 
-/// Bits that inputs, their acknowledgement and unreliable messages may take of a datagram.
-const EXTRA_BITS: usize = (MAX_DATAGRAM - 200) * 8;
+/// Bits that inputs, their acknowledgement and unreliable messages may take of a datagram: what the
+/// longest header leaves.
+const EXTRA_BITS: usize = (MAX_DATAGRAM - StateHeader::MAX_BYTES - 1) * 8;
+
+const _: () = assert!(
+    messages::MAX_UNRELIABLE + 32 <= EXTRA_BITS / 8,
+    "the longest message fits beside an acknowledgement of inputs"
+);
 
 /// What all links read, whoever works on them.
 struct Shared<'a> {
@@ -220,6 +230,8 @@ fn send_one(shared: &Shared<'_>, worker: &mut Worker, peer: &mut Peer, link: &mu
     let told = &mut inputs.told;
     let wanted = worker.wanted.len();
     let budget = sender.budget(config.bytes_per_tick);
+    // Whether messages went.
+    let mut spoken = false;
     let sent = sender.pack(
         report,
         keep_alive,
@@ -252,9 +264,10 @@ fn send_one(shared: &Shared<'_>, worker: &mut Worker, peer: &mut Peer, link: &mu
             },
             route: &|index| slots.get(index).and_then(|slot| view.route(index, slot)),
             relevance: eye.is_some().then_some(&relevance),
-            extra: &mut |w| {
+            extra: &mut |w, again| {
                 let mut content = ExtraContent::None;
                 match view.side {
+                    _ if again => {}
                     LinkSide::ToServer => {
                         if shared.here.outbox.write(w) {
                             content = ExtraContent::Numbered;
@@ -274,7 +287,8 @@ fn send_one(shared: &Shared<'_>, worker: &mut Worker, peer: &mut Peer, link: &mu
                     }
                 }
                 let room = EXTRA_BITS.saturating_sub(w.bit_len());
-                if messages::write_section(w, room, unreliable) {
+                if !spoken && messages::write_section(w, room, unreliable) {
+                    spoken = true;
                     content = content.max(ExtraContent::Unnumbered);
                 }
                 content

@@ -117,7 +117,7 @@ impl Office {
         let mut deepest = self.primed.deepest;
         let own = self.workers.iter_mut().map(|worker| &mut worker.cache);
         for cache in own.chain(&mut self.parts) {
-            deepest = deepest.max(cache.deepest);
+            deepest = deepest.max(std::mem::take(&mut cache.deepest));
             let new = std::mem::take(&mut cache.component_bits);
             if self.component_bits.len() < new.len() {
                 self.component_bits.resize(new.len(), (0, 0));

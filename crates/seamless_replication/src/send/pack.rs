@@ -62,8 +62,9 @@ pub(crate) struct PackContext<'a> {
     /// How much a slot matters to this peer, above 0; asked when not everything fits.
     pub(crate) relevance: Option<&'a dyn Fn(u32) -> f32>,
     /// Sections that others made: inputs, their acknowledgement, unreliable messages. They go
-    /// into the first datagram.
-    pub(crate) extra: &'a mut dyn FnMut(&mut BitWriter) -> ExtraContent,
+    /// into the first datagram; messages that inputs left no room for, into one of their own, for
+    /// which it is called again.
+    pub(crate) extra: &'a mut dyn FnMut(&mut BitWriter, bool) -> ExtraContent,
     /// Takes each datagram.
     pub(crate) emit: &'a mut dyn FnMut(&[u8]),
 }
@@ -128,7 +129,7 @@ impl Sender {
         } = scratch;
         self.select(due, context);
         extra.clear();
-        let extra_content = (context.extra)(extra);
+        let extra_content = (context.extra)(extra, false);
         let numbered = extra_content == ExtraContent::Numbered
             || self.control.has_due()
             || !due.leaves.is_empty()
@@ -140,6 +141,13 @@ impl Sender {
         let extra_bits = extra.bit_len();
         datagram.w.put_run(extra.finish(), extra_bits);
         datagram.used = extra_bits > 0;
+        extra.clear();
+        if (context.extra)(extra, true) != ExtraContent::None {
+            datagram.next(self, context);
+            let extra_bits = extra.bit_len();
+            datagram.w.put_run(extra.finish(), extra_bits);
+            datagram.used = true;
+        }
         if numbered {
             self.write_control(&mut datagram, context);
             self.write_leaves(&due.leaves, &mut datagram, context);
