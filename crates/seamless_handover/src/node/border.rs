@@ -208,8 +208,11 @@ fn freeze(world: &mut World, mesh: &Mesh, entity: Entity, place: Vec3, handover:
             return withdraw(world, mesh, entity);
         }
     };
+    // Observers of one may despawn another.
     for &member in &group {
-        world.entity_mut(member).insert(Frozen);
+        if let Ok(mut member) = world.get_entity_mut(member) {
+            member.insert(Frozen);
+        }
     }
     if let Some(mut root) = world.get_mut::<HandoverRoot>(entity) {
         root.crossing = Crossing::Frozen { handover, tick };

@@ -98,8 +98,11 @@ fn changed_group(world: &mut World, entity: Entity) -> Option<CheckpointGroup> {
             return None;
         }
     }
+    // Observers of one may despawn another.
     for &member in &group {
-        world.entity_mut(member).insert(Stored);
+        if let Ok(mut member) = world.get_entity_mut(member) {
+            member.insert(Stored);
+        }
     }
     if let Some(mut root) = world.get_mut::<HandoverRoot>(entity) {
         root.written = digest.finish();

@@ -168,8 +168,11 @@ pub(super) fn resumed(world: &mut World, handover: HandoverId, term: Term) {
     };
     let group = members(world, entity);
     let kept = names(world, &group);
+    // Observers of one may despawn another.
     for &member in &group {
-        world.entity_mut(member).remove::<Frozen>();
+        if let Ok(mut member) = world.get_entity_mut(member) {
+            member.remove::<Frozen>();
+        }
     }
     set_term(world, handover.root, term);
     end_attempt(world, handover.root, None);

@@ -71,8 +71,11 @@ pub(super) fn drop_entity(world: &mut World, name: GlobalEntity, reason: LeaveRe
         .map(|c| c.iter().collect())
         .unwrap_or_default();
     for child in children {
-        if world.get::<NetSlot>(child).is_some() {
-            world.entity_mut(child).remove::<ChildOf>();
+        // Observers of one may despawn another.
+        if let Ok(mut child) = world.get_entity_mut(child)
+            && child.contains::<NetSlot>()
+        {
+            child.remove::<ChildOf>();
         }
     }
     world.resource_mut::<Slots>().leave_because(reason);
