@@ -92,7 +92,7 @@ impl Plugin for MeshNodePlugin {
         }
         // A player's inputs go with its group, and wait for as long as it does.
         app.add_systems(Startup, |mut inboxes: ResMut<Inboxes>| {
-            inboxes.keep_absent()
+            inboxes.keep_absent();
         });
         app.add_systems(Startup, |mut config: ResMut<ReplicationConfig>| {
             config.keep_alive_ticks = config.keep_alive_ticks.min(KEEP_ALIVE_TICKS);
