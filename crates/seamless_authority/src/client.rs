@@ -22,7 +22,8 @@ use crate::{
 #[derive(Resource, Default)]
 pub(crate) struct Asked {
     last: u32,
-    open: HashMap<RequestId, Entity>,
+    /// Each with the link it went over: only that one brings the answer.
+    open: HashMap<RequestId, (Entity, LinkId)>,
     releases: BTreeSet<Entity>,
     /// Under which host's term each release was sent. A host that took the entity over meanwhile
     /// may not know of it.
@@ -210,7 +211,8 @@ fn ask(world: &mut World, entity: Entity) -> Result<RequestId, DenyReason> {
     };
     peer.send_control(&control)
         .map_err(|_| DenyReason::Limited)?;
-    world.resource_mut::<Asked>().open.insert(request, entity);
+    let mut asked = world.resource_mut::<Asked>();
+    asked.open.insert(request, (entity, link));
     Ok(request)
 }
 
@@ -295,7 +297,7 @@ pub(crate) fn hear(world: &mut World, received: &ControlReceived) {
         Control::AuthorityAnswer {
             request, answer, ..
         } => {
-            let Some(entity) = world.resource_mut::<Asked>().open.remove(request) else {
+            let Some((entity, _)) = world.resource_mut::<Asked>().open.remove(request) else {
                 return;
             };
             heard_answer(world, entity, *request, *answer);
@@ -402,28 +404,19 @@ fn restore_of(world: &mut World, entity: Entity) {
     }
 }
 
-/// The server is gone: open requests will not be answered.
+/// A link is gone: what was asked over it will not be answered, whoever tells of the entity now. A
+/// look at each open request.
 pub(crate) fn link_lost(world: &mut World, link: LinkId) {
     let mut asked = world.resource_mut::<Asked>();
     let asked = &mut *asked;
     for (global, _) in asked.delegated.extract_if(|_, over| *over == link) {
         asked.unclear.insert(global, None);
     }
-    let open: Vec<(RequestId, Entity)> = world
-        .resource::<Asked>()
-        .open
-        .iter()
-        .map(|(r, e)| (*r, *e))
-        .collect();
-    for (request, entity) in open {
-        let gone = source(world, entity).is_none_or(|(source, _)| source == link);
-        if gone {
-            world.resource_mut::<Asked>().open.remove(&request);
-            if let Ok(mut entity) = world.get_entity_mut(entity) {
-                entity.remove::<AuthorityView>();
-                let entity = entity.id();
-                deny(world, entity, DenyReason::HostedElsewhere);
-            }
-        }
+    let lost = asked.open.extract_if(|_, (_, over)| *over == link);
+    let mut lost: Vec<(RequestId, Entity)> = lost.map(|(id, (entity, _))| (id, entity)).collect();
+    lost.sort_unstable();
+    for (request, entity) in lost {
+        let denied = AuthorityAnswer::Denied(DenyReason::HostedElsewhere);
+        heard_answer(world, entity, request, denied);
     }
 }

@@ -1,0 +1,80 @@
+//! Authority while links are lost and replaced: each request is answered once, nothing stays locked.
+
+mod common;
+
+use bevy::prelude::*;
+use common::{
+    Place,
+    authority::{Event, grab, heard, lending, view},
+    command, on_a_wire, ready, spawn_on,
+};
+use seamless_authority::{AuthorityCommandsExt, AuthorityView, Delegated};
+use seamless_replication::{
+    Admission, Admitted,
+    transport::{CloseReason, LinkId, Links},
+    wire::{PeerId, control::DenyReason},
+};
+use seamless_testkit::{AppId, Cluster, Fate, Way, Wire};
+
+/// Every server calls its client so.
+const ME: PeerId = PeerId(77);
+
+fn one_name(app: &mut App) {
+    lending(app);
+    let peer = Admitted {
+        peer: ME,
+        spectator: false,
+    };
+    app.insert_resource(Admission::new(move |_, _, _| Ok(peer)));
+}
+
+/// A client on a wire, and a crate that can be lent.
+fn scene() -> (Cluster, [AppId; 2], Wire, [Entity; 2]) {
+    let (mut cluster, apps, wire) = on_a_wire(one_name);
+    let both = spawn_on(&mut cluster, apps, (Delegated, Place::default()));
+    cluster.run(20);
+    (cluster, apps, wire, both)
+}
+
+/// The client's only link.
+fn only_link(cluster: &mut Cluster, client: AppId) -> LinkId {
+    let links = cluster.world(client).resource::<Links>();
+    links.iter().next().expect("a link").id()
+}
+
+fn close(cluster: &mut Cluster, client: AppId, link: LinkId) {
+    if let Some(link) = cluster.world(client).resource_mut::<Links>().get_mut(link) {
+        link.close(CloseReason::ByPeer);
+    }
+}
+
+/// The client comes in again, past the wire, while its former link stands; then that one closes.
+fn replace_link(cluster: &mut Cluster, [server, client]: [AppId; 2]) {
+    let old = only_link(cluster, client);
+    cluster.connect(client, server);
+    cluster.run(60);
+    close(cluster, client, old);
+    cluster.run(60);
+    ready(cluster, client);
+}
+
+fn request(cluster: &mut Cluster, client: AppId, entity: Entity) {
+    command(cluster, client, entity, |e| {
+        e.request_authority();
+    });
+}
+
+#[test]
+fn a_request_that_is_lost_with_its_link_is_denied_though_another_link_tells_of_the_entity() {
+    let (mut cluster, apps, wire, [_, there]) = scene();
+    let [_, client] = apps;
+    wire.all(Way::ToServer, Fate::Lose);
+    request(&mut cluster, client, there);
+    cluster.run(3);
+    replace_link(&mut cluster, apps);
+    let denied = Event::Denied(there, DenyReason::HostedElsewhere);
+    assert_eq!(heard(&mut cluster, client), [denied]);
+    let free = Some(AuthorityView::Available);
+    assert_eq!(view(&mut cluster, client, there), free);
+    grab(&mut cluster, client, there);
+}
