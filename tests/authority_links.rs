@@ -5,14 +5,14 @@ mod common;
 use bevy::prelude::*;
 use common::{
     Place,
-    authority::{Event, grab, heard, lending, view},
-    command, on_a_wire, ready, spawn_on,
+    authority::{Event, grab, heard, holder, lending, view},
+    command, me, on_a_wire, ready, spawn_on,
 };
 use seamless_authority::{AuthorityCommandsExt, AuthorityView, Delegated};
 use seamless_replication::{
     Admission, Admitted,
     transport::{CloseReason, LinkId, Links},
-    wire::{PeerId, control::DenyReason},
+    wire::{Holder, PeerId, control::DenyReason},
 };
 use seamless_testkit::{AppId, Cluster, Fate, Way, Wire};
 
@@ -77,4 +77,24 @@ fn a_request_that_is_lost_with_its_link_is_denied_though_another_link_tells_of_t
     let free = Some(AuthorityView::Available);
     assert_eq!(view(&mut cluster, client, there), free);
     grab(&mut cluster, client, there);
+}
+
+#[test]
+fn a_release_that_is_lost_with_its_link_is_said_again_over_the_next() {
+    let (mut cluster, apps, wire, [crate_, there]) = scene();
+    let [server, client] = apps;
+    grab(&mut cluster, client, there);
+    cluster.run(10);
+    wire.all(Way::ToServer, Fate::Lose);
+    command(&mut cluster, client, there, |e| {
+        e.release_authority();
+    });
+    cluster.run(3);
+    assert_eq!(holder(&mut cluster, server, crate_), Some(Holder::Peer(ME)));
+    replace_link(&mut cluster, apps);
+    assert_eq!(holder(&mut cluster, server, crate_), Some(Holder::Nobody));
+    let free = Some(AuthorityView::Available);
+    assert_eq!(view(&mut cluster, client, there), free);
+    let ended = [Event::Granted(there), Event::Lost(there, None)];
+    assert_eq!(heard(&mut cluster, client), ended);
 }

@@ -25,9 +25,9 @@ pub(crate) struct Asked {
     /// Each with the link it went over: only that one brings the answer.
     open: HashMap<RequestId, (Entity, LinkId)>,
     releases: BTreeSet<Entity>,
-    /// Under which host's term each release was sent. A host that took the entity over meanwhile
-    /// may not know of it.
-    released: HashMap<Entity, Term>,
+    /// Under which host's term each release was sent, and over which link. A host that took the
+    /// entity over meanwhile may not know of it, nor one to whom that link is lost.
+    released: HashMap<Entity, (Term, LinkId)>,
     /// Delegations that were sent and not answered, and over which link.
     pub(crate) delegated: HashMap<GlobalEntity, LinkId>,
     /// Entities of ours that the server may have taken over before a link was lost; and when to
@@ -45,7 +45,7 @@ impl Asked {
 
     /// The row came again while the release is under way: tells a new host of it.
     pub(crate) fn still_releasing(&mut self, entity: Entity, term: Term) {
-        if self.released.get(&entity) != Some(&term) && !self.releases.contains(&entity) {
+        if self.released.get(&entity).map(|(told, _)| *told) != Some(term) {
             self.releases.insert(entity);
         }
     }
@@ -283,7 +283,7 @@ pub(crate) fn send_releases(world: &mut World) {
         let sent = peer.is_some_and(|peer| peer.send_control(&control).is_ok());
         let mut asked = world.resource_mut::<Asked>();
         if sent {
-            asked.released.insert(entity, epoch.term);
+            asked.released.insert(entity, (epoch.term, link));
         } else {
             // There is no room now: with the rows of a later tick.
             asked.releases.insert(entity);
@@ -404,14 +404,17 @@ fn restore_of(world: &mut World, entity: Entity) {
     }
 }
 
-/// A link is gone: what was asked over it will not be answered, whoever tells of the entity now. A
-/// look at each open request.
+/// A link is gone: what was asked over it will not be answered, whoever tells of the entity now, and
+/// what was given back over it may not have been heard. A look at each open request and release.
 pub(crate) fn link_lost(world: &mut World, link: LinkId) {
     let mut asked = world.resource_mut::<Asked>();
     let asked = &mut *asked;
     for (global, _) in asked.delegated.extract_if(|_, over| *over == link) {
         asked.unclear.insert(global, None);
     }
+    // Said again with the next tick, if it is still under way. One that was heard is void then.
+    let unheard = asked.released.extract_if(|_, (_, over)| *over == link);
+    asked.releases.extend(unheard.map(|(entity, _)| entity));
     let lost = asked.open.extract_if(|_, (_, over)| *over == link);
     let mut lost: Vec<(RequestId, Entity)> = lost.map(|(id, (entity, _))| (id, entity)).collect();
     lost.sort_unstable();
