@@ -6,11 +6,12 @@ use bevy::prelude::*;
 use common::{
     Place,
     authority::{Event, grab, heard, holder, lending, view},
-    command, me, on_a_wire, ready, spawn_on,
+    command, on_a_wire, ready, spawn_on,
 };
 use seamless_authority::{AuthorityCommandsExt, AuthorityView, Delegated};
 use seamless_replication::{
-    Admission, Admitted,
+    Admission, Admitted, PeerJoined, Peers, ReplicationSystems,
+    interest::{InterestAppExt, View},
     transport::{CloseReason, LinkId, Links},
     wire::{Holder, PeerId, control::DenyReason},
 };
@@ -21,6 +22,7 @@ const ME: PeerId = PeerId(77);
 
 fn one_name(app: &mut App) {
     lending(app);
+    app.interest_position::<Place>(|place| Vec3::new(place.0, place.1, place.2));
     let peer = Admitted {
         peer: ME,
         spectator: false,
@@ -97,4 +99,38 @@ fn a_release_that_is_lost_with_its_link_is_said_again_over_the_next() {
     assert_eq!(view(&mut cluster, client, there), free);
     let ended = [Event::Granted(there), Event::Lost(there, None)];
     assert_eq!(heard(&mut cluster, client), ended);
+}
+
+/// Who joins from now on sees no region.
+fn show_nothing(mut joined: MessageReader<PeerJoined>, mut peers: ResMut<Peers>) {
+    for joined in joined.read() {
+        if let Some(peer) = peers.get_mut(joined.link) {
+            peer.interest_mut().set_view(View::Nothing);
+        }
+    }
+}
+
+#[test]
+fn who_comes_again_and_does_not_see_what_it_held_holds_it_no_more() {
+    let (mut cluster, apps, _, [crate_, there]) = scene();
+    let [server, client] = apps;
+    grab(&mut cluster, client, there);
+    cluster.run(10);
+    let blind = show_nothing.after(ReplicationSystems::Receive);
+    cluster.app(server).add_systems(PreUpdate, blind);
+    replace_link(&mut cluster, apps);
+    assert_eq!(holder(&mut cluster, server, crate_), Some(Holder::Nobody));
+}
+
+#[test]
+fn who_comes_again_and_sees_what_it_held_holds_it_still() {
+    let (mut cluster, apps, _, [crate_, there]) = scene();
+    let [server, client] = apps;
+    grab(&mut cluster, client, there);
+    cluster.run(10);
+    replace_link(&mut cluster, apps);
+    assert_eq!(holder(&mut cluster, server, crate_), Some(Holder::Peer(ME)));
+    let granted = Some(AuthorityView::Granted);
+    assert_eq!(view(&mut cluster, client, there), granted);
+    assert_eq!(heard(&mut cluster, client), [Event::Granted(there)]);
 }

@@ -163,6 +163,7 @@ fn react(
             server::vanished(world, entity, peer);
         }
     }
+    server::look_at_returned(world);
     let gone: Vec<PeerLeft> = left
         .read(world.resource::<Messages<PeerLeft>>())
         .copied()
@@ -178,8 +179,10 @@ fn react(
         publish::link_lost(world, link);
         publish::owner_left(world, peer, spectator);
         let back = world.resource::<Peers>().by_id(peer).is_some();
-        if !spectator && !back {
-            server::client_left(world, peer);
+        match (spectator, back) {
+            (true, _) => {}
+            (false, true) => server::client_returned(world, peer),
+            (false, false) => server::client_left(world, peer),
         }
     }
 }

@@ -41,6 +41,8 @@ pub struct Pending {
     delegations: Waiting<()>,
     /// Entities of clients to be taken over once there is room to tell of it.
     takeovers: BTreeSet<Entity>,
+    /// Clients that lost a link and have another, and when: what they hold they must see over it.
+    returned: BTreeMap<PeerId, Tick>,
     /// Requests per client in this second.
     requests: HashMap<PeerId, u32>,
     second: u32,
@@ -502,5 +504,42 @@ pub(crate) fn link_lost(world: &mut World, link: LinkId) {
 pub(crate) fn client_left(world: &mut World, peer: PeerId) {
     for entity in world.resource::<Held>().by(peer) {
         apply(world, entity, HolderEvent::Vanish(peer));
+    }
+}
+
+/// A client lost a link and has another: once it is known what it sees over that, what it does not
+/// see is free.
+pub(crate) fn client_returned(world: &mut World, peer: PeerId) {
+    let now = world.resource::<NetClock>().tick();
+    world.resource_mut::<Pending>().returned.insert(peer, now);
+}
+
+/// Frees what clients that came again do not see any more. They never saw it over their new link, so
+/// it did not leave their sight there. A step for each entity that such a client holds, once.
+pub(crate) fn look_at_returned(world: &mut World) {
+    if world.resource::<Pending>().returned.is_empty() {
+        return;
+    }
+    let now = world.resource::<NetClock>().tick();
+    let mut pending = world.resource_mut::<Pending>();
+    // Sight is decided once a tick.
+    let due = pending.returned.extract_if(.., |_, since| *since != now);
+    let due: Vec<PeerId> = due.map(|(peer, _)| peer).collect();
+    for peer in due {
+        let Some(link) = world.resource::<Peers>().by_id(peer).map(Peer::link) else {
+            continue;
+        };
+        for entity in world.resource::<Held>().by(peer) {
+            let Some(slot) = world.get::<NetSlot>(entity).copied() else {
+                continue;
+            };
+            // What it tells of itself still, it is not told.
+            let its = slot
+                .global()
+                .is_some_and(|global| is_migrating(world, link, global));
+            if !its && !sees(world.resource::<Peers>(), link, &slot) {
+                vanished(world, entity, peer);
+            }
+        }
     }
 }
