@@ -2,15 +2,17 @@
 
 mod common;
 
-use bevy::prelude::*;
+use std::time::Duration;
+
+use bevy::{prelude::*, time::TimeUpdateStrategy};
 use common::{
     Place,
     authority::{Event, grab, heard, holder, lending, view},
-    command, on_a_wire, ready, spawn_on,
+    command, get, on_a_wire, ready, spawn_on,
 };
 use seamless_authority::{AuthorityCommandsExt, AuthorityView, Delegated};
 use seamless_replication::{
-    Admission, Admitted, PeerJoined, Peers, ReplicationSystems,
+    Admission, Admitted, NetSlot, PeerJoined, Peers, ReplicationSystems,
     interest::{InterestAppExt, View},
     transport::{CloseReason, LinkId, Links},
     wire::{Holder, PeerId, control::DenyReason},
@@ -133,4 +135,44 @@ fn who_comes_again_and_sees_what_it_held_holds_it_still() {
     let granted = Some(AuthorityView::Granted);
     assert_eq!(view(&mut cluster, client, there), granted);
     assert_eq!(heard(&mut cluster, client), [Event::Granted(there)]);
+}
+
+/// What is hidden from all clients in the next tick, and shown in the one after it.
+#[derive(Resource)]
+struct Blink(NetSlot, u32);
+
+fn blink(blink: Option<ResMut<Blink>>, mut peers: ResMut<Peers>) {
+    let Some(mut blink) = blink.filter(|blink| blink.1 < 2) else {
+        return;
+    };
+    for peer in peers.iter_mut() {
+        peer.interest_mut().except(&blink.0, Some(blink.1 == 1));
+    }
+    blink.1 += 1;
+}
+
+#[test]
+fn what_was_out_of_sight_for_a_tick_before_it_was_lent_stays_lent() {
+    let (mut cluster, [server, client], wire, [crate_, there]) = scene();
+    cluster.app(server).add_systems(FixedUpdate, blink);
+    wire.all(Way::ToServer, Fate::Hold);
+    request(&mut cluster, client, there);
+    cluster.run(2);
+    wire.pass();
+    wire.kept().into_iter().for_each(|parcel| wire.put(parcel));
+    // Two ticks in one frame of the server, and the request in the next.
+    let tick = Duration::from_nanos(1_000_000_000 / 30);
+    let slot = get::<NetSlot>(&mut cluster, server, crate_).expect("on the network");
+    let world = cluster.world(server);
+    world.insert_resource(Blink(slot, 0));
+    world.insert_resource(TimeUpdateStrategy::ManualDuration(tick * 2));
+    cluster.step();
+    let world = cluster.world(server);
+    assert_eq!(world.resource::<Blink>().1, 2, "both ticks ran");
+    world.insert_resource(TimeUpdateStrategy::ManualDuration(tick));
+    assert_eq!(holder(&mut cluster, server, crate_), Some(Holder::Nobody));
+    cluster.step();
+    assert_eq!(holder(&mut cluster, server, crate_), Some(Holder::Peer(ME)));
+    cluster.run(30);
+    assert_eq!(holder(&mut cluster, server, crate_), Some(Holder::Peer(ME)));
 }
