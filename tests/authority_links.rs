@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use bevy::{prelude::*, time::TimeUpdateStrategy};
 use common::{
-    Place,
+    Label, Place,
     authority::{Event, grab, heard, holder, lending, view},
     command, get, on_a_wire, ready, spawn_on,
 };
 use seamless_authority::{AuthorityCommandsExt, AuthorityView, Delegated};
 use seamless_replication::{
-    Admission, Admitted, NetSlot, PeerJoined, Peers, ReplicationSystems,
+    Admission, Admitted, Authority, NetSlot, PeerJoined, Peers, ReplicationSystems,
     interest::{InterestAppExt, View},
     transport::{CloseReason, LinkId, Links},
     wire::{Holder, PeerId, control::DenyReason},
@@ -175,4 +175,37 @@ fn what_was_out_of_sight_for_a_tick_before_it_was_lent_stays_lent() {
     assert_eq!(holder(&mut cluster, server, crate_), Some(Holder::Peer(ME)));
     cluster.run(30);
     assert_eq!(holder(&mut cluster, server, crate_), Some(Holder::Peer(ME)));
+}
+
+#[test]
+fn a_grant_that_overtakes_the_first_fence_is_waited_for() {
+    let (mut cluster, apps, wire) = on_a_wire(one_name);
+    let [server, client] = apps;
+    let long = |text: &str| Label(text.repeat(4000));
+    let [crate_, there] = spawn_on(&mut cluster, apps, long("a"));
+    cluster.run(20);
+    // Its rows are too long for a datagram, and wait.
+    wire.decide(|parcel| match (parcel.way, parcel.channel) {
+        (Way::ToClient, Some(_)) => Fate::Hold,
+        _ => Fate::Pass,
+    });
+    let mut lendable = cluster.world(server).entity_mut(crate_);
+    lendable.insert((Delegated, long("b")));
+    cluster.run(2);
+    request(&mut cluster, client, there);
+    cluster.run(5);
+    assert_eq!(holder(&mut cluster, server, crate_), Some(Holder::Peer(ME)));
+    command(&mut cluster, server, crate_, |e| {
+        e.take_authority();
+    });
+    cluster.run(20);
+    assert_eq!(get::<Authority>(&mut cluster, client, there), None);
+    wire.pass();
+    wire.kept().into_iter().for_each(|parcel| wire.put(parcel));
+    cluster.run(60);
+    assert_eq!(holder(&mut cluster, client, there), Some(Holder::Host));
+    let denied = Some(AuthorityView::Denied);
+    assert_eq!(view(&mut cluster, client, there), denied);
+    let denied = Event::Denied(there, DenyReason::Held);
+    assert_eq!(heard(&mut cluster, client), [denied]);
 }

@@ -342,10 +342,18 @@ fn heard_answer(world: &mut World, entity: Entity, request: RequestId, answer: A
     let before = present.get::<AuthorityView>().copied();
     let ours = matches!(before, Some(AuthorityView::Requested { request: r, .. }) if r == request);
     let Some(authority) = present.get::<Authority>().copied() else {
-        // It was never shown to be lendable.
-        if let AuthorityAnswer::Denied(reason) = answer {
-            world.entity_mut(entity).remove::<AuthorityView>();
-            deny(world, entity, reason);
+        // It was never shown to be lendable. If it was granted, the row that says so is under way.
+        match answer {
+            AuthorityAnswer::Denied(reason) => {
+                world.entity_mut(entity).remove::<AuthorityView>();
+                deny(world, entity, reason);
+            }
+            AuthorityAnswer::Granted(epoch) if ours => {
+                let granted = Some(epoch);
+                let waiting = AuthorityView::Requested { request, granted };
+                world.entity_mut(entity).insert(waiting);
+            }
+            AuthorityAnswer::Granted(_) => {}
         }
         return;
     };
