@@ -8,16 +8,22 @@ use bevy::{prelude::*, time::TimeUpdateStrategy};
 use common::{
     Label, Place,
     authority::{Event, grab, heard, holder, lending, view},
-    command, get, on_a_wire, ready, spawn_on,
+    command, find, get, me, name, on_a_wire, pair, ready, spawn_on,
 };
-use seamless_authority::{AuthorityCommandsExt, AuthorityView, Delegated};
+use seamless_authority::{
+    AuthorityCommandsExt, AuthorityView, Delegated, LossReason, Pending, resume_deferred,
+};
 use seamless_replication::{
-    Admission, Admitted, Authority, NetSlot, PeerJoined, Peers, ReplicationSystems,
+    Admission, Admitted, Authority, ControlReceived, Frozen, NetSlot, PeerJoined, Peers,
+    ReplicationConfig, ReplicationSystems,
     interest::{InterestAppExt, View},
     transport::{CloseReason, LinkId, Links},
-    wire::{Holder, PeerId, control::DenyReason},
+    wire::{
+        Holder, PeerId, RequestId,
+        control::{Control, DenyReason},
+    },
 };
-use seamless_testkit::{AppId, Cluster, Fate, Way, Wire};
+use seamless_testkit::{AppId, Cluster, Fate, Way, Weather, Wire};
 
 /// Every server calls its client so.
 const ME: PeerId = PeerId(77);
@@ -208,4 +214,160 @@ fn a_grant_that_overtakes_the_first_fence_is_waited_for() {
     assert_eq!(view(&mut cluster, client, there), denied);
     let denied = Event::Denied(there, DenyReason::Held);
     assert_eq!(heard(&mut cluster, client), [denied]);
+}
+
+/// A client whose session is kept for so many seconds after a drop, and a crate that can be lent.
+fn kept_for(seconds: u64) -> (Cluster, [AppId; 2], [Entity; 2]) {
+    let (mut cluster, apps) = pair(1, Weather::near(), move |app| {
+        lending(app);
+        app.world_mut()
+            .resource_mut::<ReplicationConfig>()
+            .resume_grace = Duration::from_secs(seconds);
+    });
+    let both = spawn_on(&mut cluster, apps, (Delegated, Place::default()));
+    cluster.run(20);
+    (cluster, apps, both)
+}
+
+/// The network is gone until both ends have noticed.
+fn drop_link(cluster: &mut Cluster, apps: [AppId; 2]) {
+    cluster.change_weather(Weather::lossy(1.0));
+    cluster.run_until("both ends notice", 300, |cluster| {
+        let mut peers = apps.map(|app| cluster.world(app).resource::<Peers>().iter().count());
+        peers.iter_mut().all(|count| *count == 0)
+    });
+    cluster.set_weather(Weather::near());
+}
+
+fn come_back(cluster: &mut Cluster, [server, client]: [AppId; 2]) {
+    cluster.connect(client, server);
+    cluster.run(3);
+    ready(cluster, client);
+    cluster.run(60);
+}
+
+#[test]
+fn a_request_under_way_when_its_link_drops_is_answered_once_over_the_one_that_goes_on() {
+    let (mut cluster, apps, [crate_, there]) = kept_for(60);
+    let [server, client] = apps;
+    let id = me(&mut cluster, client);
+    cluster.change_weather(Weather::lossy(1.0));
+    request(&mut cluster, client, there);
+    drop_link(&mut cluster, apps);
+    assert!(heard(&mut cluster, client).is_empty());
+    come_back(&mut cluster, apps);
+    assert_eq!(heard(&mut cluster, client), [Event::Granted(there)]);
+    assert_eq!(holder(&mut cluster, server, crate_), Some(Holder::Peer(id)));
+    // It is forgotten once it is answered.
+    drop_link(&mut cluster, apps);
+    come_back(&mut cluster, apps);
+    assert_eq!(
+        heard(&mut cluster, client),
+        [Event::Lost(there, Some(LossReason::OutOfScope))]
+    );
+}
+
+#[test]
+fn a_request_whose_session_nobody_goes_on_with_is_denied_once() {
+    let (mut cluster, apps, [crate_, there]) = kept_for(3);
+    let [server, client] = apps;
+    cluster.change_weather(Weather::lossy(1.0));
+    request(&mut cluster, client, there);
+    drop_link(&mut cluster, apps);
+    assert!(heard(&mut cluster, client).is_empty());
+    let name = name(&mut cluster, server, crate_);
+    // It stays for longer than the session does, so that it is there to be denied.
+    let mut config = cluster.world(client).resource_mut::<ReplicationConfig>();
+    config.orphan_grace = Duration::from_secs(60);
+    cluster.run(120);
+    let denied = Event::Denied(there, DenyReason::HostedElsewhere);
+    assert_eq!(heard(&mut cluster, client), [denied]);
+    come_back(&mut cluster, apps);
+    assert_eq!(find(&mut cluster, client, name), Some(there));
+    assert!(heard(&mut cluster, client).is_empty());
+    let free = Some(AuthorityView::Available);
+    assert_eq!(view(&mut cluster, client, there), free);
+    assert_eq!(holder(&mut cluster, server, crate_), Some(Holder::Nobody));
+}
+
+#[test]
+fn a_request_that_waits_at_the_server_during_a_drop_is_answered_once() {
+    for thaws_during_the_drop in [true, false] {
+        let (mut cluster, apps, [crate_, there]) = kept_for(60);
+        let [server, client] = apps;
+        let name = name(&mut cluster, server, crate_);
+        cluster.world(server).entity_mut(crate_).insert(Frozen);
+        request(&mut cluster, client, there);
+        cluster.run(10);
+        drop_link(&mut cluster, apps);
+        if !thaws_during_the_drop {
+            come_back(&mut cluster, apps);
+        }
+        let world = cluster.world(server);
+        world.entity_mut(crate_).remove::<Frozen>();
+        let deferred = world.resource_mut::<Pending>().take_deferred(&[name]);
+        assert_eq!(deferred.len(), 1);
+        resume_deferred(world, deferred);
+        if thaws_during_the_drop {
+            come_back(&mut cluster, apps);
+        }
+        cluster.run(30);
+        let wanted = match thaws_during_the_drop {
+            true => Event::Denied(there, DenyReason::HostedElsewhere),
+            false => Event::Granted(there),
+        };
+        assert_eq!(heard(&mut cluster, client), [wanted]);
+    }
+}
+
+/// What a client was answered.
+#[derive(Resource, Default)]
+struct Answers(Vec<RequestId>);
+
+fn note_answers(mut controls: MessageReader<ControlReceived>, mut answers: ResMut<Answers>) {
+    for received in controls.read() {
+        if let Control::AuthorityAnswer { request, .. } = received.control {
+            answers.0.push(request);
+        }
+    }
+}
+
+#[test]
+fn a_request_behind_a_release_is_answered_over_the_link_that_goes_on() {
+    let (mut cluster, apps, [crate_, there]) = kept_for(60);
+    let [server, client] = apps;
+    grab(&mut cluster, client, there);
+    cluster.run(10);
+    let entity = name(&mut cluster, server, crate_);
+    let peer = me(&mut cluster, client);
+    let app = cluster.app(client);
+    app.init_resource::<Answers>()
+        .add_systems(Update, note_answers);
+    let held = get::<Authority>(&mut cluster, server, crate_).expect("lent");
+    let world = cluster.world(server);
+    let link = world.resource::<Peers>().by_id(peer).expect("here").link();
+    // The release names a row that is still to come, a second before the server notices the drop.
+    cluster.change_weather(Weather::lossy(1.0));
+    cluster.run(120);
+    let release = Control::AuthorityRelease {
+        entity,
+        epoch: held.epoch,
+        last: Some(1000),
+    };
+    let request = RequestId(99);
+    let world = cluster.world(server);
+    for control in [release, Control::AuthorityRequest { request, entity }] {
+        world.write_message(ControlReceived {
+            link,
+            peer,
+            control,
+        });
+    }
+    cluster.step();
+    assert_eq!(cluster.world(server).resource::<Pending>().waiting(), 2);
+    drop_link(&mut cluster, apps);
+    come_back(&mut cluster, apps);
+    cluster.run(60);
+    assert_eq!(cluster.world(client).resource::<Answers>().0, [request]);
+    assert_eq!(cluster.world(server).resource::<Pending>().waiting(), 0);
 }

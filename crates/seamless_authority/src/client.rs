@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bevy::{platform::collections::HashMap, prelude::*};
 use seamless_replication::{
-    Authority, ControlReceived, Hosted, NetSlot, Peers, Slots,
+    Authority, ControlReceived, Hosted, NetSlot, Peers, SessionState, Slots,
     migrate::{follow, restore, written_version},
     transport::LinkId,
     wire::{
@@ -24,6 +24,8 @@ pub(crate) struct Asked {
     last: u32,
     /// Each with the link it went over: only that one brings the answer.
     open: HashMap<RequestId, (Entity, LinkId)>,
+    /// Links that are gone, over which requests are open.
+    lost: BTreeSet<LinkId>,
     releases: BTreeSet<Entity>,
     /// Under which host's term each release was sent, and over which link. A host that took the
     /// entity over meanwhile may not know of it, nor one to whom that link is lost.
@@ -412,8 +414,9 @@ fn restore_of(world: &mut World, entity: Entity) {
     }
 }
 
-/// A link is gone: what was asked over it will not be answered, whoever tells of the entity now, and
-/// what was given back over it may not have been heard. A look at each open request and release.
+/// A link is gone: what was asked over it will perhaps not be answered, whoever tells of the entity
+/// now, and what was given back over it may not have been heard. A look at each open request and
+/// release.
 pub(crate) fn link_lost(world: &mut World, link: LinkId) {
     let mut asked = world.resource_mut::<Asked>();
     let asked = &mut *asked;
@@ -423,11 +426,36 @@ pub(crate) fn link_lost(world: &mut World, link: LinkId) {
     // Said again with the next tick, if it is still under way. One that was heard is void then.
     let unheard = asked.released.extract_if(|_, (_, over)| *over == link);
     asked.releases.extend(unheard.map(|(entity, _)| entity));
-    let lost = asked.open.extract_if(|_, (_, over)| *over == link);
-    let mut lost: Vec<(RequestId, Entity)> = lost.map(|(id, (entity, _))| (id, entity)).collect();
-    lost.sort_unstable();
-    for (request, entity) in lost {
-        let denied = AuthorityAnswer::Denied(DenyReason::HostedElsewhere);
-        heard_answer(world, entity, request, denied);
+    if asked.open.values().any(|(_, over)| *over == link) {
+        asked.lost.insert(link);
+    }
+}
+
+/// Denies what was asked over links that are gone, unless their session may go on: then the request
+/// and its answer do, too. Once a frame, a look at each open request while there is such a link.
+pub(crate) fn settle_lost(world: &mut World) {
+    for link in std::mem::take(&mut world.resource_mut::<Asked>().lost) {
+        let session = world.resource::<Peers>().session(link);
+        let asked = &mut *world.resource_mut::<Asked>();
+        match session {
+            SessionState::Suspended => {
+                asked.lost.insert(link);
+            }
+            SessionState::Stands(present) => {
+                let open = asked.open.values_mut();
+                open.filter(|(_, over)| *over == link)
+                    .for_each(|(_, over)| *over = present);
+            }
+            SessionState::Over => {
+                let lost = asked.open.extract_if(|_, (_, over)| *over == link);
+                let mut lost: Vec<(RequestId, Entity)> =
+                    lost.map(|(id, (entity, _))| (id, entity)).collect();
+                lost.sort_unstable();
+                for (request, entity) in lost {
+                    let denied = AuthorityAnswer::Denied(DenyReason::HostedElsewhere);
+                    heard_answer(world, entity, request, denied);
+                }
+            }
+        }
     }
 }

@@ -186,4 +186,5 @@ fn react(
             (false, false) => server::client_left(world, peer),
         }
     }
+    client::settle_lost(world);
 }
