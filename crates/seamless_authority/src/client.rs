@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bevy::{platform::collections::HashMap, prelude::*};
 use seamless_replication::{
-    Authority, ControlReceived, Hosted, NetSlot, Peers, Slots,
+    Authority, ControlReceived, Hosted, NetSlot, Peers, SessionState, Slots,
     migrate::{follow, restore, written_version},
     transport::LinkId,
     wire::{
@@ -22,11 +22,14 @@ use crate::{
 #[derive(Resource, Default)]
 pub(crate) struct Asked {
     last: u32,
-    open: HashMap<RequestId, Entity>,
+    /// Each with the link it went over: only that one brings the answer.
+    open: HashMap<RequestId, (Entity, LinkId)>,
+    /// Links that are gone, over which requests are open.
+    lost: BTreeSet<LinkId>,
     releases: BTreeSet<Entity>,
-    /// Under which host's term each release was sent. A host that took the entity over meanwhile
-    /// may not know of it.
-    released: HashMap<Entity, Term>,
+    /// Under which host's term each release was sent, and over which link. A host that took the
+    /// entity over meanwhile may not know of it, nor one to whom that link is lost.
+    released: HashMap<Entity, (Term, LinkId)>,
     /// Delegations that were sent and not answered, and over which link.
     pub(crate) delegated: HashMap<GlobalEntity, LinkId>,
     /// Entities of ours that the server may have taken over before a link was lost; and when to
@@ -44,7 +47,7 @@ impl Asked {
 
     /// The row came again while the release is under way: tells a new host of it.
     pub(crate) fn still_releasing(&mut self, entity: Entity, term: Term) {
-        if self.released.get(&entity) != Some(&term) && !self.releases.contains(&entity) {
+        if self.released.get(&entity).map(|(told, _)| *told) != Some(term) {
             self.releases.insert(entity);
         }
     }
@@ -210,7 +213,8 @@ fn ask(world: &mut World, entity: Entity) -> Result<RequestId, DenyReason> {
     };
     peer.send_control(&control)
         .map_err(|_| DenyReason::Limited)?;
-    world.resource_mut::<Asked>().open.insert(request, entity);
+    let mut asked = world.resource_mut::<Asked>();
+    asked.open.insert(request, (entity, link));
     Ok(request)
 }
 
@@ -281,7 +285,7 @@ pub(crate) fn send_releases(world: &mut World) {
         let sent = peer.is_some_and(|peer| peer.send_control(&control).is_ok());
         let mut asked = world.resource_mut::<Asked>();
         if sent {
-            asked.released.insert(entity, epoch.term);
+            asked.released.insert(entity, (epoch.term, link));
         } else {
             // There is no room now: with the rows of a later tick.
             asked.releases.insert(entity);
@@ -295,7 +299,7 @@ pub(crate) fn hear(world: &mut World, received: &ControlReceived) {
         Control::AuthorityAnswer {
             request, answer, ..
         } => {
-            let Some(entity) = world.resource_mut::<Asked>().open.remove(request) else {
+            let Some((entity, _)) = world.resource_mut::<Asked>().open.remove(request) else {
                 return;
             };
             heard_answer(world, entity, *request, *answer);
@@ -340,10 +344,18 @@ fn heard_answer(world: &mut World, entity: Entity, request: RequestId, answer: A
     let before = present.get::<AuthorityView>().copied();
     let ours = matches!(before, Some(AuthorityView::Requested { request: r, .. }) if r == request);
     let Some(authority) = present.get::<Authority>().copied() else {
-        // It was never shown to be lendable.
-        if let AuthorityAnswer::Denied(reason) = answer {
-            world.entity_mut(entity).remove::<AuthorityView>();
-            deny(world, entity, reason);
+        // It was never shown to be lendable. If it was granted, the row that says so is under way.
+        match answer {
+            AuthorityAnswer::Denied(reason) => {
+                world.entity_mut(entity).remove::<AuthorityView>();
+                deny(world, entity, reason);
+            }
+            AuthorityAnswer::Granted(epoch) if ours => {
+                let granted = Some(epoch);
+                let waiting = AuthorityView::Requested { request, granted };
+                world.entity_mut(entity).insert(waiting);
+            }
+            AuthorityAnswer::Granted(_) => {}
         }
         return;
     };
@@ -402,27 +414,47 @@ fn restore_of(world: &mut World, entity: Entity) {
     }
 }
 
-/// The server is gone: open requests will not be answered.
+/// A link is gone: what was asked over it will perhaps not be answered, whoever tells of the entity
+/// now, and what was given back over it may not have been heard. A look at each open request and
+/// release.
 pub(crate) fn link_lost(world: &mut World, link: LinkId) {
     let mut asked = world.resource_mut::<Asked>();
     let asked = &mut *asked;
     for (global, _) in asked.delegated.extract_if(|_, over| *over == link) {
         asked.unclear.insert(global, None);
     }
-    let open: Vec<(RequestId, Entity)> = world
-        .resource::<Asked>()
-        .open
-        .iter()
-        .map(|(r, e)| (*r, *e))
-        .collect();
-    for (request, entity) in open {
-        let gone = source(world, entity).is_none_or(|(source, _)| source == link);
-        if gone {
-            world.resource_mut::<Asked>().open.remove(&request);
-            if let Ok(mut entity) = world.get_entity_mut(entity) {
-                entity.remove::<AuthorityView>();
-                let entity = entity.id();
-                deny(world, entity, DenyReason::HostedElsewhere);
+    // Said again with the next tick, if it is still under way. One that was heard is void then.
+    let unheard = asked.released.extract_if(|_, (_, over)| *over == link);
+    asked.releases.extend(unheard.map(|(entity, _)| entity));
+    if asked.open.values().any(|(_, over)| *over == link) {
+        asked.lost.insert(link);
+    }
+}
+
+/// Denies what was asked over links that are gone, unless their session may go on: then the request
+/// and its answer do, too. Once a frame, a look at each open request while there is such a link.
+pub(crate) fn settle_lost(world: &mut World) {
+    for link in std::mem::take(&mut world.resource_mut::<Asked>().lost) {
+        let session = world.resource::<Peers>().session(link);
+        let asked = &mut *world.resource_mut::<Asked>();
+        match session {
+            SessionState::Suspended => {
+                asked.lost.insert(link);
+            }
+            SessionState::Stands(present) => {
+                let open = asked.open.values_mut();
+                open.filter(|(_, over)| *over == link)
+                    .for_each(|(_, over)| *over = present);
+            }
+            SessionState::Over => {
+                let lost = asked.open.extract_if(|_, (_, over)| *over == link);
+                let mut lost: Vec<(RequestId, Entity)> =
+                    lost.map(|(id, (entity, _))| (id, entity)).collect();
+                lost.sort_unstable();
+                for (request, entity) in lost {
+                    let denied = AuthorityAnswer::Denied(DenyReason::HostedElsewhere);
+                    heard_answer(world, entity, request, denied);
+                }
             }
         }
     }

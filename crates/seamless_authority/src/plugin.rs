@@ -133,6 +133,17 @@ fn react(
     mut left: Local<MessageCursor<PeerLeft>>,
     mut watched: Local<MessageCursor<Watched>>,
 ) {
+    // What left a client's sight did so before this frame. What that says now, it says after it.
+    let blind: Vec<Watched> = watched
+        .read(world.resource::<Messages<Watched>>())
+        .filter(|watched| !watched.sees)
+        .copied()
+        .collect();
+    for Watched { entity, peer, .. } in blind {
+        if world.get_entity(entity).is_ok() {
+            server::vanished(world, entity, peer);
+        }
+    }
     let items: Vec<ControlReceived> = controls
         .read(world.resource::<Messages<ControlReceived>>())
         .cloned()
@@ -153,16 +164,7 @@ fn react(
     publish::finish(world);
     server::finish_releases(world);
     server::finish_delegations(world);
-    let blind: Vec<Watched> = watched
-        .read(world.resource::<Messages<Watched>>())
-        .filter(|watched| !watched.sees)
-        .copied()
-        .collect();
-    for Watched { entity, peer, .. } in blind {
-        if world.get_entity(entity).is_ok() {
-            server::vanished(world, entity, peer);
-        }
-    }
+    server::look_at_returned(world);
     let gone: Vec<PeerLeft> = left
         .read(world.resource::<Messages<PeerLeft>>())
         .copied()
@@ -178,8 +180,11 @@ fn react(
         publish::link_lost(world, link);
         publish::owner_left(world, peer, spectator);
         let back = world.resource::<Peers>().by_id(peer).is_some();
-        if !spectator && !back {
-            server::client_left(world, peer);
+        match (spectator, back) {
+            (true, _) => {}
+            (false, true) => server::client_returned(world, peer),
+            (false, false) => server::client_left(world, peer),
         }
     }
+    client::settle_lost(world);
 }

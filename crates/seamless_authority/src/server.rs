@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bevy::{platform::collections::HashMap, prelude::*};
 use seamless_replication::{
     Authority, ControlReceived, Frozen, NetClock, NetSlot, Peer, Peers, ReplicationConfig, Role,
-    Slots,
+    SessionState, Slots,
     interest::position_of,
     migrate::{adopt, confirmed, has_arrived, is_migrating, sees},
     transport::LinkId,
@@ -41,6 +41,8 @@ pub struct Pending {
     delegations: Waiting<()>,
     /// Entities of clients to be taken over once there is room to tell of it.
     takeovers: BTreeSet<Entity>,
+    /// Clients that lost a link and have another, and when: what they hold they must see over it.
+    returned: BTreeMap<PeerId, Tick>,
     /// Requests per client in this second.
     requests: HashMap<PeerId, u32>,
     second: u32,
@@ -421,10 +423,12 @@ pub(crate) fn take_over_unasked(world: &mut World, entity: Entity) {
     }
 }
 
-/// Carries out releases whose last row has arrived, so that no final value is lost. Once a frame.
+/// Carries out releases whose last row has arrived, so that no final value is lost, and hears the
+/// requests behind them. Once a frame, a step for each, and a look at all peers for each link.
 pub(crate) fn finish_releases(world: &mut World) {
-    let releases = std::mem::take(&mut world.resource_mut::<Pending>().releases);
-    if releases.is_empty() {
+    let mut pending = world.resource_mut::<Pending>();
+    let releases = std::mem::take(&mut pending.releases);
+    if releases.is_empty() && pending.after_release.is_empty() {
         return;
     }
     let now = world.resource::<NetClock>().tick();
@@ -461,8 +465,18 @@ pub(crate) fn finish_releases(world: &mut World) {
     waiting.append(&mut pending.releases);
     pending.releases = waiting;
     // Those whose release is still waiting are put back.
+    let mut sessions = BTreeMap::new();
     for (link, peer, request, entity) in std::mem::take(&mut pending.after_release) {
-        hear_request(world, (link, peer), request, entity);
+        let peers = world.resource::<Peers>();
+        match *sessions.entry(link).or_insert_with(|| peers.session(link)) {
+            SessionState::Stands(present) => hear_request(world, (present, peer), request, entity),
+            SessionState::Suspended => {
+                let mut pending = world.resource_mut::<Pending>();
+                pending.after_release.push((link, peer, request, entity));
+            }
+            // The client knows that it will not be answered.
+            SessionState::Over => {}
+        }
     }
 }
 
@@ -474,6 +488,7 @@ pub fn resume_deferred(world: &mut World, items: Vec<(PeerId, Control)>) {
             .by_id(peer)
             .map(|peer| peer.link())
         else {
+            deny_suspended(world, peer, &control);
             continue;
         };
         hear(
@@ -485,6 +500,27 @@ pub fn resume_deferred(world: &mut World, items: Vec<(PeerId, Control)>) {
             },
         );
     }
+}
+
+/// Who has no link, but may come back, is lent nothing. It hears so then.
+fn deny_suspended(world: &mut World, peer: PeerId, control: &Control) {
+    let &Control::AuthorityRequest { request, entity } = control else {
+        return;
+    };
+    let reason = DenyReason::HostedElsewhere;
+    let answer = Control::AuthorityAnswer {
+        request,
+        entity,
+        answer: AuthorityAnswer::Denied(reason),
+    };
+    let mut peers = world.resource_mut::<Peers>();
+    let Some(suspended) = peers.suspended_mut(peer) else {
+        return;
+    };
+    if let Err(error) = suspended.send_control(&answer) {
+        tracing::warn!(%peer, %error, "a request cannot be answered");
+    }
+    world.resource_mut::<AuthorityStats>().deny(reason);
 }
 
 /// A client does not see an entity any more: it cannot go on holding it.
@@ -502,5 +538,42 @@ pub(crate) fn link_lost(world: &mut World, link: LinkId) {
 pub(crate) fn client_left(world: &mut World, peer: PeerId) {
     for entity in world.resource::<Held>().by(peer) {
         apply(world, entity, HolderEvent::Vanish(peer));
+    }
+}
+
+/// A client lost a link and has another: once it is known what it sees over that, what it does not
+/// see is free.
+pub(crate) fn client_returned(world: &mut World, peer: PeerId) {
+    let now = world.resource::<NetClock>().tick();
+    world.resource_mut::<Pending>().returned.insert(peer, now);
+}
+
+/// Frees what clients that came again do not see any more. They never saw it over their new link, so
+/// it did not leave their sight there. A step for each entity that such a client holds, once.
+pub(crate) fn look_at_returned(world: &mut World) {
+    if world.resource::<Pending>().returned.is_empty() {
+        return;
+    }
+    let now = world.resource::<NetClock>().tick();
+    let mut pending = world.resource_mut::<Pending>();
+    // Sight is decided once a tick.
+    let due = pending.returned.extract_if(.., |_, since| *since != now);
+    let due: Vec<PeerId> = due.map(|(peer, _)| peer).collect();
+    for peer in due {
+        let Some(link) = world.resource::<Peers>().by_id(peer).map(Peer::link) else {
+            continue;
+        };
+        for entity in world.resource::<Held>().by(peer) {
+            let Some(slot) = world.get::<NetSlot>(entity).copied() else {
+                continue;
+            };
+            // What it tells of itself still, it is not told.
+            let its = slot
+                .global()
+                .is_some_and(|global| is_migrating(world, link, global));
+            if !its && !sees(world.resource::<Peers>(), link, &slot) {
+                vanished(world, entity, peer);
+            }
+        }
     }
 }

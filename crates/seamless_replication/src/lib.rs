@@ -64,7 +64,7 @@ pub use clock::{NetClock, tick_is_fresh};
 pub use names::Names;
 pub use peer::{
     Admission, Admitted, ControlReceived, HandoverOffered, Peer, PeerJoined, PeerLeft, PeerRefused,
-    PeerState, Peers,
+    PeerState, Peers, SessionState,
 };
 pub use plugin::{ReplicationConfig, ReplicationPlugin, ReplicationSystems};
 pub use prespawn::{PrespawnPlugin, PrespawnUnclaimed, Prespawned};

@@ -22,6 +22,7 @@ use seamless_wire::{
 
 pub use handshake::{Admission, Admitted};
 pub(crate) use handshake::{greet, on_frame, on_open, refuse_other_version, take_names};
+pub use resume::SessionState;
 
 use crate::{
     inputs::PeerInputs,
@@ -76,6 +77,8 @@ pub struct Peer {
     pub(crate) resume_key: Option<ResumeKey>,
     /// The dropped link that a client asked to go on with.
     pub(crate) presented: Option<LinkId>,
+    /// The dropped link whose session goes on here.
+    pub(crate) resumed_from: Option<LinkId>,
 }
 
 impl Peer {
@@ -103,6 +106,7 @@ impl Peer {
             address: None,
             resume_key: None,
             presented: None,
+            resumed_from: None,
         }
     }
 
@@ -278,6 +282,27 @@ impl Peers {
     pub fn by_id_mut(&mut self, id: PeerId) -> Option<&mut Peer> {
         let link = self.by_id(id)?.link;
         self.get_mut(link)
+    }
+
+    /// What became of the session that a link carried. A look at each peer.
+    #[must_use]
+    pub fn session(&self, link: LinkId) -> SessionState {
+        let is_its = |peer: &Peer| peer.link == link || peer.resumed_from == Some(link);
+        // The former link may stand for a moment when its session goes on over another already.
+        let present = self.iter().filter(|peer| is_its(peer));
+        if let Some(peer) = present.max_by_key(|peer| peer.link != link) {
+            SessionState::Stands(peer.link)
+        } else if self.suspended.iter().any(|kept| is_its(&kept.peer)) {
+            SessionState::Suspended
+        } else {
+            SessionState::Over
+        }
+    }
+
+    /// A client whose link dropped and that may come back: what it is told waits for that.
+    pub fn suspended_mut(&mut self, id: PeerId) -> Option<&mut Peer> {
+        let mut kept = self.suspended.iter_mut().map(|kept| &mut *kept.peer);
+        kept.find(|peer| peer.id == Some(id) && peer.side == LinkSide::ToClient)
     }
 
     fn ready_of(&self, id: PeerId) -> impl Iterator<Item = &Peer> {

@@ -37,6 +37,17 @@ pub(crate) struct Suspended {
     until: Duration,
 }
 
+/// What became of the session that a link carried.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SessionState {
+    /// It goes on over this link: the same one, or the one with which the client came back.
+    Stands(LinkId),
+    /// The link dropped, and the session may go on over another.
+    Suspended,
+    /// Nobody goes on with it: what was not delivered will not be.
+    Over,
+}
+
 /// Whether a link ended so that it may come back: nobody wanted it to.
 const fn is_dropped(reason: CloseReason) -> bool {
     matches!(
@@ -174,6 +185,7 @@ pub(super) fn take_up(world: &mut World, peer: &mut Peer, key: Option<&ResumeKey
         return false;
     };
     peer.id = old.id;
+    peer.resumed_from = Some(old.link);
     peer.sender = old.sender;
     peer.sender.resume();
     peer.interest = old.interest;
@@ -198,6 +210,7 @@ pub(super) fn go_on(world: &mut World, peer: &mut Peer, resumed: bool) {
         return give_up(world, suspended);
     }
     let old = suspended.peer;
+    peer.resumed_from = Some(old.link);
     peer.receiver = old.receiver;
     peer.sender.control = old.sender.control;
     peer.sender.control.all_due();
