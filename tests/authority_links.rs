@@ -183,24 +183,30 @@ fn what_was_out_of_sight_for_a_tick_before_it_was_lent_stays_lent() {
     assert_eq!(holder(&mut cluster, server, crate_), Some(Holder::Peer(ME)));
 }
 
-#[test]
-fn a_grant_that_overtakes_the_first_fence_is_waited_for() {
+/// An entity with a row too long for a datagram, which is kept on the wire; those after it wait for
+/// that. Then it can be lent, and is: the answer does not wait.
+fn lent_unseen() -> (Cluster, [AppId; 2], Wire, [Entity; 2]) {
     let (mut cluster, apps, wire) = on_a_wire(one_name);
     let [server, client] = apps;
     let long = |text: &str| Label(text.repeat(4000));
     let [crate_, there] = spawn_on(&mut cluster, apps, long("a"));
     cluster.run(20);
-    // Its rows are too long for a datagram, and wait.
     wire.decide(|parcel| match (parcel.way, parcel.channel) {
         (Way::ToClient, Some(_)) => Fate::Hold,
         _ => Fate::Pass,
     });
-    let mut lendable = cluster.world(server).entity_mut(crate_);
-    lendable.insert((Delegated, long("b")));
+    cluster.world(server).entity_mut(crate_).insert(long("b"));
     cluster.run(2);
+    cluster.world(server).entity_mut(crate_).insert(Delegated);
     request(&mut cluster, client, there);
     cluster.run(5);
     assert_eq!(holder(&mut cluster, server, crate_), Some(Holder::Peer(ME)));
+    (cluster, apps, wire, [crate_, there])
+}
+
+#[test]
+fn a_grant_that_overtakes_the_first_fence_is_waited_for() {
+    let (mut cluster, [server, client], wire, [crate_, there]) = lent_unseen();
     command(&mut cluster, server, crate_, |e| {
         e.take_authority();
     });
@@ -214,6 +220,23 @@ fn a_grant_that_overtakes_the_first_fence_is_waited_for() {
     assert_eq!(view(&mut cluster, client, there), denied);
     let denied = Event::Denied(there, DenyReason::Held);
     assert_eq!(heard(&mut cluster, client), [denied]);
+}
+
+#[test]
+fn a_grant_whose_fence_is_gone_before_it_was_seen_is_a_denial() {
+    let (mut cluster, [server, client], wire, [crate_, there]) = lent_unseen();
+    cluster
+        .world(server)
+        .entity_mut(crate_)
+        .remove::<Delegated>();
+    cluster.run(20);
+    wire.pass();
+    wire.kept().into_iter().for_each(|parcel| wire.put(parcel));
+    cluster.run(60);
+    assert_eq!(get::<Authority>(&mut cluster, client, there), None);
+    let denied = Event::Denied(there, DenyReason::Revoked);
+    assert_eq!(heard(&mut cluster, client), [denied]);
+    assert_eq!(view(&mut cluster, client, there), None);
 }
 
 /// A client whose session is kept for so many seconds after a drop, and a crate that can be lent.

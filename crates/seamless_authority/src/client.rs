@@ -8,7 +8,7 @@ use seamless_replication::{
     migrate::{follow, restore, written_version},
     transport::LinkId,
     wire::{
-        GlobalEntity, Holder, PeerId, RequestId, Term, Tick,
+        Epoch, GlobalEntity, Holder, PeerId, RequestId, Term, Tick,
         control::{AuthorityAnswer, Control, DenyReason},
     },
 };
@@ -24,6 +24,8 @@ pub(crate) struct Asked {
     last: u32,
     /// Each with the link it went over: only that one brings the answer.
     open: HashMap<RequestId, (Entity, LinkId)>,
+    /// Entities that were granted before any fence of theirs was shown, and with which epoch.
+    unfenced: BTreeMap<Entity, Epoch>,
     /// Links that are gone, over which requests are open.
     lost: BTreeSet<LinkId>,
     releases: BTreeSet<Entity>,
@@ -354,6 +356,8 @@ fn heard_answer(world: &mut World, entity: Entity, request: RequestId, answer: A
                 let granted = Some(epoch);
                 let waiting = AuthorityView::Requested { request, granted };
                 world.entity_mut(entity).insert(waiting);
+                let mut asked = world.resource_mut::<Asked>();
+                asked.unfenced.insert(entity, epoch);
             }
             AuthorityAnswer::Granted(_) => {}
         }
@@ -405,6 +409,33 @@ fn heard_answer(world: &mut World, entity: Entity, request: RequestId, answer: A
     let mut commands = world.commands();
     view::enter(&mut commands.entity(entity), before, after, reason);
     world.flush();
+}
+
+/// Denies what was granted if its row is there and shows no fence: it cannot be lent any more. Once a
+/// frame, a look at each that was granted before its first fence was shown.
+pub(crate) fn settle_unfenced(world: &mut World) {
+    for (entity, epoch) in std::mem::take(&mut world.resource_mut::<Asked>().unfenced) {
+        let waits = matches!(
+            world.get::<AuthorityView>(entity),
+            Some(AuthorityView::Requested { granted, .. }) if *granted == Some(epoch)
+        );
+        if !waits || world.get::<Authority>(entity).is_some() {
+            // The view follows the fence.
+            continue;
+        }
+        let slot = world.get::<NetSlot>(entity);
+        let tenure = slot.and_then(|slot| world.resource::<Slots>().tenure(slot));
+        if tenure.is_some_and(|tenure| tenure.epoch < epoch) {
+            let mut asked = world.resource_mut::<Asked>();
+            asked.unfenced.insert(entity, epoch);
+            continue;
+        }
+        restore_of(world, entity);
+        if let Ok(mut entity) = world.get_entity_mut(entity) {
+            entity.remove::<AuthorityView>();
+        }
+        deny(world, entity, DenyReason::Revoked);
+    }
 }
 
 /// Shows an entity as its host told of it last.

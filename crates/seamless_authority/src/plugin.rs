@@ -159,6 +159,7 @@ fn react(
             None => {}
         }
     }
+    client::settle_unfenced(world);
     delegate::clear_up(world);
     publish::send_wishes(world);
     publish::finish(world);
