@@ -167,7 +167,7 @@ fn a_write_without_authority_is_undone_where_it_is_made_and_counted() {
 
 #[test]
 fn a_component_that_was_added_without_authority_is_taken_off() {
-    let mut t = three((1, Weather::near()));
+    let mut t = three((1, Weather::lossy(0.1)));
     let (client, entity) = (t.clients[1], t.seen[1]);
     let mut added = t.cluster.world(client).entity_mut(entity);
     added.insert(Label("mine".into()));

@@ -9,22 +9,21 @@ use play::{STEP, Wish, applied, cluster, enter, host, place_at};
 use seamless_authority::{AuthorityCommandsExt, AuthorityView, Delegated};
 use seamless_handover::{client::MeshClient, group::RidesOn};
 use seamless_replication::{NetSlot, Replicated, Slots, inputs::InputOutbox};
-use seamless_testkit::Weather;
+use seamless_testkit::{AppId, MeshCluster, Weather};
+
+/// A player's root as an app has it.
+fn body_in(cluster: &mut MeshCluster, client: AppId, app: AppId) -> Option<Entity> {
+    let root = cluster.world(client).resource::<MeshClient>().root?;
+    cluster.world(app).resource::<Slots>().entity(root)
+}
 
 fn walk_over(seed: u64, weather: Weather) {
     let (mut cluster, nodes) = cluster::<2>(seed, weather);
     let (client, player) = enter(&mut cluster);
     assert_eq!(host(&mut cluster, &nodes, player), Some(nodes[0]));
-    let root = cluster
-        .world(client)
-        .resource::<MeshClient>()
-        .root
-        .expect("in");
-    let body = cluster
-        .world(client)
-        .resource::<Slots>()
-        .entity(root)
-        .expect("seen");
+    let root = cluster.world(client).resource::<MeshClient>().root;
+    let root = root.expect("in");
+    let body = body_in(&mut cluster, client, client).expect("seen");
 
     cluster.world(client).resource_mut::<Wish>().0 = Some(1);
     let mut absent = 0;
@@ -111,16 +110,7 @@ fn a_player_who_walks_to_and_fro_is_never_in_two_places() {
 fn what_a_player_carries_crosses_with_it_and_stays_lent() {
     let (mut cluster, nodes) = cluster::<2>(5, Weather::lossy(0.05));
     let (client, player) = enter(&mut cluster);
-    let root = cluster
-        .world(client)
-        .resource::<MeshClient>()
-        .root
-        .expect("in");
-    let body = cluster
-        .world(nodes[0])
-        .resource::<Slots>()
-        .entity(root)
-        .expect("hosted");
+    let body = body_in(&mut cluster, client, nodes[0]).expect("hosted");
     let crate_ = cluster
         .world(nodes[0])
         .spawn((Replicated, Delegated, Place(11.0, 0.0, 10.0)))
@@ -166,11 +156,7 @@ fn what_a_player_carries_crosses_with_it_and_stays_lent() {
         .get::<RidesOn>(there)
         .expect("still carried")
         .0;
-    let body = cluster
-        .world(nodes[1])
-        .resource::<Slots>()
-        .entity(root)
-        .expect("hosted");
+    let body = body_in(&mut cluster, client, nodes[1]).expect("hosted");
     assert_eq!(carrier, body, "the reference points to the player here");
     cluster
         .world(client)
@@ -188,17 +174,11 @@ fn what_a_player_carries_crosses_with_it_and_stays_lent() {
 
 #[test]
 fn what_is_despawned_as_it_comes_with_a_player_is_gone_and_the_player_is_there() {
-    let (mut cluster, nodes) = cluster::<2>(7, Weather::near());
+    let (mut cluster, nodes) = cluster::<2>(7, Weather::lossy(0.05));
     let (client, player) = enter(&mut cluster);
-    let root = cluster
-        .world(client)
-        .resource::<MeshClient>()
-        .root
-        .expect("in");
-    let world = cluster.world(nodes[0]);
-    let body = world.resource::<Slots>().entity(root).expect("hosted");
+    let body = body_in(&mut cluster, client, nodes[0]).expect("hosted");
     let bundle = (Replicated, Delegated, Place(11.0, 0.0, 10.0), RidesOn(body));
-    let crate_ = world.spawn(bundle).id();
+    let crate_ = cluster.world(nodes[0]).spawn(bundle).id();
     let name = common::name(&mut cluster, nodes[0], crate_);
     cluster.world(nodes[1]).add_observer(
         move |event: On<Add, Replicated>, slots: Query<&NetSlot>, mut commands: Commands| {
@@ -216,7 +196,7 @@ fn what_is_despawned_as_it_comes_with_a_player_is_gone_and_the_player_is_there()
     cluster.run(200);
     for app in [nodes[0], nodes[1], client] {
         assert!(common::find(&mut cluster, app, name).is_none(), "{app:?}");
-        assert!(common::find(&mut cluster, app, root).is_some() || app == nodes[0]);
+        assert!(body_in(&mut cluster, client, app).is_some() || app == nodes[0]);
     }
 }
 

@@ -78,7 +78,7 @@ fn a_player_whose_process_began_anew_goes_on_at_once() {
 
 #[test]
 fn players_who_are_gone_are_forgotten() {
-    let (mut cluster, [server, client]) = pair(2, Weather::near(), setup);
+    let (mut cluster, [server, client]) = pair(2, Weather::lossy(0.05), setup);
     let player = me(&mut cluster, client);
     assert_eq!(press(&mut cluster, [server, client], 0..3), [0, 1, 2]);
     let known = |cluster: &mut Cluster| {

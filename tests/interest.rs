@@ -73,7 +73,7 @@ struct At(Vec3);
 
 #[test]
 fn a_place_outside_of_tables_is_followed_too() {
-    let (mut cluster, apps) = pair(1, Weather::near(), |app| {
+    let (mut cluster, apps) = pair(1, Weather::lossy(0.1), |app| {
         register(app);
         app.interest_position::<At>(|at| at.0);
     });

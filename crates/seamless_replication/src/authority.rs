@@ -97,6 +97,7 @@ pub struct Remote;
 #[reflect(Component)]
 pub struct Frozen;
 
-/// Query filter: also what queries pass over unless they say otherwise. What is disabled is on the
-/// network like anything else.
+/// Query filter: also what is frozen or disabled, which queries pass over unless they say otherwise.
+/// What is disabled is on the network like anything else. Disabling components of a game's own are
+/// not in it.
 pub type EvenHidden = (Allow<Frozen>, Allow<Disabled>);

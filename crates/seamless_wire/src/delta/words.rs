@@ -17,18 +17,19 @@ pub(super) const fn are_in(len: usize) -> bool {
     len > 0 && len.is_multiple_of(4) && len <= MAX_WORDS * 4
 }
 
-/// The next `N` words of `bytes` from word `at`, and zeros after them. How many there are is known
-/// when this is compiled, which halves its instructions.
+/// The next [`LANES`] words of `bytes` from word `at`, and zeros past their end.
 #[inline]
-fn lanes<const N: usize>(bytes: &[u8], at: usize) -> i32x4 {
-    let mut lanes = [0; LANES];
-    let words = bytes.as_chunks::<4>().0.get(at..);
-    if let Some(words) = words.and_then(|words| words.first_chunk::<N>()) {
-        for (lane, word) in lanes.iter_mut().zip(words) {
-            *lane = i32::from_le_bytes(*word);
-        }
-    }
-    i32x4::new(lanes)
+fn lanes(bytes: &[u8], at: usize) -> i32x4 {
+    let rest = &bytes[at * 4..];
+    let (words, _) = rest.as_chunks::<4>();
+    let word = |lane: usize| i32::from_le_bytes(words[lane]);
+    i32x4::new(match words.len() {
+        0 => [0; LANES],
+        1 => [word(0), 0, 0, 0],
+        2 => [word(0), word(1), 0, 0],
+        3 => [word(0), word(1), word(2), 0],
+        _ => [word(0), word(1), word(2), word(3)],
+    })
 }
 
 const EXPONENT: i32x4 = i32x4::new([0x7f80_0000; LANES]);
@@ -82,23 +83,23 @@ fn from_ascending(number: i32x4) -> i32x4 {
     number ^ ((!number >> 31) | SIGN)
 }
 
-/// Up to four words against what is expected of them.
-struct Told<const N: usize> {
+/// Four words against what is expected of them.
+struct Told {
     /// Distances, those near zero as small numbers. A word past the end has none.
     residuals: [u32; LANES],
     /// Not zero in the bytes that changed.
     differ: [u64; LANES * 4 / GROUP],
 }
 
-impl<const N: usize> Told<N> {
+impl Told {
     /// The next words from word `at`, without a branch on what they are.
     #[inline]
     fn of(base: &[u8], motion: Option<(&[u8], f32x4)>, new: &[u8], at: usize) -> Self {
-        let new = lanes::<N>(new, at);
-        let last = lanes::<N>(base, at);
+        let new = lanes(new, at);
+        let last = lanes(base, at);
         let expected = match motion {
             None => last,
-            Some((before, steps)) => predict(last, lanes::<N>(before, at), steps),
+            Some((before, steps)) => predict(last, lanes(before, at), steps),
         };
         let distance = ascending(new) - ascending(expected);
         let zigzag = (distance << 1) ^ (distance >> 31);
@@ -108,14 +109,14 @@ impl<const N: usize> Told<N> {
         }
     }
 
-    /// The bits that it takes as words and as changed bytes.
+    /// The bits that it takes as words and as changed bytes. `left`: bytes from here to the end.
     #[inline]
-    fn bits(&self) -> (u32, u32) {
-        let words = self.residuals[..N].iter();
+    fn bits(&self, left: usize) -> (u32, u32) {
+        let words = self.residuals[..LANES.min(left / 4)].iter();
         let as_words = words.map(|&residual| residual_bits(residual)).sum();
         let mut as_bytes = 0;
         for (group, &differ) in self.differ.iter().enumerate() {
-            if let Some(left) = (N * 4).checked_sub(group * GROUP).filter(|left| *left > 0) {
+            if let Some(left) = left.checked_sub(group * GROUP).filter(|left| *left > 0) {
                 as_bytes += group_bits(differ, left.min(GROUP));
             }
         }
@@ -123,8 +124,8 @@ impl<const N: usize> Told<N> {
     }
 
     #[inline]
-    fn write(&self, w: &mut BitWriter) {
-        for &residual in &self.residuals[..N] {
+    fn write(&self, w: &mut BitWriter, left: usize) {
+        for &residual in &self.residuals[..LANES.min(left / 4)] {
             write_residual(w, residual);
         }
     }
@@ -157,38 +158,22 @@ fn write_residual(w: &mut BitWriter, residual: u32) {
 /// Looks at four words at once.
 #[inline]
 pub(super) fn write(w: &mut BitWriter, base: &Baseline<'_>, new: &[u8]) -> bool {
-    // Most components have no more than four.
-    match new.len() / 4 {
-        1 => write_few::<1>(w, base, new),
-        2 => write_few::<2>(w, base, new),
-        3 => write_few::<3>(w, base, new),
-        4 => write_few::<4>(w, base, new),
-        _ => write_many(w, base, new),
-    }
-}
-
-#[inline]
-fn write_few<const N: usize>(w: &mut BitWriter, base: &Baseline<'_>, new: &[u8]) -> bool {
-    let told = Told::<N>::of(base.value, motion(base), new, 0);
-    let (as_words, as_bytes) = told.bits();
-    w.put_bool(as_words <= as_bytes);
-    if as_words <= as_bytes {
-        told.write(w);
-    }
-    as_words <= as_bytes
-}
-
-fn write_many(w: &mut BitWriter, base: &Baseline<'_>, new: &[u8]) -> bool {
     let motion = motion(base);
+    if new.len() <= LANES * 4 {
+        // Most components.
+        let told = Told::of(base.value, motion, new, 0);
+        let (as_words, as_bytes) = told.bits(new.len());
+        w.put_bool(as_words <= as_bytes);
+        if as_words > as_bytes {
+            return false;
+        }
+        told.write(w, new.len());
+        return true;
+    }
+    let blocks = || (0..new.len() / 4).step_by(LANES);
     let (mut as_words, mut as_bytes) = (0, 0);
-    let count = new.len() / 4;
-    for at in (0..count).step_by(LANES) {
-        let (words, bytes) = match count - at {
-            1 => Told::<1>::of(base.value, motion, new, at).bits(),
-            2 => Told::<2>::of(base.value, motion, new, at).bits(),
-            3 => Told::<3>::of(base.value, motion, new, at).bits(),
-            _ => Told::<4>::of(base.value, motion, new, at).bits(),
-        };
+    for at in blocks() {
+        let (words, bytes) = Told::of(base.value, motion, new, at).bits(new.len() - at * 4);
         as_words += words;
         as_bytes += bytes;
     }
@@ -196,13 +181,8 @@ fn write_many(w: &mut BitWriter, base: &Baseline<'_>, new: &[u8]) -> bool {
     if as_words > as_bytes {
         return false;
     }
-    for at in (0..count).step_by(LANES) {
-        match count - at {
-            1 => Told::<1>::of(base.value, motion, new, at).write(w),
-            2 => Told::<2>::of(base.value, motion, new, at).write(w),
-            3 => Told::<3>::of(base.value, motion, new, at).write(w),
-            _ => Told::<4>::of(base.value, motion, new, at).write(w),
-        }
+    for at in blocks() {
+        Told::of(base.value, motion, new, at).write(w, new.len() - at * 4);
     }
     true
 }
@@ -227,42 +207,26 @@ pub(super) fn read(
     out: &mut Vec<u8>,
 ) -> Result<(), WireError> {
     let motion = motion(base);
-    let (base, count) = (base.value, base.value.len() / 4);
+    let count = base.value.len() / 4;
     for at in (0..count).step_by(LANES) {
-        match count - at {
-            1 => read_few::<1>(r, base, motion, at, out)?,
-            2 => read_few::<2>(r, base, motion, at, out)?,
-            3 => read_few::<3>(r, base, motion, at, out)?,
-            _ => read_few::<4>(r, base, motion, at, out)?,
+        let mut residuals = [0u32; LANES];
+        let here = LANES.min(count - at);
+        for residual in &mut residuals[..here] {
+            *residual = read_residual(r)?;
         }
+        let zigzag: i32x4 = bytemuck::must_cast(residuals);
+        let distance =
+            bytemuck::must_cast::<_, i32x4>(bytemuck::must_cast::<_, wide::u32x4>(zigzag) >> 1)
+                ^ -(zigzag & i32x4::ONE);
+        let last = lanes(base.value, at);
+        let expected = match motion {
+            None => last,
+            Some((before, steps)) => predict(last, lanes(before, at), steps),
+        };
+        let number = ascending(expected) + distance;
+        let words = from_ascending(number).to_array().map(i32::to_le_bytes);
+        out.extend_from_slice(words[..here].as_flattened());
     }
-    Ok(())
-}
-
-/// Appends the `N` words from word `at` on.
-#[inline]
-fn read_few<const N: usize>(
-    r: &mut BitReader<'_>,
-    base: &[u8],
-    motion: Option<(&[u8], f32x4)>,
-    at: usize,
-    out: &mut Vec<u8>,
-) -> Result<(), WireError> {
-    let mut residuals = [0u32; LANES];
-    for residual in &mut residuals[..N] {
-        *residual = read_residual(r)?;
-    }
-    let zigzag: i32x4 = bytemuck::must_cast(residuals);
-    let half: i32x4 = bytemuck::must_cast(bytemuck::must_cast::<_, wide::u32x4>(zigzag) >> 1);
-    let distance = half ^ -(zigzag & i32x4::ONE);
-    let last = lanes::<N>(base, at);
-    let expected = match motion {
-        None => last,
-        Some((before, steps)) => predict(last, lanes::<N>(before, at), steps),
-    };
-    let number = ascending(expected) + distance;
-    let words = from_ascending(number).to_array().map(i32::to_le_bytes);
-    out.extend_from_slice(words[..N].as_flattened());
     Ok(())
 }
 
