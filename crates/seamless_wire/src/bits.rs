@@ -187,19 +187,27 @@ impl BitWriter {
     /// One step for each word.
     pub fn put_span(&mut self, words: &[u64], start: usize, bits: usize) {
         debug_assert!(start + bits <= words.len() * 64, "{bits} bits from {start}");
-        let (mut words, shift) = (&words[start / 64..], (start % 64) as u32);
+        let (words, shift) = (&words[start / 64..], (start % 64) as u32);
         if shift == 0 {
             return self.put_words_of(words, bits);
         }
-        let mut left = bits;
-        while left > 0 {
-            let next = words.get(1).copied().unwrap_or(0);
-            let word = words[0] >> shift | next << (64 - shift);
-            if left < 64 {
-                return self.put(word & ((1 << left) - 1), left as u32);
-            }
-            self.put_word(word);
-            (words, left) = (&words[1..], left - 64);
+        let (whole, rest) = (bits / 64, (bits % 64) as u32);
+        let at = self.bytes.len();
+        self.bytes.resize(at + whole * 8, 0);
+        let (out, _) = self.bytes[at..].as_chunks_mut::<8>();
+        let (taken, later) = (&words[..whole], &words[1..]);
+        let (mut pending, len) = (self.pending, self.pending_len);
+        for ((out, &word), &next) in out.iter_mut().zip(taken).zip(later) {
+            let word = word >> shift | next << (64 - shift);
+            *out = (pending | word << len).to_le_bytes();
+            // Nothing is left over where nothing was pending.
+            pending = (word >> 1) >> (63 - len);
+        }
+        self.pending = pending;
+        if rest > 0 {
+            let next = later.get(whole).copied().unwrap_or(0);
+            let word = words[whole] >> shift | next << (64 - shift);
+            self.put(word & ((1 << rest) - 1), rest);
         }
     }
 

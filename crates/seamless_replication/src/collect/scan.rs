@@ -19,7 +19,7 @@ use super::{archetypes::ReplicatedTable, holds, keeps_rows};
 use crate::{
     interest::{PositionAccessor, Positions},
     registry::Registry,
-    rows::{Built, Fence, RowBuilder, Rows, SetId},
+    rows::{Built, Fence, Row, RowBuilder, Rows, SetId},
     slots::{NetSlot, Slots},
 };
 
@@ -123,10 +123,14 @@ impl Pass<'_> {
     ) -> Option<Built> {
         let count = rows.sets.components(set).len();
         let previous = rows.newest(index).map(|(_, row)| row);
+        let alike = previous.filter(|row| row.set == set).map(Row::values);
         builder.begin(count);
         for position in 0..count {
             let (component, changed, ptr) = value(position);
-            let old = previous.and_then(|row| row.find(&rows.sets, set, (position, component)));
+            let old = match alike {
+                Some(values) => Some(values.at(position)),
+                None => previous.and_then(|row| row.find(&rows.sets, set, (position, component))),
+            };
             let told = || old.is_some() && self.registry.component(component).once;
             match (changed && !told(), old, ptr) {
                 (false, Some(old), _) => builder.copy_value(old),

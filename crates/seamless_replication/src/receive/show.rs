@@ -11,7 +11,7 @@ use super::{RemoteTable, table::RemoteSlot};
 use crate::{
     peer::Peer,
     registry::{Arrivals, Registered, Registry},
-    rows::{Rows, SetId, Stored},
+    rows::{Rows, SetId, Stored, same},
     slots::NetSlot,
     stats::{ReplicationStats, UndecodableComponent},
 };
@@ -191,7 +191,7 @@ pub(super) fn show_waiting(world: &mut World, peer: &mut Peer) {
         }
         let (was, is) = (shown.row.values(), newest.row.values());
         for (at, &component) in sets.components(newest.row.set).iter().enumerate() {
-            if was.at(at) != is.at(at) {
+            if !same(was.at(at), is.at(at)) {
                 changes[component as usize].push((entity, place, at as u16));
             }
         }

@@ -14,8 +14,16 @@ pub(crate) struct Past<'a> {
     base: Option<&'a Row>,
     /// The version before that, and how many steps the new one is ahead of the baseline.
     before: Option<(&'a Row, u32)>,
-    /// Their values, if they are of the same set and lie at the same places, as they mostly do.
-    alike: Option<(Values<'a>, Option<Values<'a>>)>,
+    alike: Option<Alike<'a>>,
+}
+
+/// Values of two versions that are of the same set and lie at the same places, as they mostly do.
+#[derive(Clone, Copy, Debug)]
+struct Alike<'a> {
+    base: Values<'a>,
+    /// Nothing if there are no steps.
+    before: &'a [u8],
+    steps: u32,
 }
 
 impl<'a> Past<'a> {
@@ -24,12 +32,19 @@ impl<'a> Past<'a> {
     pub(crate) fn new(set: SetId, base: Option<&'a Row>, before: Option<(&'a Row, u32)>) -> Self {
         let before = before.filter(|(_, steps)| *steps > 0);
         let values = |row: &'a Row| (row.set == set).then(|| row.values());
-        let alike = base.and_then(values).and_then(|base| match before {
-            None => Some((base, None)),
-            Some((before, _)) => {
-                let before = values(before).filter(|before| before.lie_as(&base))?;
-                Some((base, Some(before)))
-            }
+        let alike = base.and_then(values).and_then(|base| {
+            let (before, steps) = match before {
+                None => (&[][..], 0),
+                Some((before, steps)) => {
+                    let before = values(before).filter(|before| before.lie_as(&base))?;
+                    (before.bytes(), steps)
+                }
+            };
+            Some(Alike {
+                base,
+                before,
+                steps,
+            })
         });
         Self {
             set,
@@ -40,16 +55,37 @@ impl<'a> Past<'a> {
     }
 
     /// The baseline of a component at this position of the set; `None` if it has none.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn get(&self, sets: &ComponentSets, place: (usize, u16)) -> Option<Baseline<'a>> {
-        let Some((base, before)) = self.alike else {
+        let Some(alike) = &self.alike else {
             return self.find(sets, place);
         };
-        let range = base.range(place.0);
-        let steps = self.before.map_or(0, |(_, steps)| steps);
+        let range = alike.base.range(place.0);
+        let before = match alike.steps {
+            0 => None,
+            steps => Some((&alike.before[range.clone()], steps)),
+        };
         Some(Baseline {
-            value: &base.bytes()[range.clone()],
-            before: before.map(|before| (&before.bytes()[range], steps)),
+            value: &alike.base.bytes()[range],
+            before,
+        })
+    }
+
+    /// As [`get`](Self::get) for all positions at once, next to the values of `row`, if that is of
+    /// the same set and its values lie at the same places as well. One pass over them, and none of
+    /// the looking up.
+    #[inline]
+    pub(crate) fn beside<'r>(&self, row: &'r Row) -> Option<Beside<'r, 'a>> {
+        let alike = self.alike.as_ref()?;
+        let values = (row.set == self.set).then(|| row.values())?;
+        let (ends, bytes) = (values.ends(), values.bytes());
+        values.lie_as(&alike.base).then_some(Beside {
+            ends,
+            start: 0,
+            new: bytes,
+            base: alike.base.bytes(),
+            before: alike.before,
+            steps: alike.steps,
         })
     }
 
@@ -61,5 +97,40 @@ impl<'a> Past<'a> {
             .before
             .and_then(|(row, steps)| Some((find(row)?, steps)));
         Some(Baseline { value, before })
+    }
+}
+
+/// The values of a row, each with its baseline.
+pub(crate) struct Beside<'r, 'a> {
+    ends: &'r [[u8; 4]],
+    start: u32,
+    new: &'r [u8],
+    base: &'a [u8],
+    before: &'a [u8],
+    steps: u32,
+}
+
+impl<'r, 'a> Iterator for Beside<'r, 'a> {
+    type Item = (&'r [u8], Baseline<'a>);
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Self::Item> {
+        let (end, ends) = self.ends.split_first()?;
+        let end = u32::from_le_bytes(*end);
+        let len = (end - self.start) as usize;
+        (self.ends, self.start) = (ends, end);
+        let (new, base);
+        (new, self.new) = self.new.split_at(len);
+        (base, self.base) = self.base.split_at(len);
+        let before = match self.steps {
+            0 => None,
+            steps => {
+                let before;
+                (before, self.before) = self.before.split_at(len);
+                Some((before, steps))
+            }
+        };
+        let value = base;
+        Some((new, Baseline { value, before }))
     }
 }

@@ -127,8 +127,12 @@ impl Row {
         }
         self.set = other.set;
         self.count = other.count;
-        self.data.clear();
-        self.data.extend_from_slice(other.data);
+        if self.data.len() == other.data.len() {
+            self.data.copy_from_slice(other.data);
+        } else {
+            self.data.clear();
+            self.data.extend_from_slice(other.data);
+        }
     }
 }
 
@@ -143,6 +147,12 @@ impl<'a> Values<'a> {
     #[inline]
     fn end(&self, position: usize) -> usize {
         u32::from_le_bytes(self.ends[position]) as usize
+    }
+
+    /// Where each value ends.
+    #[inline]
+    pub(super) const fn ends(&self) -> &'a [[u8; END]] {
+        self.ends
     }
 
     /// Where the value at a position of the set lies.
@@ -170,8 +180,22 @@ impl<'a> Values<'a> {
     /// Whether the values of two rows of one set lie at the same places.
     #[inline]
     pub(super) fn lie_as(&self, other: &Self) -> bool {
-        self.ends.iter().eq(other.ends)
+        let mut pairs = self.ends.iter().zip(other.ends);
+        self.ends.len() == other.ends.len() && pairs.all(|(one, other)| one == other)
     }
+}
+
+/// Whether two values are the same. Most are short, and not worth a call.
+#[inline]
+pub(crate) fn same(one: &[u8], other: &[u8]) -> bool {
+    const SHORT: usize = 32;
+    if one.len() != other.len() || one.len() > SHORT || !one.len().is_multiple_of(END) {
+        return one == other;
+    }
+    let words = one.as_chunks::<END>().0.iter().zip(other.as_chunks().0);
+    words.fold(0, |differ, (one, other)| {
+        differ | (u32::from_ne_bytes(*one) ^ u32::from_ne_bytes(*other))
+    }) == 0
 }
 
 /// Makes rows value by value, in the order of their sets, in memory that is used again.

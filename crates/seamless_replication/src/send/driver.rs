@@ -15,6 +15,7 @@ use super::{
     office::{Office, Worker},
     pack::ExtraContent,
     projections::Projections,
+    survey::Survey,
 };
 use crate::{
     clock::NetClock,
@@ -45,6 +46,8 @@ struct Shared<'a> {
     rows: &'a Rows,
     primed: &'a EncodeCache,
     projections: &'a Projections,
+    /// What of the changed is due to each link, unless that went already.
+    survey: Option<&'a Survey>,
 }
 
 /// What does not change while links are packed.
@@ -106,7 +109,10 @@ pub(crate) fn send(
     let work = office.due.max(changed.len() * ready.count());
     let threads = office.begin(work, &config);
     let changed_now = (clock.tick(), &*changed);
-    office.prime(threads, &registry, (&rows, &slots), changed_now, &peers);
+    find_overdue(threads, &mut peers, &clock);
+    let (survey, primed) = (&mut office.survey, &mut office.primed);
+    let here = (&*rows, &*slots);
+    survey.run(threads, &registry, here, changed_now, &peers, primed);
     let here = Here {
         registry: &registry,
         slots: &slots,
@@ -123,6 +129,7 @@ pub(crate) fn send(
         rows: &rows,
         primed: &office.primed,
         projections: &office.projections,
+        survey: Some(&office.survey),
     };
     if threads > 1 {
         send_together(&shared, &mut office.workers, &mut peers, &mut links);
@@ -148,6 +155,7 @@ pub(crate) fn send(
             rows: &rows,
             primed: &office.primed,
             projections: &office.projections,
+            survey: None,
         };
         for id in again {
             if let (Some(worker), Some(peer), Some(link)) = (
@@ -163,6 +171,22 @@ pub(crate) fn send(
     office.end(&mut rows);
     name_too_large(&mut rows, &slots, &mut stats);
     stats.send_time = started.elapsed();
+}
+
+/// Finds what was lost: it is due again.
+fn find_overdue(threads: usize, peers: &mut Peers, clock: &NetClock) {
+    let ready = peers
+        .iter_mut()
+        .filter(|peer| peer.state == PeerState::Ready);
+    let find = |peer: &mut Peer| peer.sender.find_overdue(clock.now(), clock.tick_length());
+    if threads == 1 {
+        return ready.for_each(find);
+    }
+    let mut ready: Vec<&mut Peer> = ready.collect();
+    let each = ready.len().div_ceil(threads).max(1);
+    together(ready.chunks_mut(each), |peers| {
+        peers.iter_mut().for_each(|peer| find(peer));
+    });
 }
 
 /// Shares the links out among the workers.
@@ -204,6 +228,7 @@ fn send_one(shared: &Shared<'_>, worker: &mut Worker, peer: &mut Peer, link: &mu
         ..
     } = shared.here;
     let (tick, now) = (clock.tick(), clock.now());
+    let whole = peer.is_told_all();
     let Peer {
         sender,
         receiver,
@@ -212,8 +237,6 @@ fn send_one(shared: &Shared<'_>, worker: &mut Worker, peer: &mut Peer, link: &mu
         interest,
         ..
     } = peer;
-    sender.find_overdue(now, clock.tick_length());
-    sender.changed(shared.here.changed);
     let report = receiver.received.take_report();
     let keep_alive = tick.since(peer.last_sent) >= config.keep_alive_ticks;
     let view = Route {
@@ -245,6 +268,8 @@ fn send_one(shared: &Shared<'_>, worker: &mut Worker, peer: &mut Peer, link: &mu
                 own: &mut worker.cache,
             },
             projections: shared.projections,
+            answers: shared.survey.and_then(|survey| survey.of(peer.link)),
+            changed: shared.here.changed,
             wanted: &mut worker.wanted,
             hashes: &mut worker.hashes,
             found: &mut worker.found,
@@ -252,7 +277,7 @@ fn send_one(shared: &Shared<'_>, worker: &mut Worker, peer: &mut Peer, link: &mu
             now,
             budget,
             audited_per_tick: config.audit_per_second as f32 / f32::from(clock.rate()),
-            whole: view.side == LinkSide::ToClient || !view.spectator,
+            whole,
             has_written: &|index| {
                 let held = receiver.table.get(Allocator::Local, index);
                 view.side == LinkSide::ToClient

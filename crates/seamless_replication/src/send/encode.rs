@@ -4,12 +4,12 @@
 //! at the slot and a comparison or two: what a link knows of an entity is the version it
 //! acknowledged last and the one before, and few links differ in that.
 
-use seamless_wire::{BitWriter, WriteMask, record::Version};
+use seamless_wire::{BitWriter, WriteMask, delta::Baseline, record::Version};
 
 use super::tape::Tape;
 use crate::{
     registry::Registry,
-    rows::{ComponentSets, Past, Ring, Row, Rows, SetId},
+    rows::{ComponentSets, Past, Ring, Row, Rows, SetId, same},
     slots::{Findings, Role, Slots},
 };
 
@@ -148,6 +148,8 @@ pub(crate) struct EncodeCache {
     runs: Vec<Run>,
     arena: Vec<u64>,
     pub(super) tapes: Vec<Tape>,
+    /// Tapes of before, for their memory.
+    pub(super) spare: Vec<Tape>,
     writer: BitWriter,
     /// How many versions came after the oldest baseline that a link has.
     pub(super) deepest: u32,
@@ -161,7 +163,7 @@ impl EncodeCache {
         self.serial = self.serial.wrapping_add(1);
         self.runs.clear();
         self.arena.clear();
-        self.tapes.clear();
+        self.spare.extend(self.tapes.drain(..).map(Tape::clear));
         self.deepest = 0;
     }
 
@@ -330,8 +332,9 @@ impl EncodeCache {
         Some((*head, head.runs))
     }
 
-    /// Takes over what another made in this tick of the slots in `made`.
-    pub(super) fn take(&mut self, part: &mut Self, made: impl Iterator<Item = u32>) {
+    /// Takes over what another made in this tick of the slots in `made`. Gives by how much the
+    /// numbers of its runs rise.
+    pub(super) fn take(&mut self, part: &mut Self, made: impl Iterator<Item = u32>) -> u32 {
         let (runs, words) = (self.runs.len() as u32, self.arena.len() as u32);
         let later = |at: u32| if at == NONE { NONE } else { at + runs };
         self.runs.extend(part.runs.iter().map(|run| Run {
@@ -340,8 +343,10 @@ impl EncodeCache {
             ..*run
         }));
         self.arena.extend_from_slice(&part.arena);
-        let tapes = part.tapes.drain(..).map(|tape| tape.renumber(runs));
-        self.tapes.extend(tapes);
+        for tape in part.tapes.drain(..) {
+            self.tapes.push(tape.renumber(runs));
+            part.spare.extend(self.spare.pop());
+        }
         for slot in made {
             if let Some(head) = part.known(slot) {
                 self.open(slot);
@@ -353,6 +358,7 @@ impl EncodeCache {
             }
         }
         self.deepest = self.deepest.max(part.deepest);
+        runs
     }
 
     /// A run by its number.
@@ -390,31 +396,46 @@ impl EncodeCache {
         if self.component_bits.len() < counted {
             self.component_bits.resize(counted, (0, 0));
         }
-        // Positions are those in the told set: nearly always the row's own.
-        let own = (row.set == told).then(|| row.values());
+        let components = sets.components(told).iter().enumerate();
         let mut mask = 0;
-        for (at, &component) in sets.components(told).iter().enumerate() {
-            let place = (at, component);
-            let value = match own {
-                Some(own) => own.at(at),
-                None => match row.find(sets, told, place) {
-                    Some(value) => value,
-                    None => continue,
-                },
+        if let Some(beside) = past.beside(row) {
+            // Nearly all of them.
+            for ((at, &component), (value, old)) in components.zip(beside) {
+                if !same(old.value, value) {
+                    mask |= 1 << at;
+                    self.write_value(registry, component, Some(old), value);
+                }
+            }
+            return mask;
+        }
+        // Positions are those in the told set.
+        for place in components.map(|(at, &component)| (at, component)) {
+            let Some(value) = row.find(sets, told, place) else {
+                continue;
             };
             let old = past.get(sets, place);
-            if old.is_some_and(|old| old.value == value) {
-                continue;
+            if old.is_none_or(|old| !same(old.value, value)) {
+                mask |= 1 << place.0;
+                self.write_value(registry, place.1, old, value);
             }
-            mask |= 1 << at;
-            let before = self.writer.bit_len();
-            let erased = &registry.component(component).erased;
-            erased.encode(old, value, &mut self.writer);
-            let bits = (self.writer.bit_len() - before) as u64;
-            let (absolute, delta) = &mut self.component_bits[component as usize];
-            *(if old.is_some() { delta } else { absolute }) += bits;
         }
         mask
+    }
+
+    #[inline]
+    fn write_value(
+        &mut self,
+        registry: &Registry,
+        component: u16,
+        old: Option<Baseline<'_>>,
+        value: &[u8],
+    ) {
+        let before = self.writer.bit_len();
+        let erased = &registry.component(component).erased;
+        erased.encode(old, value, &mut self.writer);
+        let bits = (self.writer.bit_len() - before) as u64;
+        let (absolute, delta) = &mut self.component_bits[component as usize];
+        *(if old.is_some() { delta } else { absolute }) += bits;
     }
 
     /// Copies a run into a datagram.

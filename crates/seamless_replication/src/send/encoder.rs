@@ -2,11 +2,7 @@
 
 use seamless_wire::BitWriter;
 
-use super::{
-    Sender,
-    encode::{CacheMark, EncodeCache, Has, Projection, Run, SlotHead},
-    slot::Presence,
-};
+use super::encode::{CacheMark, EncodeCache, Has, Run, SlotHead};
 use crate::{
     registry::Registry,
     rows::{Rows, SetId},
@@ -78,47 +74,5 @@ impl Encoder<'_> {
     /// Forgets the runs of the mark's slot that were made since: large ones are not kept.
     pub(super) fn rewind(&mut self, mark: &CacheMark) {
         self.own.rewind(mark);
-    }
-}
-
-impl EncodeCache {
-    /// Encodes slots that changed as some links will want them. What a link wants besides is made
-    /// when it is found missing.
-    ///
-    /// Per slot: a look at each of `senders`, and mostly one encoding.
-    pub(super) fn prime(
-        &mut self,
-        registry: &Registry,
-        (rows, slots): (&Rows, &Slots),
-        changed: &[u32],
-        senders: &[&Sender],
-    ) {
-        for &slot in changed {
-            let head = self.head(slot, rows, slots);
-            if !head.there || !head.plain || head.is_large() {
-                continue;
-            }
-            for sender in senders {
-                if let Some(has) = sender.will_want(slot, &head) {
-                    self.run(registry, rows, slot, (has, head.set));
-                }
-            }
-        }
-    }
-}
-
-impl Sender {
-    /// What the peer has of a slot that it will be told all of in this tick.
-    #[inline]
-    fn will_want(&self, slot: u32, head: &SlotHead) -> Option<Has> {
-        let state = self.slots.get(slot as usize)?;
-        let wants = self.sees(slot)
-            && state.presence == Presence::Live
-            && state.projection == Projection::Full
-            && !state.special
-            && state.hidden == SetId::default()
-            && state.acked() != Some(head.version)
-            && state.sent() != Some(head.version);
-        wants.then(|| state.has(Projection::Full))
     }
 }

@@ -54,9 +54,13 @@ impl Contents {
 
     /// The slots in the datagram and their versions.
     #[inline]
-    pub(super) fn rows(&self) -> impl Iterator<Item = (u32, Version)> {
-        let usual = self.usual.iter().map(|&slot| (slot, self.version));
-        usual.chain(self.other.iter().copied())
+    pub(super) fn each_row(&self, mut visit: impl FnMut(u32, Version)) {
+        for &slot in &self.usual {
+            visit(slot, self.version);
+        }
+        for &(slot, version) in &self.other {
+            visit(slot, version);
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod pack;
 mod projections;
 mod select;
 mod slot;
+mod survey;
 mod tape;
 
 use std::time::Duration;
@@ -52,7 +53,8 @@ pub(crate) struct Sender {
     /// Slots the peer may see, and how many they are.
     visible: FixedBitSet,
     seen: usize,
-    /// Slots with something to tell: a row the peer lacks, or a leave.
+    /// Slots with something to tell: a row the peer lacks, or a leave. What is due in this tick is
+    /// not among them, unless it was put back.
     dirty: FixedBitSet,
     pub(crate) control: ControlOut,
     pub(crate) rtt: Rtt,
@@ -238,11 +240,12 @@ impl Sender {
         }
     }
 
-    /// Rows that changed in this tick. A step for each 64 slots, up to the last one that changed.
-    pub(crate) fn changed(&mut self, slots: &[Block]) {
-        let words = self.visible.as_slice().iter().zip(slots);
+    /// What the peer sees of what changed in this tick is looked after otherwise, whether or not
+    /// it was dirty. A step for each 64 slots, up to the last one that changed.
+    fn pass_over(&mut self, changed: &[Block]) {
+        let words = self.visible.as_slice().iter().zip(changed);
         for (dirty, (visible, changed)) in self.dirty.as_mut_slice().iter_mut().zip(words) {
-            *dirty |= visible & changed;
+            *dirty &= !(visible & changed);
         }
     }
 
@@ -303,13 +306,14 @@ impl Sender {
             if seq == acks.newest && seq >= self.measured_from {
                 self.rtt.sample(now.saturating_sub(sent_at));
             }
-            for (slot, version) in contents.rows() {
-                if let Some(state) = self.slots.get_mut(slot as usize)
+            let slots = &mut self.slots;
+            contents.each_row(|slot, version| {
+                if let Some(state) = slots.get_mut(slot as usize)
                     && state.is_of_this_life(seq)
                 {
                     state.ack(version);
                 }
-            }
+            });
             for item in &contents.items {
                 match *item {
                     SentItem::Leave { slot } => {
@@ -359,7 +363,7 @@ impl Sender {
     }
 
     fn take_back(&mut self, seq: PacketSeq, contents: &Contents) {
-        for (slot, version) in contents.rows() {
+        contents.each_row(|slot, version| {
             if let Some(state) = self.slots.get_mut(slot as usize)
                 && state.is_of_this_life(seq)
                 && state.lose(version)
@@ -367,7 +371,7 @@ impl Sender {
                 self.dirty.insert(slot as usize);
                 self.counters.resent_records += 1;
             }
-        }
+        });
         for item in &contents.items {
             match *item {
                 SentItem::Leave { slot } => {

@@ -2,26 +2,19 @@
 
 use bevy::prelude::*;
 use seamless_transport::LinkId;
-use seamless_wire::{Tick, record::Version};
+use seamless_wire::record::Version;
 
 use super::{
-    EncodeCache, Scratch, Sender,
+    EncodeCache, Scratch,
     projections::{Projections, Wanted},
+    survey::Survey,
 };
 use crate::{
-    peer::{PeerState, Peers},
     plugin::ReplicationConfig,
     registry::Registry,
     rows::{ComponentSets, RowHashes, Rows},
-    slots::Slots,
-    threads::{self, together},
+    threads,
 };
-
-/// Rows of which fewer are not worth another thread.
-const LEAST_ROWS: usize = 128;
-
-/// How many links are asked what will be wanted. Links mostly want the same.
-const SAMPLES: usize = 4;
 
 /// One thread's share: everything that changes while a link is packed and is not the link's own.
 #[derive(Default)]
@@ -45,8 +38,8 @@ pub(crate) struct Office {
     pub(super) primed: EncodeCache,
     pub(super) projections: Projections,
     pub(super) workers: Vec<Worker>,
-    /// Shares of `primed` while it is made.
-    parts: Vec<EncodeCache>,
+    /// What every link is due of what changed.
+    pub(super) survey: Survey,
     /// Rows that were due in the last tick, summed over links.
     pub(super) due: usize,
     /// Bits of values per component, encoded since the start: absolute, delta.
@@ -59,7 +52,6 @@ impl Office {
         let threads = threads::shares(work, config.parallel_rows);
         if self.workers.len() < threads {
             self.workers.resize_with(threads, Worker::default);
-            self.parts.resize_with(threads, EncodeCache::default);
         }
         self.primed.begin();
         for worker in &mut self.workers {
@@ -67,36 +59,6 @@ impl Office {
             worker.due = 0;
         }
         threads
-    }
-
-    /// Encodes what changed, on all threads, as most links will want it. With one thread there is
-    /// nothing to be gained: links find what the first of them made.
-    pub(super) fn prime(
-        &mut self,
-        threads: usize,
-        registry: &Registry,
-        here: (&Rows, &Slots),
-        (tick, changed): (Tick, &[u32]),
-        peers: &Peers,
-    ) {
-        let threads = threads.min(changed.len() / LEAST_ROWS);
-        if threads < 2 {
-            return;
-        }
-        let ready = || peers.iter().filter(|peer| peer.state == PeerState::Ready);
-        let step = ready().count().div_ceil(SAMPLES).max(1);
-        let senders: Vec<&Sender> = ready().step_by(step).map(|peer| &peer.sender).collect();
-        let senders = &*senders;
-        let each = changed.len().div_ceil(threads);
-        let shares = changed.chunks(each).zip(&mut self.parts);
-        together(shares, |(changed, part)| {
-            part.begin();
-            part.prime(registry, here, changed, senders);
-            part.record(&here.0.sets, tick, changed);
-        });
-        for (changed, part) in changed.chunks(each).zip(&mut self.parts) {
-            self.primed.take(part, changed.iter().copied());
-        }
     }
 
     /// Makes what was found missing; gives the links that need it, in their order.
@@ -114,9 +76,10 @@ impl Office {
     /// Ends a tick.
     pub(super) fn end(&mut self, rows: &mut Rows) {
         self.due = self.workers.iter().map(|worker| worker.due).sum();
-        let mut deepest = self.primed.deepest;
+        let mut deepest = 0;
         let own = self.workers.iter_mut().map(|worker| &mut worker.cache);
-        for cache in own.chain(&mut self.parts) {
+        let all = own.chain(self.survey.caches()).chain([&mut self.primed]);
+        for cache in all {
             deepest = deepest.max(std::mem::take(&mut cache.deepest));
             let new = std::mem::take(&mut cache.component_bits);
             if self.component_bits.len() < new.len() {

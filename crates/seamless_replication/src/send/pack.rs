@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use fixedbitset::Block;
 use seamless_wire::{
     Allocator, BitWriter, MAX_DATAGRAM, PacketSeq, Tick, WireId, audit,
     control::{self, NumberedItem},
@@ -21,6 +22,7 @@ use super::{
     log::{Contents, SentItem},
     projections::{Part, Projections, Wanted},
     select::{Bucket, Candidate, Due},
+    survey::Answers,
     tape::{self, Place},
 };
 use crate::{
@@ -42,6 +44,10 @@ pub(crate) struct PackContext<'a> {
     pub(crate) slots: &'a Slots,
     pub(crate) cache: Encoder<'a>,
     pub(crate) projections: &'a Projections,
+    /// What of the changed is due, unless the link had that in this tick already.
+    pub(crate) answers: Option<Answers<'a>>,
+    /// Slots that changed in this tick.
+    pub(crate) changed: &'a [Block],
     /// Parts of sets that are missing.
     pub(crate) wanted: &'a mut Vec<Wanted>,
     pub(crate) hashes: &'a mut RowHashes,
@@ -259,6 +265,7 @@ impl Sender {
                 .run()
                 .or_else(|| self.large_run(row, bucket.told, context));
             let Some(number) = run else {
+                self.dirty.insert(row.slot as usize);
                 continue;
             };
             let run = *context.cache.get(number);
@@ -268,7 +275,10 @@ impl Sender {
                 Allocator::Local => row.slot,
                 Allocator::Peer => match (context.route)(row.slot) {
                     Some((_, id)) => id.index,
-                    None => continue,
+                    None => {
+                        self.dirty.insert(row.slot as usize);
+                        continue;
+                    }
                 },
             };
             if open
@@ -332,6 +342,7 @@ impl Sender {
                 // It does not fit: close this datagram before the record and begin another, once.
                 datagram.w.rewind(mark);
                 if !written {
+                    self.dirty.insert(row.slot as usize);
                     break;
                 }
                 if open {
@@ -376,7 +387,6 @@ impl Sender {
         state.set_sent(version);
         state.told = true;
         state.priority = 0.0;
-        self.dirty.set(slot as usize, false);
         self.counters.records += 1;
         self.counters.absolute_records += u64::from(!run.is_delta);
         if !run.is_delta && self.slots[slot as usize].has_migrated() {
@@ -393,7 +403,6 @@ impl Sender {
             state.set_sent(version);
             state.told = true;
             state.priority = 0.0;
-            self.dirty.set(row.slot as usize, false);
         }
         self.counters.records += rows.len() as u64;
     }
@@ -408,6 +417,8 @@ impl Sender {
         big_rows: &mut Vec<BigRow>,
     ) {
         let slot = row.slot;
+        // It stays in sight of the next ticks until the peer has said that it kept it.
+        self.dirty.insert(slot as usize);
         let state = &self.slots[slot as usize];
         let has = Has::new(None, None, (state.projection, state.hidden));
         let told = (has, bucket.told);
@@ -449,7 +460,6 @@ impl Sender {
             state.told = true;
             state.priority = 0.0;
         });
-        // It stays in sight of the next ticks until the peer has said that it kept it.
         self.counters.big_rows += 1;
     }
 }

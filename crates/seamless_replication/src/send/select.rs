@@ -22,7 +22,7 @@ use crate::{
 const BULK_PATIENCE: u32 = 900;
 
 /// Bits that a record takes besides its values, about.
-const HEAD_BITS: u32 = 12;
+pub(super) const HEAD_BITS: u32 = 12;
 
 /// Bits of a row that was not encoded yet, about. `size`: of its values, in bytes.
 const fn large_bits(size: usize) -> u32 {
@@ -72,15 +72,18 @@ pub(super) struct Due {
     /// The bucket that was added to last.
     last: Option<((SetId, Allocator), usize)>,
     bits: u64,
+    /// Whether some rows do not ascend.
+    mixed: bool,
     urgent: Vec<(f32, u32, u32)>,
 }
 
 impl Due {
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.leaves.clear();
         self.used = 0;
         self.last = None;
         self.bits = 0;
+        self.mixed = false;
     }
 
     /// Whether no row is due.
@@ -98,14 +101,38 @@ impl Due {
     }
 
     #[inline]
-    fn add(&mut self, told: SetId, allocator: Allocator, row: Candidate, bits: u32) {
+    pub(super) fn add(&mut self, told: SetId, allocator: Allocator, row: Candidate, bits: u32) {
         self.bits += u64::from(bits);
         let key = (told, allocator);
         if self.last.is_none_or(|(last, _)| last != key) {
             self.find(key);
         }
         if let Some((_, at)) = self.last {
-            self.buckets[at].rows.push(row);
+            let rows = &mut self.buckets[at].rows;
+            self.mixed |= rows.last().is_some_and(|last| last.slot > row.slot);
+            rows.push(row);
+        }
+    }
+
+    /// Adds a row that is told in full, under our own name. `bits`: of its values.
+    #[inline]
+    pub(super) fn add_usual(&mut self, told: SetId, slot: u32, run: u32, bits: u32) {
+        let row = Candidate { slot, run };
+        self.add(told, Allocator::Local, row, bits + HEAD_BITS);
+    }
+
+    /// Adds what was found due otherwise, with the numbers of its runs risen by `offset`.
+    fn extend(&mut self, other: &Self, offset: u32) {
+        self.bits += other.bits;
+        for bucket in other.buckets() {
+            self.find((bucket.told, bucket.allocator));
+            if let Some((_, at)) = self.last {
+                let rows = &mut self.buckets[at].rows;
+                let (last, first) = (rows.last(), bucket.rows.first());
+                self.mixed |= last.zip(first).is_some_and(|(a, b)| a.slot > b.slot);
+                let more = bucket.rows.iter();
+                rows.extend(more.map(|row| Candidate::new(row.slot, row.run + offset)));
+            }
         }
     }
 
@@ -136,9 +163,19 @@ impl Due {
 }
 
 impl Sender {
-    /// Finds what is due: leaves, and rows the peer lacks. One visit per dirty slot.
+    /// Finds what is due: leaves, and rows the peer lacks. What changed is known, and one copy
+    /// each; otherwise one visit per dirty slot.
     pub(super) fn select(&mut self, due: &mut Due, context: &mut PackContext<'_>) {
         due.clear();
+        if let Some(answers) = context.answers {
+            self.pass_over(context.changed);
+            for (found, offset) in answers.due() {
+                due.extend(found, offset);
+            }
+            for slot in answers.others() {
+                self.dirty.insert(slot as usize);
+            }
+        }
         let mut next = 0;
         while let Some(skipped) = first_not_clear(&self.dirty.as_slice()[next..]) {
             let block = next + skipped;
@@ -159,6 +196,9 @@ impl Sender {
             if bucket.allocator == Allocator::Peer {
                 let index = |row: &Candidate| (context.route)(row.slot).map(|(_, id)| id.index);
                 bucket.rows.sort_by_cached_key(index);
+            } else if due.mixed {
+                // A few runs that ascend.
+                bucket.rows.sort_by_key(|row| row.slot);
             }
         }
         // Sections in the order of their sets, whatever came first.
@@ -171,9 +211,7 @@ impl Sender {
         let head = context.cache.head(slot, context.rows, context.slots);
         let state = &mut self.slots[index];
         let usual = state.presence == Presence::Live
-            && state.projection == Projection::Full
-            && !state.special
-            && state.hidden == SetId::default()
+            && state.is_usual()
             && head.plain
             && context.whole
             && head.there
@@ -197,10 +235,8 @@ impl Sender {
         else {
             return;
         };
-        state.priority += context.rows.sets.weight(head.set);
-        let bits = context.cache.get(run).bits + HEAD_BITS;
-        let row = Candidate { slot, run };
-        due.add(head.set, Allocator::Local, row, bits);
+        due.add_usual(head.set, slot, run, context.cache.get(run).bits);
+        self.dirty.set(index, false);
     }
 
     /// A slot that leaves, is lent, is under way on the bulk channel, or is large.
@@ -282,7 +318,6 @@ impl Sender {
             hidden: state.hidden,
             writes,
         };
-        state.priority += context.rows.sets.weight(set);
         let (registry, rows) = (context.registry, context.rows);
         let Some(told) = context.told(set, part) else {
             return self.settle(slot, exception);
@@ -297,6 +332,7 @@ impl Sender {
         self.settle(slot, exception);
         if head.is_large() {
             let row = Candidate { slot, run: NO_RUN };
+            self.dirty.set(index, false);
             return due.add(told, id.allocator, row, large_bits(size));
         }
         let here = (rows, context.slots);
@@ -310,6 +346,7 @@ impl Sender {
         }
         let bits = written.bits + HEAD_BITS;
         due.add(told, id.allocator, Candidate { slot, run }, bits);
+        self.dirty.set(index, false);
     }
 
     /// Keeps what is out of the ordinary with a slot, or forgets that anything was.
@@ -388,12 +425,19 @@ impl Sender {
     ///
     /// Sums up the bits of each class of priority, and sorts only the one where the budget ends.
     #[inline(never)]
-    fn limit(&self, due: &mut Due, budget: u64, context: &PackContext<'_>) -> u64 {
+    fn limit(&mut self, due: &mut Due, budget: u64, context: &PackContext<'_>) -> u64 {
+        for bucket in due.buckets() {
+            let weight = context.rows.sets.weight(bucket.told);
+            for row in &bucket.rows {
+                self.slots[row.slot as usize].priority += weight;
+            }
+        }
+        let slots = &self.slots;
         let urgency = |bucket: &Bucket, row: &Candidate| {
             let relevance = context
                 .relevance
                 .map_or(1.0, |relevance| relevance(row.slot));
-            let priority = self.slots[row.slot as usize].priority * relevance;
+            let priority = slots[row.slot as usize].priority * relevance;
             let bits = match row.run() {
                 Some(run) => context.cache.get(run).bits + HEAD_BITS,
                 None => large_bits(told_bytes(context.rows, row.slot, bucket.told)),
@@ -450,11 +494,15 @@ impl Sender {
             rows.retain(|row| {
                 let (priority, _) = urgency(bucket, row);
                 let class = class(priority);
-                class > split
+                let goes = class > split
                     || class == split
                         && bound.is_some_and(|(least, slot, _)| {
                             priority > least || priority == least && row.slot <= slot
-                        })
+                        });
+                if !goes {
+                    self.dirty.insert(row.slot as usize);
+                }
+                goes
             });
             waiting += (before - rows.len()) as u64;
             bucket.rows = rows;

@@ -17,7 +17,7 @@ pub(super) enum Presence {
     /// It does not know of it.
     #[default]
     Unknown,
-    /// It is told.
+    /// It sees it and is told.
     Live,
     /// It is told that it goes, until it acknowledges.
     Leaving,
@@ -100,6 +100,20 @@ impl LinkSlot {
     #[inline]
     pub(super) fn sent(&self) -> Option<Version> {
         (self.has & has::SENT != 0).then_some(self.sent)
+    }
+
+    /// Whether the peer is told all of its row, by datagrams.
+    #[inline]
+    pub(super) fn is_usual(&self) -> bool {
+        self.projection == Projection::Full && !self.special && self.hidden == SetId::default()
+    }
+
+    /// Whether the peer is told the same as another one that is told all of its row.
+    #[inline]
+    pub(super) fn wants_as(&self, other: &Self) -> bool {
+        (self.acked, self.before, self.sent) == (other.acked, other.before, other.sent)
+            && (self.has, self.presence) == (other.has, other.presence)
+            && self.is_usual()
     }
 
     /// What it has of the row, for the encoder.

@@ -6,6 +6,7 @@
 //! where it would else make records one by one.
 
 use seamless_wire::{BitWriter, Tick, record::RecordCursor};
+use smallvec::SmallVec;
 
 use super::{
     encode::{EncodeCache, Run},
@@ -15,18 +16,20 @@ use crate::rows::{ComponentSets, SetId};
 
 /// Delta records of entities with the same components that changed in this tick, in ascending
 /// order.
+#[derive(Default)]
 pub(super) struct Tape {
     pub(super) told: SetId,
     rows: Vec<Candidate>,
     /// Bits up to the end of each record.
     ends: Vec<u32>,
     words: Vec<u64>,
+    /// What is not in `words` yet.
+    writer: BitWriter,
 }
 
 /// A tape that is being written.
 struct Recording {
     tape: Tape,
-    writer: BitWriter,
     cursor: RecordCursor,
     components: usize,
 }
@@ -38,7 +41,7 @@ impl EncodeCache {
     /// Records what was primed. One step per slot: the head of its record, and a copy of its
     /// values.
     pub(super) fn record(&mut self, sets: &ComponentSets, tick: Tick, changed: &[u32]) {
-        let mut recordings: Vec<Recording> = Vec::new();
+        let mut recordings: SmallVec<[Recording; MOST]> = SmallVec::new();
         let mut last = 0;
         for &slot in changed {
             let Some((head, number)) = self.first_run(slot) else {
@@ -59,48 +62,53 @@ impl EncodeCache {
                     None if recordings.len() == MOST => continue,
                     None => {
                         let components = sets.components(told).len();
-                        recordings.push(Recording::begin(told, tick, components));
+                        let tape = self.spare.pop().unwrap_or_default();
+                        recordings.push(Recording::begin(tape, told, tick, components));
                         recordings.len() - 1
                     }
                 };
             }
-            let recording = &mut recordings[last];
+            let Recording {
+                tape,
+                cursor,
+                components,
+            } = &mut recordings[last];
             let against = (head.version, run.baseline, u32::from(run.steps), run.mask);
-            let (w, components) = (&mut recording.writer, recording.components);
-            recording
-                .cursor
-                .write_delta(w, components, slot, against, None);
-            self.copy(&run, w);
-            let tape = &mut recording.tape;
+            cursor.write_delta(&mut tape.writer, *components, slot, against, None);
+            self.copy(&run, &mut tape.writer);
             tape.rows.push(Candidate::new(slot, number));
-            tape.ends.push(w.bit_len() as u32);
+            tape.ends.push(tape.writer.bit_len() as u32);
         }
-        self.tapes = recordings.into_iter().map(Recording::end).collect();
+        self.tapes
+            .extend(recordings.into_iter().map(Recording::end));
     }
 }
 
 impl Recording {
-    fn begin(told: SetId, tick: Tick, components: usize) -> Self {
+    fn begin(tape: Tape, told: SetId, tick: Tick, components: usize) -> Self {
         Self {
-            tape: Tape {
-                told,
-                rows: Vec::new(),
-                ends: Vec::new(),
-                words: Vec::new(),
-            },
-            writer: BitWriter::new(),
+            tape: Tape { told, ..tape },
             cursor: RecordCursor::new(tick, components),
             components,
         }
     }
 
     fn end(mut self) -> Tape {
-        self.writer.finish_words(&mut self.tape.words);
+        let Tape { words, writer, .. } = &mut self.tape;
+        writer.finish_words(words);
         self.tape
     }
 }
 
 impl Tape {
+    /// Forgets all records, keeps the memory.
+    pub(super) fn clear(mut self) -> Self {
+        self.rows.clear();
+        self.ends.clear();
+        self.words.clear();
+        self
+    }
+
     /// The runs have other numbers from now on.
     pub(super) fn renumber(mut self, runs: u32) -> Self {
         for row in &mut self.rows {

@@ -39,6 +39,7 @@ impl<'a> Baseline<'a> {
 
     /// The state before it, if it has as many bytes, and the steps ahead.
     #[must_use]
+    #[inline]
     pub fn motion(&self) -> Option<(&'a [u8], u32)> {
         self.before
             .filter(|(before, steps)| *steps > 0 && before.len() == self.value.len())
@@ -54,8 +55,9 @@ pub fn write_bytes(w: &mut BitWriter, base: Option<Baseline<'_>>, new: &[u8]) {
         write_whole(w, new);
         return;
     };
-    w.put_bool(base.value.len() != new.len());
-    if base.value.len() != new.len() {
+    let resized = base.value.len() != new.len();
+    w.put_bool(resized);
+    if resized {
         write_whole(w, new);
         return;
     }

@@ -1,6 +1,6 @@
 //! Values of whole words: each is taken for a float, and told by its distance to a prediction.
 
-use wide::{CmpEq, f32x4, i32x4};
+use wide::{CmpEq, f32x4, i32x4, u32x4};
 
 use super::{Baseline, GROUP, group_bits};
 use crate::{BitReader, BitWriter, WireError};
@@ -18,17 +18,16 @@ pub(super) const fn are_in(len: usize) -> bool {
 }
 
 /// The next [`LANES`] words of `bytes` from word `at`, and zeros past their end.
-#[inline]
+#[inline(always)]
 fn lanes(bytes: &[u8], at: usize) -> i32x4 {
-    let rest = &bytes[at * 4..];
-    let (words, _) = rest.as_chunks::<4>();
-    let word = |lane: usize| i32::from_le_bytes(words[lane]);
-    i32x4::new(match words.len() {
-        0 => [0; LANES],
-        1 => [word(0), 0, 0, 0],
-        2 => [word(0), word(1), 0, 0],
-        3 => [word(0), word(1), word(2), 0],
-        _ => [word(0), word(1), word(2), word(3)],
+    let (words, _) = bytes[at * 4..].as_chunks::<4>();
+    let word = |word: &[u8; 4]| i32::from_le_bytes(*word);
+    i32x4::new(match words {
+        [a, b, c, d, ..] => [word(a), word(b), word(c), word(d)],
+        [a, b, c] => [word(a), word(b), word(c), 0],
+        [a, b] => [word(a), word(b), 0, 0],
+        [a] => [word(a), 0, 0, 0],
+        [] => [0; LANES],
     })
 }
 
@@ -93,7 +92,7 @@ struct Told {
 
 impl Told {
     /// The next words from word `at`, without a branch on what they are.
-    #[inline]
+    #[inline(always)]
     fn of(base: &[u8], motion: Option<(&[u8], f32x4)>, new: &[u8], at: usize) -> Self {
         let new = lanes(new, at);
         let last = lanes(base, at);
@@ -109,47 +108,68 @@ impl Told {
         }
     }
 
-    /// The bits that it takes as words and as changed bytes. `left`: bytes from here to the end.
-    #[inline]
-    fn bits(&self, left: usize) -> (u32, u32) {
-        let words = self.residuals[..LANES.min(left / 4)].iter();
-        let as_words = words.map(|&residual| residual_bits(residual)).sum();
-        let mut as_bytes = 0;
-        for (group, &differ) in self.differ.iter().enumerate() {
-            if let Some(left) = left.checked_sub(group * GROUP).filter(|left| *left > 0) {
-                as_bytes += group_bits(differ, left.min(GROUP));
+    /// How its words are written. `left`: bytes from here to the end.
+    #[inline(always)]
+    fn codes(&self, left: usize) -> [Code; LANES] {
+        let [a, b, c, d] = self.residuals;
+        let there = |word: usize, residual: u32| match left >= word * 4 {
+            true => Code::of(residual),
+            false => Code { bits: 0, len: 0 },
+        };
+        [Code::of(a), there(2, b), there(3, c), there(4, d)]
+    }
+
+    /// The bits that it takes as changed bytes.
+    #[inline(always)]
+    fn byte_bits(&self, left: usize) -> u32 {
+        let first = group_bits(self.differ[0], left.min(GROUP));
+        match left.checked_sub(GROUP) {
+            Some(left) if left > 0 => first + group_bits(self.differ[1], left.min(GROUP)),
+            _ => first,
+        }
+    }
+}
+
+/// How a residual is written: a zero in one bit. Anything else says how many bits it has; the
+/// highest of them is known.
+#[derive(Clone, Copy)]
+struct Code {
+    bits: u64,
+    len: u32,
+}
+
+impl Code {
+    /// Without a branch: what moves and what rests come mixed.
+    #[inline(always)]
+    const fn of(residual: u32) -> Self {
+        let low = (residual | 1).ilog2();
+        let rest = (residual as u64) & ((1 << low) - 1);
+        let bits = 1 | (low as u64) << 1 | rest << 6;
+        match residual {
+            0 => Self { bits: 0, len: 1 },
+            _ => Self { bits, len: 6 + low },
+        }
+    }
+
+    #[inline(always)]
+    fn total(codes: &[Self; LANES]) -> u32 {
+        let [a, b, c, d] = codes;
+        a.len + b.len + c.len + d.len
+    }
+
+    #[inline(always)]
+    fn write(codes: &[Self; LANES], w: &mut BitWriter) {
+        let [a, b, c, d] = *codes;
+        for (one, other) in [(a, b), (c, d)] {
+            let len = one.len + other.len;
+            if len < 64 {
+                w.put(one.bits | other.bits << one.len, len);
+            } else {
+                w.put(one.bits, one.len);
+                w.put(other.bits, other.len);
             }
         }
-        (as_words, as_bytes)
     }
-
-    #[inline]
-    fn write(&self, w: &mut BitWriter, left: usize) {
-        for &residual in &self.residuals[..LANES.min(left / 4)] {
-            write_residual(w, residual);
-        }
-    }
-}
-
-/// What a residual takes.
-#[inline]
-const fn residual_bits(residual: u32) -> u32 {
-    match residual {
-        0 => 1,
-        residual => 1 + 5 + residual.ilog2(),
-    }
-}
-
-/// A zero is one bit. Anything else says how many bits it has; the highest of them is known.
-#[inline]
-fn write_residual(w: &mut BitWriter, residual: u32) {
-    if residual == 0 {
-        return w.put(0, 1);
-    }
-    let low = residual.ilog2();
-    let head = 1 | u64::from(low) << 1;
-    let rest = u64::from(residual) & ((1 << low) - 1);
-    w.put(head | rest << 6, 6 + low);
 }
 
 /// Writes a value of whole words against a baseline of the same length, if that takes no more bits
@@ -162,32 +182,34 @@ pub(super) fn write(w: &mut BitWriter, base: &Baseline<'_>, new: &[u8]) -> bool 
     if new.len() <= LANES * 4 {
         // Most components.
         let told = Told::of(base.value, motion, new, 0);
-        let (as_words, as_bytes) = told.bits(new.len());
-        w.put_bool(as_words <= as_bytes);
-        if as_words > as_bytes {
-            return false;
+        let codes = told.codes(new.len());
+        let shorter = Code::total(&codes) <= told.byte_bits(new.len());
+        w.put_bool(shorter);
+        if shorter {
+            Code::write(&codes, w);
         }
-        told.write(w, new.len());
-        return true;
+        return shorter;
     }
-    let blocks = || (0..new.len() / 4).step_by(LANES);
+    let blocks = || {
+        let starts = (0..new.len() / 4).step_by(LANES);
+        starts.map(|at| (Told::of(base.value, motion, new, at), new.len() - at * 4))
+    };
     let (mut as_words, mut as_bytes) = (0, 0);
-    for at in blocks() {
-        let (words, bytes) = Told::of(base.value, motion, new, at).bits(new.len() - at * 4);
-        as_words += words;
-        as_bytes += bytes;
+    for (told, left) in blocks() {
+        as_words += Code::total(&told.codes(left));
+        as_bytes += told.byte_bits(left);
     }
-    w.put_bool(as_words <= as_bytes);
-    if as_words > as_bytes {
-        return false;
+    let shorter = as_words <= as_bytes;
+    w.put_bool(shorter);
+    if shorter {
+        for (told, left) in blocks() {
+            Code::write(&told.codes(left), w);
+        }
     }
-    for at in blocks() {
-        Told::of(base.value, motion, new, at).write(w, new.len() - at * 4);
-    }
-    true
+    shorter
 }
 
-#[inline]
+#[inline(always)]
 fn read_residual(r: &mut BitReader<'_>) -> Result<u32, WireError> {
     let bits = r.peek();
     if bits & 1 == 0 {
@@ -207,26 +229,43 @@ pub(super) fn read(
     out: &mut Vec<u8>,
 ) -> Result<(), WireError> {
     let motion = motion(base);
-    let count = base.value.len() / 4;
-    for at in (0..count).step_by(LANES) {
-        let mut residuals = [0u32; LANES];
-        let here = LANES.min(count - at);
-        for residual in &mut residuals[..here] {
-            *residual = read_residual(r)?;
-        }
-        let zigzag: i32x4 = bytemuck::must_cast(residuals);
-        let distance =
-            bytemuck::must_cast::<_, i32x4>(bytemuck::must_cast::<_, wide::u32x4>(zigzag) >> 1)
-                ^ -(zigzag & i32x4::ONE);
-        let last = lanes(base.value, at);
-        let expected = match motion {
-            None => last,
-            Some((before, steps)) => predict(last, lanes(before, at), steps),
-        };
-        let number = ascending(expected) + distance;
-        let words = from_ascending(number).to_array().map(i32::to_le_bytes);
-        out.extend_from_slice(words[..here].as_flattened());
+    if base.value.len() <= LANES * 4 {
+        return read_block(r, base.value, motion, 0, out);
     }
+    for at in (0..base.value.len() / 4).step_by(LANES) {
+        read_block(r, base.value, motion, at, out)?;
+    }
+    Ok(())
+}
+
+/// Reads the next [`LANES`] words from word `at`, or what there is of them.
+#[inline(always)]
+fn read_block(
+    r: &mut BitReader<'_>,
+    base: &[u8],
+    motion: Option<(&[u8], f32x4)>,
+    at: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), WireError> {
+    let here = LANES.min(base.len() / 4 - at);
+    let mut residuals = [0u32; LANES];
+    for residual in &mut residuals[..here] {
+        *residual = read_residual(r)?;
+    }
+    let zigzag: i32x4 = bytemuck::must_cast(residuals);
+    let half: i32x4 = bytemuck::must_cast(bytemuck::must_cast::<_, u32x4>(zigzag) >> 1);
+    let distance = half ^ -(zigzag & i32x4::ONE);
+    let last = lanes(base, at);
+    let expected = match motion {
+        None => last,
+        Some((before, steps)) => predict(last, lanes(before, at), steps),
+    };
+    let number = ascending(expected) + distance;
+    let words = from_ascending(number).to_array().map(i32::to_le_bytes);
+    // All four, whose number the compiler knows, and then as many as there are.
+    let end = out.len() + here * 4;
+    out.extend_from_slice(words.as_flattened());
+    out.truncate(end);
     Ok(())
 }
 

@@ -1,0 +1,284 @@
+//! What of the changed is due to whom, slot by slot.
+//!
+//! A link that would look through what changed on its own fetches the slot, its row and its
+//! encoding anew, and so does the next one. Here each changed slot is fetched once, and every link
+//! is asked what it has of it, while the encoding that the last one wanted lies at hand.
+
+use seamless_transport::{LinkId, LinkSide};
+use seamless_wire::{Tick, record::Version};
+use smallvec::SmallVec;
+
+use super::{
+    EncodeCache, Sender,
+    encode::{Has, Projection, SlotHead},
+    select::Due,
+    slot::Presence,
+};
+use crate::{
+    peer::{Peer, PeerState, Peers},
+    registry::Registry,
+    rows::Rows,
+    slots::Slots,
+    threads::together,
+};
+
+/// Changed slots of which fewer are not worth another thread.
+const LEAST: usize = 128;
+
+/// What one link is due, as far as others are not due the same.
+#[derive(Default)]
+struct Answer {
+    due: Due,
+    /// Slots that the link sees and has to look at itself.
+    others: Vec<u32>,
+}
+
+/// What was found out about a share of the slots.
+#[derive(Default)]
+struct Found {
+    /// What every link is due.
+    common: Due,
+    answers: Vec<Answer>,
+    /// How much higher the numbers of its encodings are where all are together.
+    offset: u32,
+}
+
+/// One thread's share.
+#[derive(Default)]
+struct Part {
+    cache: EncodeCache,
+    found: Found,
+}
+
+/// What changed in this tick, and what every link is due of it.
+#[derive(Default)]
+pub(crate) struct Survey {
+    /// The links that were asked, ascending.
+    links: Vec<LinkId>,
+    parts: Vec<Part>,
+    /// How many of them are of this tick.
+    used: usize,
+}
+
+/// One link's answers.
+#[derive(Clone, Copy)]
+pub(crate) struct Answers<'a> {
+    parts: &'a [Part],
+    link: usize,
+}
+
+impl<'a> Answers<'a> {
+    /// What is due, as it was found, and how much the numbers of its encodings rise.
+    pub(super) fn due(&self) -> impl Iterator<Item = (&'a Due, u32)> {
+        let link = self.link;
+        self.parts.iter().flat_map(move |part| {
+            let Found {
+                common,
+                answers,
+                offset,
+            } = &part.found;
+            [(common, *offset), (&answers[link].due, *offset)]
+        })
+    }
+
+    /// Slots that the link has to look at itself.
+    pub(super) fn others(&self) -> impl Iterator<Item = u32> {
+        let answers = self.parts.iter().map(|part| &part.found.answers[self.link]);
+        answers.flat_map(|answer| answer.others.iter().copied())
+    }
+}
+
+/// One link that is asked.
+struct Asked<'a> {
+    sender: &'a Sender,
+    /// Whether it is told all of what nobody holds, under our own names.
+    told_all: bool,
+}
+
+/// All links that are asked.
+type AllAsked<'a> = SmallVec<[Asked<'a>; 32]>;
+
+impl Survey {
+    /// Asks all links about all that changed, on up to `threads` threads. `primed`: gets all
+    /// encodings.
+    ///
+    /// Per changed slot: one fetch, a look at what each link has of it, and one encoding for each
+    /// baseline that some link has.
+    pub(super) fn run(
+        &mut self,
+        threads: usize,
+        registry: &Registry,
+        here: (&Rows, &Slots),
+        (tick, changed): (Tick, &[u32]),
+        peers: &Peers,
+        primed: &mut EncodeCache,
+    ) {
+        self.links.clear();
+        let mut asked = AllAsked::new();
+        for peer in peers.iter().filter(|peer| peer.state == PeerState::Ready) {
+            self.links.push(peer.link);
+            asked.push(Asked {
+                sender: &peer.sender,
+                told_all: peer.is_told_all(),
+            });
+        }
+        if asked.is_empty() {
+            self.used = 0;
+            return;
+        }
+        let threads = threads.min(changed.len() / LEAST).max(1);
+        if self.parts.len() < threads {
+            self.parts.resize_with(threads, Part::default);
+        }
+        self.used = threads;
+        for part in &mut self.parts[..threads] {
+            part.found.begin(asked.len());
+        }
+        let ask = |changed: &[u32], cache: &mut EncodeCache, found: &mut Found| {
+            cache.ask(registry, here, changed, &asked, found);
+            // One link alone has nothing in common with others.
+            if asked.len() > 1 {
+                cache.record(&here.0.sets, tick, changed);
+            }
+        };
+        if let [part] = &mut self.parts[..threads] {
+            return ask(changed, primed, &mut part.found);
+        }
+        let each = changed.len().div_ceil(threads);
+        let shares = changed.chunks(each).zip(&mut self.parts);
+        together(shares, |(changed, part)| {
+            part.cache.begin();
+            ask(changed, &mut part.cache, &mut part.found);
+        });
+        for (changed, part) in changed.chunks(each).zip(&mut self.parts) {
+            part.found.offset = primed.take(&mut part.cache, changed.iter().copied());
+        }
+    }
+
+    /// What a link is due, if it was asked.
+    pub(super) fn of(&self, link: LinkId) -> Option<Answers<'_>> {
+        let link = self.links.binary_search(&link).ok()?;
+        let parts = &self.parts[..self.used];
+        Some(Answers { parts, link })
+    }
+
+    /// Caches that may have encoded something.
+    pub(super) fn caches(&mut self) -> impl Iterator<Item = &mut EncodeCache> {
+        self.parts.iter_mut().map(|part| &mut part.cache)
+    }
+}
+
+impl Found {
+    fn begin(&mut self, links: usize) {
+        self.offset = 0;
+        self.common.clear();
+        self.answers.resize_with(links, Answer::default);
+        for answer in &mut self.answers {
+            answer.due.clear();
+            answer.others.clear();
+        }
+    }
+}
+
+impl EncodeCache {
+    /// Asks all links about slots that changed.
+    fn ask(
+        &mut self,
+        registry: &Registry,
+        (rows, slots): (&Rows, &Slots),
+        changed: &[u32],
+        asked: &[Asked<'_>],
+        found: &mut Found,
+    ) {
+        for &slot in changed {
+            let head = self.head(slot, rows, slots);
+            if head.there && head.plain && !head.is_large() {
+                let common = all_want(asked, slot, head.version);
+                let run = common.and_then(|has| self.run(registry, rows, slot, (has, head.set)));
+                match run {
+                    Some(run) => {
+                        let bits = self.get(run).bits;
+                        found.common.add_usual(head.set, slot, run, bits);
+                    }
+                    None => self.ask_each(registry, rows, (slot, &head), asked, found),
+                }
+                continue;
+            }
+            for (asked, answer) in asked.iter().zip(&mut found.answers) {
+                if asked.sender.sees(slot) {
+                    answer.others.push(slot);
+                }
+            }
+        }
+    }
+
+    /// Asks all links about a slot of which they have different versions, or which not all of them
+    /// see.
+    fn ask_each(
+        &mut self,
+        registry: &Registry,
+        rows: &Rows,
+        (slot, head): (u32, &SlotHead),
+        asked: &[Asked<'_>],
+        found: &mut Found,
+    ) {
+        // What the link before wanted.
+        let mut last: Option<(Has, u32, u32)> = None;
+        for (asked, answer) in asked.iter().zip(&mut found.answers) {
+            if !asked.sender.sees(slot) {
+                continue;
+            }
+            let wanted = asked.wants(slot, head.version);
+            let run = wanted.and_then(|has| match last {
+                Some(last) if last.0 == has => Some(last),
+                _ => {
+                    let run = self.run(registry, rows, slot, (has, head.set))?;
+                    Some((has, run, self.get(run).bits))
+                }
+            });
+            match run {
+                Some((_, number, bits)) => {
+                    last = run;
+                    answer.due.add_usual(head.set, slot, number, bits);
+                }
+                None => answer.others.push(slot),
+            }
+        }
+    }
+}
+
+/// What all links have of a slot, if they all see it, have the same, and want all of its newest
+/// row.
+#[inline]
+fn all_want(asked: &[Asked<'_>], slot: u32, version: Version) -> Option<Has> {
+    let (first, rest) = asked.split_first()?;
+    let has = first.wants(slot, version)?;
+    let state = first.sender.slots.get(slot as usize)?;
+    let same = |other: &Asked<'_>| {
+        let there = other.sender.slots.get(slot as usize);
+        other.told_all && there.is_some_and(|there| there.wants_as(state))
+    };
+    rest.iter().all(same).then_some(has)
+}
+
+impl Asked<'_> {
+    /// What the link has of a slot whose newest row is `version`, if it sees it and is to be told
+    /// all of that, by datagrams.
+    #[inline]
+    fn wants(&self, slot: u32, version: Version) -> Option<Has> {
+        let state = self.sender.slots.get(slot as usize)?;
+        let wants = self.told_all
+            && state.presence == Presence::Live
+            && state.is_usual()
+            && state.acked() != Some(version)
+            && state.sent() != Some(version);
+        wants.then(|| state.has(Projection::Full))
+    }
+}
+
+impl Peer {
+    /// Whether it is told all of what nobody holds, under our own names.
+    pub(super) fn is_told_all(&self) -> bool {
+        self.side == LinkSide::ToClient || !self.spectator
+    }
+}
