@@ -11,7 +11,7 @@ use super::{
     scan::{BLOCK, Pass, Ticks},
 };
 use crate::{
-    rows::{Built, Fence, RowBuilder, Rows},
+    rows::{Fence, RowShare, Rows},
     slots::Findings,
     threads::together,
 };
@@ -22,10 +22,9 @@ const LEAST: usize = 4 * BLOCK;
 /// What one thread makes of its part of a table.
 #[derive(Default)]
 pub(super) struct Share {
-    builder: RowBuilder,
+    made: RowShare,
     /// Whether we keep rows of a slot.
     kept: Findings,
-    rows: Vec<(u32, Fence, Built)>,
     /// Slots whose rows are to be made from scratch.
     forced: Vec<u32>,
     failed: u64,
@@ -90,8 +89,11 @@ impl Pass<'_> {
                     }
                 }
             });
+            let made = shares.iter().map(|share| &share.made);
+            rows.push_all(info.set, &made.collect::<SmallVec<[_; 64]>>());
             for share in shares {
-                failed += self.store(info, rows, share);
+                share.made.clear();
+                failed += self.end(rows, share);
             }
         } else if let Some(share) = shares.first_mut() {
             for start in (0..len).step_by(BLOCK) {
@@ -151,14 +153,14 @@ impl Pass<'_> {
                     None => continue,
                 },
             };
-            let (builder, failed) = (&mut share.builder, &mut share.failed);
+            let (builder, failed) = (&mut share.made.builder, &mut share.failed);
             let built = self.build(rows, builder, index, info.set, failed, |position| {
                 let (component, column) = info.columns[position];
                 let changed = mask >> position & 1 != 0;
                 (component, changed, Self::column_ptr(table, column, row))
             });
             if let Some(built) = built {
-                share.rows.push((index, fence, built));
+                share.made.rows.push((index, fence, built));
             }
         }
     }
@@ -166,16 +168,26 @@ impl Pass<'_> {
     /// Stores the rows of a share.
     #[inline]
     fn store(&self, info: &ReplicatedTable, rows: &mut Rows, share: &mut Share) -> u64 {
-        for (index, fence, built) in share.rows.drain(..) {
-            rows.push(index, share.builder.row(built, info.set, &fence));
+        let RowShare {
+            builder,
+            rows: made,
+        } = &mut share.made;
+        for (index, fence, built) in made.drain(..) {
+            rows.push(index, builder.row(built, info.set, &fence));
         }
-        share.builder.clear();
+        builder.clear();
+        self.end(rows, share)
+    }
+
+    /// Makes the rows that are to be made from scratch. Gives how many values could not be encoded,
+    /// also of the others.
+    fn end(&self, rows: &mut Rows, share: &mut Share) -> u64 {
         let mut failed = std::mem::take(&mut share.failed);
         if !share.forced.is_empty() {
             for index in std::mem::take(&mut share.forced) {
-                failed += self.forced(index, rows, &mut share.builder);
+                failed += self.forced(index, rows, &mut share.made.builder);
             }
-            share.builder.clear();
+            share.made.builder.clear();
         }
         failed
     }

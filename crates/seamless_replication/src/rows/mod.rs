@@ -26,6 +26,8 @@ pub(crate) use ring::{Ring, Stored};
 pub(crate) use row::{Built, Row, RowBuilder, RowRef, same};
 pub(crate) use sets::{ComponentSets, SetId};
 
+use crate::threads::together;
+
 /// Largest row of one entity that a peer takes, in bytes of values.
 pub(crate) const MAX_ROW_BYTES: usize = 1 << 20;
 
@@ -37,6 +39,29 @@ pub(crate) struct TooLarge {
     pub(crate) max: usize,
     /// Whether no row of this entity was too large before.
     pub(crate) first: bool,
+}
+
+/// Rows that one thread made, of entities with the same components.
+#[derive(Default)]
+pub(crate) struct RowShare {
+    pub(crate) builder: RowBuilder,
+    pub(crate) rows: Vec<(u32, Fence, Built)>,
+}
+
+impl RowShare {
+    /// Forgets all rows, keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.rows.clear();
+        self.builder.clear();
+    }
+}
+
+/// What one thread stored.
+#[derive(Default)]
+struct Store {
+    changed: Vec<u32>,
+    /// Slots that had no rows before.
+    first: usize,
 }
 
 /// The rows of everything this app hosts, holds or relays, by slot.
@@ -64,6 +89,8 @@ pub(crate) struct Rows {
     /// On a client: all slots are pinned. A server may take any of them over and name a version.
     pub(crate) all_pinned: bool,
     pub(crate) lent: Lent,
+    /// For their memory.
+    stores: Vec<Store>,
     /// Which version of a slot was named as too large last. Many links find the same.
     named: HashMap<u32, Version>,
 }
@@ -97,16 +124,51 @@ impl Rows {
     #[inline]
     pub(crate) fn push(&mut self, slot: u32, row: RowRef<'_>) -> bool {
         let (tick, keep) = (self.tick, self.keep(slot));
-        let ring = self.ring_mut(slot);
-        let newest = ring.newest();
-        if newest.is_some_and(|newest| row == newest.row) {
+        let Some(first) = self.ring_mut(slot).push(row, tick, keep) else {
             return false;
-        }
-        let first = newest.is_none();
-        ring.push_next(row, tick, keep);
+        };
         self.kept += usize::from(first);
         self.changed.push(slot);
         true
+    }
+
+    /// As [`push`](Self::push) for rows that were made on several threads, on as many: each looks
+    /// at all of them and stores those of a range of slots.
+    pub(crate) fn push_all(&mut self, set: SetId, shares: &[&RowShare]) {
+        let slots = shares.iter().flat_map(|share| &share.rows);
+        let Some(last) = slots.map(|(slot, ..)| *slot).max() else {
+            return;
+        };
+        self.ring_mut(last);
+        let mut rings = std::mem::take(&mut self.rings);
+        let mut stores = std::mem::take(&mut self.stores);
+        stores.resize_with(shares.len(), Store::default);
+        let each = rings.len().div_ceil(shares.len());
+        let this = &*self;
+        together(
+            rings.chunks_mut(each).zip(&mut stores).enumerate(),
+            |(at, (rings, store))| {
+                let begin = at * each;
+                for share in shares {
+                    for (slot, fence, built) in &share.rows {
+                        let place = (*slot as usize).checked_sub(begin);
+                        let Some(ring) = place.and_then(|place| rings.get_mut(place)) else {
+                            continue;
+                        };
+                        let row = share.builder.row(*built, set, fence);
+                        if let Some(first) = ring.push(row, this.tick, this.keep(*slot)) {
+                            store.first += usize::from(first);
+                            store.changed.push(*slot);
+                        }
+                    }
+                }
+            },
+        );
+        for store in &mut stores {
+            self.kept += std::mem::take(&mut store.first);
+            self.changed.append(&mut store.changed);
+        }
+        (self.rings, self.stores) = (rings, stores);
     }
 
     /// As [`push`](Self::push), before the rows of a tick are made: it counts as a change in that tick.

@@ -81,6 +81,19 @@ impl Ring {
         Some((self.at(at)?, before, later as u32))
     }
 
+    /// Appends the next version, unless it equals the newest. Whether it is the only one then;
+    /// `None` if nothing was appended.
+    #[inline]
+    pub(crate) fn push(&mut self, row: RowRef<'_>, tick: Tick, keep: usize) -> Option<bool> {
+        let newest = self.newest();
+        if newest.is_some_and(|newest| row == newest.row) {
+            return None;
+        }
+        let first = newest.is_none();
+        self.push_next(row, tick, keep);
+        Some(first)
+    }
+
     /// Appends the next version, which came to be in `tick`. At most `keep` of them are kept.
     #[inline]
     pub(crate) fn push_next(&mut self, row: RowRef<'_>, tick: Tick, keep: usize) {

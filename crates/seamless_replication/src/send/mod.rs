@@ -47,6 +47,8 @@ use crate::{
 pub(crate) struct Sender {
     next: PacketSeq,
     log: SendLog,
+    /// What was in datagrams that the peer has, to be taken note of.
+    arrived: Vec<(PacketSeq, Contents)>,
     slots: Vec<LinkSlot>,
     /// What is out of the ordinary, by slot.
     exceptions: HashMap<u32, Exception>,
@@ -104,6 +106,7 @@ impl Sender {
     }
 
     fn slot_mut(&mut self, slot: u32) -> &mut LinkSlot {
+        self.note_arrived();
         let at = slot as usize;
         if self.slots.len() <= at {
             self.slots.resize_with(at + 1, LinkSlot::default);
@@ -292,7 +295,8 @@ impl Sender {
         }
     }
 
-    /// The peer reports what arrived.
+    /// The peer reports what arrived. Of the rows that were in it, note is taken when it matters: at
+    /// the latest before the next is sent, and then by several threads.
     pub(crate) fn on_acks(&mut self, acks: &AckBits, now: Duration) {
         if acks.newest >= self.next {
             // It acknowledges what was never sent; nothing follows from that.
@@ -306,14 +310,6 @@ impl Sender {
             if seq == acks.newest && seq >= self.measured_from {
                 self.rtt.sample(now.saturating_sub(sent_at));
             }
-            let slots = &mut self.slots;
-            contents.each_row(|slot, version| {
-                if let Some(state) = slots.get_mut(slot as usize)
-                    && state.is_of_this_life(seq)
-                {
-                    state.ack(version);
-                }
-            });
             for item in &contents.items {
                 match *item {
                     SentItem::Leave { slot } => {
@@ -330,13 +326,36 @@ impl Sender {
                 }
             }
             self.loss -= self.loss / LOSS_WINDOW;
-            self.log.recycle(contents);
+            self.arrived.push((seq, contents));
         }
-        // What is merely late has until the end of the tick.
-        self.find_losses(now, Duration::MAX);
     }
 
-    /// Once a tick: datagrams that were sent longer ago than the round trip allows for are lost.
+    /// Takes note of the rows that arrived. Before anything else is done with slots, so that all
+    /// happens to them in the order in which it happened.
+    #[inline]
+    fn note_arrived(&mut self) {
+        if !self.arrived.is_empty() {
+            self.note_all_arrived();
+        }
+    }
+
+    #[inline(never)]
+    fn note_all_arrived(&mut self) {
+        for (seq, contents) in self.arrived.drain(..) {
+            let slots = &mut self.slots;
+            contents.each_row(|slot, version| {
+                if let Some(state) = slots.get_mut(slot as usize)
+                    && state.is_of_this_life(seq)
+                {
+                    state.ack(version);
+                }
+            });
+            self.log.recycle(contents);
+        }
+    }
+
+    /// Once a tick: what arrived is told against from now on. Datagrams that three later ones
+    /// overtook, or that were sent longer ago than the round trip allows for, are lost.
     pub(crate) fn find_overdue(&mut self, now: Duration, tick: Duration) {
         let timeout = self.rtt.timeout(tick);
         self.find_losses(now, timeout);
@@ -354,6 +373,7 @@ impl Sender {
     /// Declares datagrams lost that three later ones overtook, or that are older than `timeout`.
     /// What they carried is dirty again, to be sent at its newest value.
     fn find_losses(&mut self, now: Duration, timeout: Duration) {
+        self.note_arrived();
         while let Some((seq, contents)) = self.log.next_lost(now, timeout) {
             self.counters.lost_packets += 1;
             self.loss += (1.0 - self.loss) / LOSS_WINDOW;
