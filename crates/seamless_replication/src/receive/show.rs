@@ -190,10 +190,19 @@ pub(super) fn show_waiting(world: &mut World, peer: &mut Peer) {
             continue;
         }
         let (was, is) = (shown.row.values(), newest.row.values());
-        for (at, &component) in sets.components(newest.row.set).iter().enumerate() {
-            if !same(was.at(at), is.at(at)) {
-                changes[component as usize].push((entity, place, at as u16));
+        let components = sets.components(newest.row.set).iter().enumerate();
+        let mut change = |at: usize, component: u16| {
+            changes[component as usize].push((entity, place, at as u16));
+        };
+        if let Some(beside) = was.beside(is) {
+            for ((at, &component), (was, is)) in components.zip(beside) {
+                if !same(was, is) {
+                    change(at, component);
+                }
             }
+        } else {
+            let differs = components.filter(|&(at, _)| was.at(at) != is.at(at));
+            differs.for_each(|(at, &component)| change(at, component));
         }
         slot.shown = Some((newest.version, newest.row.set));
     }

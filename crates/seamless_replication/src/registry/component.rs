@@ -14,6 +14,7 @@ use seamless_wire::{
 
 use super::{
     audience::Audience,
+    columns::Columns,
     condition::Condition,
     replicator::{MAX_COMPONENT_BYTES, Replicator},
     resource,
@@ -202,27 +203,25 @@ impl<C: Component, R: Replicator<C>> ErasedComponent for Typed<C, R> {
         values: &mut dyn Iterator<Item = (Entity, &[u8])>,
         failed: &mut dyn FnMut(Entity, WireError),
     ) {
-        for (entity, value) in values {
-            let component = match self.replicator.read(value) {
-                Ok(component) => component,
-                Err(error) => {
-                    failed(entity, error);
-                    continue;
+        let mut read = values.filter_map(|(entity, value)| {
+            let component = self.replicator.read(value);
+            let component = component.map_err(|error| failed(entity, error)).ok()?;
+            Some((entity, component))
+        });
+        let mut elsewhere = Vec::new();
+        if self.copy.is_none() {
+            #[expect(unsafe_code, reason = "the id must be that of the type")]
+            // SAFETY: the registry maps each id to the codec of its type, and this is `id`'s.
+            let columns = unsafe { Columns::of(world, id) };
+            if let Some(mut columns) = columns {
+                for (entity, component) in read.by_ref() {
+                    if let Err(component) = columns.put(entity, component) {
+                        elsewhere.push((entity, component));
+                    }
                 }
-            };
-            if C::Mutability::MUTABLE
-                && self.copy.is_none()
-                && let Some(present) = world.get_mut_by_id(entity, id)
-            {
-                #[expect(
-                    unsafe_code,
-                    reason = "a component by its id, without a lookup by type"
-                )]
-                // SAFETY: the registry maps each id to the codec of its type, and this is `id`'s.
-                let mut present = unsafe { present.with_type::<C>() };
-                *present = component;
-                continue;
             }
+        }
+        for (entity, component) in elsewhere.into_iter().chain(read) {
             put(world, entity, component, self.copy.is_some());
         }
     }

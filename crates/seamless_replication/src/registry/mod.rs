@@ -7,6 +7,7 @@
 
 mod audience;
 mod bundle;
+mod columns;
 mod component;
 mod condition;
 mod quantized;

@@ -177,6 +177,22 @@ impl<'a> Values<'a> {
         &self.bytes[self.range(position)]
     }
 
+    /// The values beside those of another row of the same set, if they lie at the same places.
+    #[inline]
+    pub(crate) fn beside(self, other: Self) -> Option<impl Iterator<Item = (&'a [u8], &'a [u8])>> {
+        let (mut start, mut one, mut two) = (0, self.bytes, other.bytes);
+        self.lie_as(&other).then(|| {
+            self.ends.iter().map(move |end| {
+                let end = u32::from_le_bytes(*end);
+                let len = (end - std::mem::replace(&mut start, end)) as usize;
+                let (this, that);
+                (this, one) = one.split_at(len);
+                (that, two) = two.split_at(len);
+                (this, that)
+            })
+        })
+    }
+
     /// Whether the values of two rows of one set lie at the same places.
     #[inline]
     pub(super) fn lie_as(&self, other: &Self) -> bool {

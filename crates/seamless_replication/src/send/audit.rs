@@ -140,7 +140,8 @@ impl Sender {
             // It goes, or is being told whole already.
             return;
         }
-        state.void(next);
+        state.void();
+        self.lives.begin(slot, next);
         self.dirty.insert(slot as usize);
         self.counters.audit.resent += 1;
         let audit = &mut self.audit;
@@ -162,7 +163,8 @@ impl Sender {
         for slot in self.visible.ones() {
             let state = &mut self.slots[slot];
             if state.presence == Presence::Live {
-                state.void(next);
+                state.void();
+                self.lives.begin(slot as u32, next);
                 self.dirty.insert(slot);
             }
         }

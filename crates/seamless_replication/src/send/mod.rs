@@ -35,7 +35,7 @@ use log::SendLog;
 pub(crate) use log::SentItem;
 pub(crate) use office::Office;
 pub(crate) use pack::{PackContext, Scratch};
-use slot::{Exception, LinkSlot, Presence};
+use slot::{Exception, LinkSlot, Lives, Presence};
 
 use crate::{
     peer::{control::ControlOut, rtt::Rtt},
@@ -50,6 +50,9 @@ pub(crate) struct Sender {
     /// What was in datagrams that the peer has, to be taken note of.
     arrived: Vec<(PacketSeq, Contents)>,
     slots: Vec<LinkSlot>,
+    lives: Lives,
+    /// How much slots matter that had to wait, once one had to.
+    priorities: Vec<f32>,
     /// What is out of the ordinary, by slot.
     exceptions: HashMap<u32, Exception>,
     /// Slots the peer may see, and how many they are.
@@ -110,6 +113,7 @@ impl Sender {
         let at = slot as usize;
         if self.slots.len() <= at {
             self.slots.resize_with(at + 1, LinkSlot::default);
+            self.lives.grow(at + 1);
             self.visible.grow(at + 1);
             self.dirty.grow(at + 1);
         }
@@ -171,8 +175,10 @@ impl Sender {
         let state = self.slot_mut(slot);
         // What it was told in an earlier life it may still show, until it acknowledged the end.
         let told = state.told;
-        *state = LinkSlot::appearing(appeared);
+        *state = LinkSlot::appearing();
         state.told = told;
+        self.lives.begin(slot, appeared);
+        self.served(slot);
         self.exceptions.remove(&slot);
         if let Some(appeared) = &mut self.appeared {
             appeared.push(slot);
@@ -212,7 +218,8 @@ impl Sender {
             return true;
         }
         state.hidden = hidden;
-        state.void(next);
+        state.void();
+        self.lives.begin(slot, next);
         let exception = self.exceptions.remove(&slot);
         self.slots[slot as usize].special = false;
         self.dirty.insert(slot as usize);
@@ -316,7 +323,7 @@ impl Sender {
                         let Some(state) = self.slots.get_mut(slot as usize) else {
                             continue;
                         };
-                        if state.is_of_this_life(seq) && state.presence == Presence::Leaving {
+                        if self.lives.of(seq)(slot) && state.presence == Presence::Leaving {
                             *state = LinkSlot::default();
                             self.exceptions.remove(&slot);
                             self.dirty.set(slot as usize, false);
@@ -342,10 +349,10 @@ impl Sender {
     #[inline(never)]
     fn note_all_arrived(&mut self) {
         for (seq, contents) in self.arrived.drain(..) {
-            let slots = &mut self.slots;
+            let (slots, is_of_this_life) = (&mut self.slots, self.lives.of(seq));
             contents.each_row(|slot, version| {
                 if let Some(state) = slots.get_mut(slot as usize)
-                    && state.is_of_this_life(seq)
+                    && is_of_this_life(slot)
                 {
                     state.ack(version);
                 }
@@ -383,9 +390,10 @@ impl Sender {
     }
 
     fn take_back(&mut self, seq: PacketSeq, contents: &Contents) {
+        let is_of_this_life = self.lives.of(seq);
         contents.each_row(|slot, version| {
             if let Some(state) = self.slots.get_mut(slot as usize)
-                && state.is_of_this_life(seq)
+                && is_of_this_life(slot)
                 && state.lose(version)
             {
                 self.dirty.insert(slot as usize);
@@ -403,6 +411,14 @@ impl Sender {
                 }
                 SentItem::Control(seq) => self.control.lost(seq),
             }
+        }
+    }
+
+    /// The slot was told, and need not wait any more.
+    #[inline]
+    fn served(&mut self, slot: u32) {
+        if let Some(priority) = self.priorities.get_mut(slot as usize) {
+            *priority = 0.0;
         }
     }
 

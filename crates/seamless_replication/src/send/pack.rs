@@ -386,7 +386,7 @@ impl Sender {
         let state = &mut self.slots[slot as usize];
         state.set_sent(version);
         state.told = true;
-        state.priority = 0.0;
+        self.served(slot);
         self.counters.records += 1;
         self.counters.absolute_records += u64::from(!run.is_delta);
         if !run.is_delta && self.slots[slot as usize].has_migrated() {
@@ -402,7 +402,9 @@ impl Sender {
             let state = &mut self.slots[row.slot as usize];
             state.set_sent(version);
             state.told = true;
-            state.priority = 0.0;
+        }
+        if !self.priorities.is_empty() {
+            rows.iter().for_each(|row| self.served(row.slot));
         }
         self.counters.records += rows.len() as u64;
     }
@@ -458,8 +460,8 @@ impl Sender {
             exception.bulk_sent = tick;
             state.set_sent(version);
             state.told = true;
-            state.priority = 0.0;
         });
+        self.served(slot);
         self.counters.big_rows += 1;
     }
 }

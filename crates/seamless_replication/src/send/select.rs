@@ -285,7 +285,8 @@ impl Sender {
             // A part of what the peer has in full can be told against that; anything else begins
             // anew. So who loses authority gets the whole row.
             if state.projection != Projection::Full {
-                state.void(next);
+                state.void();
+                self.lives.begin(slot, next);
                 exception.bulk = None;
             }
             state.projection = projection;
@@ -426,18 +427,19 @@ impl Sender {
     /// Sums up the bits of each class of priority, and sorts only the one where the budget ends.
     #[inline(never)]
     fn limit(&mut self, due: &mut Due, budget: u64, context: &PackContext<'_>) -> u64 {
+        self.priorities.resize(self.slots.len(), 0.0);
         for bucket in due.buckets() {
             let weight = context.rows.sets.weight(bucket.told);
             for row in &bucket.rows {
-                self.slots[row.slot as usize].priority += weight;
+                self.priorities[row.slot as usize] += weight;
             }
         }
-        let slots = &self.slots;
+        let priorities = &self.priorities;
         let urgency = |bucket: &Bucket, row: &Candidate| {
             let relevance = context
                 .relevance
                 .map_or(1.0, |relevance| relevance(row.slot));
-            let priority = slots[row.slot as usize].priority * relevance;
+            let priority = priorities[row.slot as usize] * relevance;
             let bits = match row.run() {
                 Some(run) => context.cache.get(run).bits + HEAD_BITS,
                 None => large_bits(told_bytes(context.rows, row.slot, bucket.told)),

@@ -23,17 +23,13 @@ pub(super) enum Presence {
     Leaving,
 }
 
-/// Sender's record of one slot on one link: 28 bytes, because there is one for every entity that
+/// Sender's record of one slot on one link: 20 bytes, because there is one for every entity that
 /// every client sees. What few of them need is in [`Exception`].
 #[derive(Debug, Clone, Default)]
 pub(super) struct LinkSlot {
     acked: Version,
     before: Version,
     sent: Version,
-    /// Acks of datagrams before this one speak of an earlier life. The low bits: two sequences
-    /// that are compared are never 2^31 apart.
-    appeared: u32,
-    pub(super) priority: f32,
     has: u8,
     /// Losses since the last ack.
     losses: u8,
@@ -60,6 +56,38 @@ mod has {
     pub(super) const NOTHING: u8 = 16;
 }
 
+/// With which datagram the present life of each slot began: acks of earlier ones speak of another
+/// life.
+#[derive(Default)]
+pub(super) struct Lives {
+    /// The low bits: two sequences that are compared are never 2^31 apart.
+    begun: Vec<u32>,
+    last: PacketSeq,
+}
+
+impl Lives {
+    /// There are so many slots.
+    pub(super) fn grow(&mut self, slots: usize) {
+        self.begun.resize(slots, 0);
+    }
+
+    /// Another life of the slot begins with the datagram `next`.
+    pub(super) fn begin(&mut self, slot: u32, next: PacketSeq) {
+        self.begun[slot as usize] = next.0 as u32;
+        self.last = next;
+    }
+
+    /// Says of a slot whether a datagram belongs to its present life. Mostly it does to all.
+    #[inline]
+    pub(super) fn of(&self, seq: PacketSeq) -> impl Fn(u32) -> bool {
+        let all = seq >= self.last;
+        move |slot| {
+            let begun = || self.begun.get(slot as usize).copied().unwrap_or_default();
+            all || (seq.0 as u32).wrapping_sub(begun()) as i32 >= 0
+        }
+    }
+}
+
 /// What is out of the ordinary with a slot.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Exception {
@@ -76,10 +104,9 @@ pub(super) struct Exception {
 }
 
 impl LinkSlot {
-    pub(super) fn appearing(appeared: PacketSeq) -> Self {
+    pub(super) fn appearing() -> Self {
         Self {
             presence: Presence::Live,
-            appeared: appeared.0 as u32,
             ..Self::default()
         }
     }
@@ -134,20 +161,14 @@ impl LinkSlot {
         self.has = (self.has & !has::SENT) | (self.has & has::ACKED) << 2;
     }
 
-    /// Whether a datagram belongs to this life of the slot.
-    #[inline]
-    pub(super) const fn is_of_this_life(&self, seq: PacketSeq) -> bool {
-        (seq.0 as u32).wrapping_sub(self.appeared) as i32 >= 0
-    }
-
     pub(super) const fn leave(&mut self) {
         self.presence = Presence::Leaving;
         self.has = 0;
     }
 
-    pub(super) const fn void(&mut self, appeared: PacketSeq) {
+    /// Nothing that it has counts. A new life begins with the next datagram.
+    pub(super) const fn void(&mut self) {
         self.has = has::NOTHING;
-        self.appeared = appeared.0 as u32;
     }
 
     pub(super) const fn install(&mut self, version: Version) {

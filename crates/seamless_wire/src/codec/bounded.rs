@@ -83,6 +83,7 @@ pub(super) struct Bounded<'b, T> {
 
 impl<'b, T> Bounded<'b, T> {
     /// Puts another part in the place of this one, on the same level.
+    #[inline(always)]
     fn exchange<U>(self, inner: U) -> (T, Bounded<'b, U>) {
         let Self {
             inner: present,
@@ -100,6 +101,7 @@ impl<'b, T> Bounded<'b, T> {
     }
 
     /// As [`exchange`](Self::exchange), one level deeper.
+    #[inline(always)]
     fn enter<U, E: Error>(mut self, inner: U, counted: bool) -> Result<(T, Bounded<'b, U>), E> {
         if self.depth == MAX_DEPTH {
             return Err(self.bounds.refuse(WireError::OutOfBounds {
@@ -115,6 +117,7 @@ impl<'b, T> Bounded<'b, T> {
 }
 
 /// An element, a key or a value.
+#[inline(always)]
 const fn part<T>(inner: T, bounds: &mut Bounds, depth: u32) -> Bounded<'_, T> {
     Bounded {
         inner,
@@ -127,6 +130,7 @@ const fn part<T>(inner: T, bounds: &mut Bounds, depth: u32) -> Bounded<'_, T> {
 impl<'de, T: DeserializeSeed<'de>> DeserializeSeed<'de> for Bounded<'_, T> {
     type Value = T::Value;
 
+    #[inline(always)]
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<T::Value, D::Error> {
         let (seed, deserializer) = self.exchange(deserializer);
         seed.deserialize(deserializer)
@@ -136,6 +140,7 @@ impl<'de, T: DeserializeSeed<'de>> DeserializeSeed<'de> for Bounded<'_, T> {
 /// Values without parts: nothing to bound.
 macro_rules! plain {
     ($($method:ident)*) => {$(
+        #[inline(always)]
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
             self.inner.$method(visitor)
         }
@@ -145,6 +150,7 @@ macro_rules! plain {
 /// Values with parts: the visitor is bounded too, one level deeper.
 macro_rules! nested {
     ($($method:ident($($name:ident: $kind:ty),*), $counted:literal;)*) => {$(
+        #[inline(always)]
         fn $method<V: Visitor<'de>>(self, $($name: $kind,)* visitor: V) -> Result<V::Value, D::Error> {
             let (deserializer, visitor) = self.enter(visitor, $counted)?;
             deserializer.$method($($name,)* visitor)
@@ -216,6 +222,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Bounded<'_, V> {
         visitor.visit_some(deserializer)
     }
 
+    #[inline(always)]
     fn visit_newtype_struct<D: Deserializer<'de>>(
         self,
         deserializer: D,
@@ -224,6 +231,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Bounded<'_, V> {
         visitor.visit_newtype_struct(deserializer)
     }
 
+    #[inline(always)]
     fn visit_seq<A: SeqAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
         if self.counted {
             self.bounds.charge(access.size_hint())?;
@@ -249,6 +257,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Bounded<'_, V> {
 impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Bounded<'_, A> {
     type Error = A::Error;
 
+    #[inline(always)]
     fn next_element_seed<T: DeserializeSeed<'de>>(
         &mut self,
         seed: T,
