@@ -100,9 +100,9 @@ impl Pass<'_> {
         let fence = Fence::new(&slot.tenure, like);
         builder.clear();
         let mut failed = 0;
+        let ptr = |position: usize| entity.get_by_id(components[position].1).ok();
         let built = self.build(rows, builder, index, set, &mut failed, |position| {
-            let (component, id) = components[position];
-            (component, true, entity.get_by_id(id).ok())
+            (components[position].0, true, ptr)
         });
         if let Some(built) = built {
             rows.push(index, builder.row(built, set, &fence));
@@ -111,15 +111,16 @@ impl Pass<'_> {
     }
 
     /// Makes a row of `set`, if all of it is there. `value(position)` names the component, whether it
-    /// may have changed, and where it lies. `failed` counts values that could not be encoded.
-    pub(super) fn build<'p>(
+    /// may have changed, and who knows where it lies. `failed` counts values that could not be
+    /// encoded.
+    pub(super) fn build<'p, P: Fn(usize) -> Option<Ptr<'p>>>(
         &self,
         rows: &Rows,
         builder: &mut RowBuilder,
         index: u32,
         set: SetId,
         failed: &mut u64,
-        value: impl Fn(usize) -> (u16, bool, Option<Ptr<'p>>),
+        value: impl Fn(usize) -> (u16, bool, P),
     ) -> Option<Built> {
         let count = rows.sets.components(set).len();
         let previous = rows.newest(index).map(|(_, row)| row);
@@ -131,10 +132,15 @@ impl Pass<'_> {
                 Some(values) => Some(values.at(position)),
                 None => previous.and_then(|row| row.find(&rows.sets, set, (position, component))),
             };
-            let told = || old.is_some() && self.registry.component(component).once;
-            match (changed && !told(), old, ptr) {
-                (false, Some(old), _) => builder.copy_value(old),
-                (_, _, Some(ptr)) => {
+            let told = || self.registry.component(component).once;
+            if let Some(old) = old
+                && (!changed || told())
+            {
+                builder.copy_value(old);
+                continue;
+            }
+            match ptr(position) {
+                Some(ptr) => {
                     let start = builder.buffer().len();
                     match self.write(component, ptr, builder.buffer()) {
                         Ok(()) => builder.end_value(),
@@ -151,7 +157,7 @@ impl Pass<'_> {
                         }
                     }
                 }
-                (true, _, None) | (false, None, None) => return None,
+                None => return None,
             }
         }
         Some(builder.end())

@@ -154,10 +154,9 @@ impl Pass<'_> {
                 },
             };
             let (builder, failed) = (&mut share.made.builder, &mut share.failed);
+            let ptr = |position: usize| Self::column_ptr(table, info.columns[position].1, row);
             let built = self.build(rows, builder, index, info.set, failed, |position| {
-                let (component, column) = info.columns[position];
-                let changed = mask >> position & 1 != 0;
-                (component, changed, Self::column_ptr(table, column, row))
+                (info.columns[position].0, mask >> position & 1 != 0, ptr)
             });
             if let Some(built) = built {
                 share.made.rows.push((index, fence, built));
