@@ -75,8 +75,9 @@ impl Ints {
     /// A number in steps of `step`, rounded to the nearest. What is more than 2^24 steps from zero
     /// ends there; what is no number is zero.
     pub fn put_fixed(&mut self, value: f32, step: f32) {
-        let steps = (f64::from(value) / f64::from(step)).round();
-        self.0.push(steps.clamp(-MAX_STEPS, MAX_STEPS) as i32);
+        let steps = (f64::from(value) / f64::from(step)).clamp(-MAX_STEPS, MAX_STEPS);
+        // As `round`, which is a call on old processors.
+        self.0.push((steps + 0.5f64.copysign(steps)) as i32);
     }
 
     /// Three of those.
@@ -90,16 +91,20 @@ impl Ints {
     /// 2 to 20. It is off by less than `4 / 2^bits` radians from 6 bits on, which is 0.22 degrees
     /// at 10.
     pub fn put_rotation(&mut self, rotation: Quat, bits: u32) {
-        let mut parts = smallest_three(rotation, bits);
+        let (mut parts, mut clear) = smallest_three(rotation, bits);
         // Near a tie, what is restored may have another part as its largest. Take what stays.
         for _ in 0..3 {
-            let again = smallest_three(restore_rotation(parts, bits), bits);
+            if clear {
+                break;
+            }
+            let again;
+            (again, clear) = smallest_three(restore_rotation(parts, bits), bits);
             if again == parts {
                 break;
             }
             parts = again;
         }
-        self.0.extend(parts);
+        self.0.extend_from_slice(&parts);
     }
 }
 
@@ -107,19 +112,31 @@ fn rotation_scale(bits: u32) -> f32 {
     ((1 << (bits.clamp(2, 20) - 1)) - 1) as f32 * std::f32::consts::SQRT_2
 }
 
-fn smallest_three(rotation: Quat, bits: u32) -> [i32; 4] {
+/// Steps by which the largest part must be ahead for what is restored to have the same largest part,
+/// and no other near it. The others are off by at most one each, so the largest, which follows from
+/// them, by at most three, and 2.5 is near.
+const CLEAR: f32 = 8.0;
+
+/// Bits up to which a whole number of steps comes out of an `f32` as it went in.
+const EXACT_BITS: u32 = 16;
+
+/// The integers of a rotation, and whether what is restored from them is certain to give the same.
+fn smallest_three(rotation: Quat, bits: u32) -> ([i32; 4], bool) {
     let rotation = rotation.normalize();
     let parts = rotation.to_array();
     if !rotation.is_finite() {
         return smallest_three(Quat::IDENTITY, bits);
     }
     // Near a tie another part may stand for the largest as well: take what is nearest.
-    let largest = parts
-        .iter()
-        .fold(0.0, |most: f32, part| most.max(part.abs()));
+    let sizes = parts.map(f32::abs);
+    let largest = sizes.into_iter().fold(0.0, f32::max);
     let scale = rotation_scale(bits);
-    let mut near = (0..4).filter(|at| (largest - parts[*at].abs()) * scale <= 2.5);
+    let behind = |at: &usize| (largest - sizes[*at]) * scale;
+    let mut near = (0..4).filter(|at| behind(at) <= 2.5);
     let first = without(&parts, near.next().unwrap_or(3), bits);
+    if bits <= EXACT_BITS && (0..4).filter(|at| behind(at) <= CLEAR).count() == 1 {
+        return (first, true);
+    }
     // In `f64`: how long a quaternion of `f32` is would weigh more than where it points.
     let cosine = |told| {
         let restored = restore_rotation(told, bits).as_dquat().normalize();
@@ -133,7 +150,7 @@ fn smallest_three(rotation: Quat, bits: u32) -> [i32; 4] {
             best
         }
     };
-    near.fold(first, nearer)
+    (near.fold(first, nearer), false)
 }
 
 /// The rotation without the part that follows from the others.
@@ -155,7 +172,8 @@ fn without(parts: &[f32; 4], largest: usize, bits: u32) -> [i32; 4] {
 /// too. If each is rounded for itself, what they are off by can add up in the fourth: nearly twice
 /// as far in the end. Then one of them is rounded the other way.
 fn nearest(exact: [f32; 3], fourth: f32) -> [i32; 3] {
-    let mut rounded = exact.map(f32::round);
+    // As `round`, which is a call on old processors.
+    let mut rounded = exact.map(|part| (part + 0.5f32.copysign(part)) as i32 as f32);
     let off: [f32; 3] = std::array::from_fn(|at| rounded[at] - exact[at]);
     let slope = exact.map(|part| part / fourth);
     let along = off[0] * slope[0] + off[1] * slope[1] + off[2] * slope[2];
@@ -306,7 +324,7 @@ impl<C: Component + Quantize> Replicator<C> for Quantized<C> {
                 max: MAX_INTS as u64,
             });
         }
-        for int in ints.0 {
+        for int in &ints.0 {
             out.extend_from_slice(&int.to_le_bytes());
         }
         Ok(())
