@@ -208,20 +208,21 @@ impl<C: Component, R: Replicator<C>> ErasedComponent for Typed<C, R> {
             let component = component.map_err(|error| failed(entity, error)).ok()?;
             Some((entity, component))
         });
-        let mut elsewhere = Vec::new();
-        if self.copy.is_none() {
+        loop {
+            let in_place = |columns: &mut Columns<'_, C>, (entity, component)| {
+                let elsewhere = columns.put(entity, component).err()?;
+                Some((entity, elsewhere))
+            };
             #[expect(unsafe_code, reason = "the id must be that of the type")]
             // SAFETY: the registry maps each id to the codec of its type, and this is `id`'s.
-            let columns = unsafe { Columns::of(world, id) };
-            if let Some(mut columns) = columns {
-                for (entity, component) in read.by_ref() {
-                    if let Err(component) = columns.put(entity, component) {
-                        elsewhere.push((entity, component));
-                    }
-                }
-            }
-        }
-        for (entity, component) in elsewhere.into_iter().chain(read) {
+            let columns = unsafe { Columns::of(world, id) }.filter(|_| self.copy.is_none());
+            let next = match columns {
+                Some(mut columns) => read.find_map(|value| in_place(&mut columns, value)),
+                None => read.next(),
+            };
+            let Some((entity, component)) = next else {
+                return;
+            };
             put(world, entity, component, self.copy.is_some());
         }
     }

@@ -145,18 +145,23 @@ impl Due {
         self.last = Some((key, at));
     }
 
+    /// Memory stays with its key: all buckets together take what the rows of all sets may.
     fn open(&mut self, told: SetId, allocator: Allocator) -> usize {
-        if self.buckets.len() == self.used {
-            self.buckets.push(Bucket {
-                told,
-                allocator,
-                rows: Vec::new(),
-            });
-        }
-        let bucket = &mut self.buckets[self.used];
-        bucket.told = told;
-        bucket.allocator = allocator;
-        bucket.rows.clear();
+        let mut spare = self.buckets.iter().skip(self.used);
+        let spare = spare.position(|spare| (spare.told, spare.allocator) == (told, allocator));
+        let at = match spare {
+            Some(at) => self.used + at,
+            None => {
+                self.buckets.push(Bucket {
+                    told,
+                    allocator,
+                    rows: Vec::new(),
+                });
+                self.buckets.len() - 1
+            }
+        };
+        self.buckets.swap(self.used, at);
+        self.buckets[self.used].rows.clear();
         self.used += 1;
         self.used - 1
     }

@@ -22,8 +22,11 @@ use crate::{
     threads::together,
 };
 
-/// Changed slots of which fewer are not worth another thread.
-const LEAST: usize = 128;
+/// Questions of which fewer are not worth another thread.
+const LEAST: usize = 4096;
+
+/// Questions that take as long as one encoding.
+const ENCODING: usize = 16;
 
 /// What one link is due, as far as others are not due the same.
 #[derive(Default)]
@@ -126,12 +129,13 @@ impl Survey {
             self.used = 0;
             return;
         }
-        let threads = threads.min(changed.len() / LEAST).max(1);
+        let questions = changed.len() * (asked.len() + ENCODING);
+        let threads = threads.min(questions / LEAST).min(changed.len()).max(1);
         if self.parts.len() < threads {
             self.parts.resize_with(threads, Part::default);
         }
         self.used = threads;
-        for part in &mut self.parts[..threads] {
+        for part in &mut self.parts {
             part.found.begin(asked.len());
         }
         let ask = |changed: &[u32], cache: &mut EncodeCache, found: &mut Found| {
