@@ -290,6 +290,10 @@ impl Storm {
                         | AuthorityView::Requested { .. }
                 )
             );
+            // Who released it, asked again and was denied before it heard how its tenure ended, shows
+            // what it wrote last until then: the server may have taken that.
+            let own =
+                own || view == Some(AuthorityView::Denied) && oracle.is(look.tenure.holder, who);
             if let Some(mark) = look.mark
                 && let Some(known) = oracle.known.get(&name)
                 && !own
