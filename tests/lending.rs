@@ -5,7 +5,7 @@ mod common;
 use bevy::prelude::*;
 use common::{
     Health, Label, Place,
-    authority::{Event, at, grab, heard, lending, move_to, three, view, wait_at, weathers},
+    authority::{Event, at, grab, heard, holder, lending, move_to, three, view, wait_at, weathers},
     command, find, get, me, name, pair, spawn_on,
 };
 use seamless_authority::{
@@ -184,4 +184,50 @@ fn what_the_host_adds_before_a_holder_writes_stays() {
     wait_at(&mut cluster, server, crate_, 5.0);
     cluster.run(30);
     assert_eq!(get(&mut cluster, server, crate_), Some(Health(4)));
+}
+
+/// The denial of a request may come before the row that says how the tenure ended before it.
+#[test]
+fn who_is_denied_before_hearing_how_its_tenure_ended_waits_for_that() {
+    let mut early = 0;
+    for seed in 0..40 {
+        let mut t = three((seed, Weather::lossy(0.3)));
+        let (client, seen) = (t.clients[0], t.seen[0]);
+        let player = Holder::Peer(me(&mut t.cluster, client));
+        t.request(0);
+        t.until(0, AuthorityView::Granted);
+        move_to(&mut t.cluster, client, seen, 7.0);
+        command(&mut t.cluster, client, seen, |e| {
+            e.release_authority();
+        });
+        t.cluster.step();
+        t.on_server(|e| {
+            e.take_authority();
+        });
+        t.request(0);
+        heard(&mut t.cluster, client);
+        let mut denied = 0;
+        for _ in 0..120 {
+            t.cluster.step();
+            let events = heard(&mut t.cluster, client);
+            let denial = |event: &&Event| matches!(event, Event::Denied(..));
+            denied += events.iter().filter(denial).count();
+            let ours = holder(&mut t.cluster, client, seen) == Some(player);
+            let view = view(&mut t.cluster, client, seen);
+            assert!(
+                !(ours && view == Some(AuthorityView::Denied)),
+                "seed {seed}: nobody else has it as far as it knows"
+            );
+            early += usize::from(ours && denied > 0);
+        }
+        assert_eq!(denied, 1, "seed {seed}");
+        assert_eq!(
+            view(&mut t.cluster, client, seen),
+            Some(AuthorityView::Denied)
+        );
+        let (server, entity) = (t.server, t.crate_);
+        let shown = at(&mut t.cluster, client, seen);
+        assert_eq!(shown, at(&mut t.cluster, server, entity), "seed {seed}");
+    }
+    assert!(early > 0, "the denial was never first");
 }

@@ -390,15 +390,21 @@ fn heard_answer(world: &mut World, entity: Entity, request: RequestId, answer: A
             (view::derive(waiting, &authority, me), None)
         }
         AuthorityAnswer::Denied(reason) => {
-            let held = authority.holder != Holder::Nobody;
-            let after = if held {
-                AuthorityView::Denied
-            } else {
-                AuthorityView::Available
+            let after = match authority.holder {
+                Holder::Nobody => AuthorityView::Available,
+                // We gave it back, and the row that says what came of it is under way. Until then
+                // nobody else has it as far as we know, and what we wrote last may count.
+                Holder::Peer(peer) if peer == me => AuthorityView::Releasing(authority.since),
+                _ => AuthorityView::Denied,
             };
             (after, Some(reason))
         }
     };
+    if matches!(after, AuthorityView::Releasing(_)) {
+        // While we asked, the release was not said again if its link was lost.
+        let mut asked = world.resource_mut::<Asked>();
+        asked.still_releasing(entity, authority.epoch.term);
+    }
     if reason.is_some() {
         // What was written here in hope of a grant goes.
         restore_of(world, entity);

@@ -290,10 +290,6 @@ impl Storm {
                         | AuthorityView::Requested { .. }
                 )
             );
-            // Who released it, asked again and was denied before it heard how its tenure ended, shows
-            // what it wrote last until then: the server may have taken that.
-            let own =
-                own || view == Some(AuthorityView::Denied) && oracle.is(look.tenure.holder, who);
             if let Some(mark) = look.mark
                 && let Some(known) = oracle.known.get(&name)
                 && !own
@@ -395,7 +391,7 @@ pub fn call_for(
     let granted = after == Some(Granted) && before != Some(Granted);
     let lost = before == Some(Granted) && after != Some(Granted);
     let denied = match (before, after) {
-        (Some(Requested { .. }), Some(Available | Denied)) => true,
+        (Some(Requested { .. }), Some(Available | Denied | Releasing(_))) => true,
         (Some(Requested { .. }), None) => there,
         (Some(Granted | Releasing(_) | Denied), _) => false,
         (_, after) => after == Some(Denied),
