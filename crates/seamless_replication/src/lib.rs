@@ -46,6 +46,7 @@ pub mod migrate;
 mod names;
 mod peer;
 mod plugin;
+mod prefetch;
 mod prespawn;
 mod receive;
 pub mod recording;

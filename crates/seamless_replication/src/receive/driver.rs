@@ -68,6 +68,9 @@ pub(crate) fn receive(world: &mut World) {
         }
         for bytes in arrivals.datagrams.drain(..) {
             take_datagram(world, &mut peer, &bytes);
+            if peer.receiver.table.waiting() >= show::TOGETHER {
+                show::show_waiting(world, &mut peer);
+            }
         }
         show::show_waiting(world, &mut peer);
         audit::compare(world, &mut peer);

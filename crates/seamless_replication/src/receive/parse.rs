@@ -212,6 +212,7 @@ fn read_record(
             let place = place.ok_or_else(missing)?;
             parsed.place =
                 (redirect.is_none() && head.allocator == Allocator::Peer).then_some(place);
+            table.prefetch_after(place);
             let ring = &table.at(place).ring;
             let (base, past, _) = ring.get_with_past(baseline).ok_or_else(missing)?;
             if steps > 0 && past.is_none() {

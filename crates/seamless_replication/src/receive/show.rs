@@ -1,7 +1,7 @@
 //! Rows to components.
 //!
-//! Nearly all rows change components of an entity that is there already. Those wait until all
-//! datagrams of the frame are read; then each type of component is written in one go.
+//! Nearly all rows change components of an entity that is there already. Those wait for some others;
+//! then each type of component is written in one go.
 
 use bevy::prelude::*;
 use seamless_transport::LinkSide;
@@ -15,6 +15,10 @@ use crate::{
     slots::NetSlot,
     stats::{ReplicationStats, UndecodableComponent},
 };
+
+/// Rows that are shown together once so many wait: a few datagrams of them. Fewer, and each type's
+/// setting out counts; more, and what was read is out of the cache when it is shown.
+pub(super) const TOGETHER: usize = 128;
 
 /// Which components of a row its writer speaks for. The others stay as they are.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -172,6 +172,15 @@ impl RemoteTable {
         &self.slots[place as usize]
     }
 
+    /// A record after the next may well be of the place after the next: rows of one tick come in the
+    /// order of their slots, and they lie apart from each other.
+    #[inline]
+    pub(crate) fn prefetch_after(&self, place: u32) {
+        if let Some(slot) = self.slots.get(place as usize + 2) {
+            slot.ring.prefetch();
+        }
+    }
+
     /// The slot in a place, to change.
     #[inline]
     pub(crate) fn at_mut(&mut self, place: u32) -> &mut RemoteSlot {
@@ -285,6 +294,11 @@ impl RemoteTable {
         if !std::mem::replace(&mut self.slots[place as usize].waiting, true) {
             self.waiting.push(place);
         }
+    }
+
+    /// How many rows wait to be shown.
+    pub(crate) const fn waiting(&self) -> usize {
+        self.waiting.len()
     }
 
     /// Places whose newest row waits to be shown, in the order in which they came.

@@ -6,6 +6,7 @@ use seamless_wire::{
 };
 
 use super::row::{Row, RowRef};
+use crate::prefetch::prefetch;
 
 /// A row with its number.
 #[derive(Debug, Clone, Default)]
@@ -62,6 +63,12 @@ impl Ring {
         (0..self.len as usize)
             .rev()
             .find(|&at| self.places[self.place(at)].version == version)
+    }
+
+    /// It is soon looked into.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        prefetch(&self.places);
     }
 
     /// The version with this number, if it is still here.

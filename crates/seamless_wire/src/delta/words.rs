@@ -248,10 +248,12 @@ fn read_block(
     out: &mut Vec<u8>,
 ) -> Result<(), WireError> {
     let here = LANES.min(base.len() / 4 - at);
-    let mut residuals = [0u32; LANES];
-    for residual in &mut residuals[..here] {
-        *residual = read_residual(r)?;
-    }
+    // One by one: through a list that is written in a loop they would go to memory and back.
+    let mut next = |at: usize| match at < here {
+        true => read_residual(r),
+        false => Ok(0),
+    };
+    let residuals = [next(0)?, next(1)?, next(2)?, next(3)?];
     let zigzag: i32x4 = bytemuck::must_cast(residuals);
     let half: i32x4 = bytemuck::must_cast(bytemuck::must_cast::<_, u32x4>(zigzag) >> 1);
     let distance = half ^ -(zigzag & i32x4::ONE);

@@ -1,0 +1,23 @@
+//! Memory that is soon needed.
+
+/// Has the processor fetch what lies here while it goes on with other things. Only a hint: where it
+/// cannot be given, nothing is done.
+///
+/// A step for each 64 bytes.
+#[inline(always)]
+pub(crate) fn prefetch<T>(values: &[T]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        let start = values.as_ptr().cast::<i8>();
+        for line in (0..size_of_val(values)).step_by(64) {
+            #[expect(unsafe_code, reason = "an intrinsic that takes a pointer")]
+            // SAFETY: it reads nothing, and the pointer stays within `values`.
+            unsafe {
+                _mm_prefetch::<_MM_HINT_T0>(start.add(line));
+            }
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = values;
+}
