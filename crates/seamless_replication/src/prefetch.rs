@@ -1,5 +1,8 @@
 //! Memory that is soon needed.
 
+/// How many entities ahead of the one that is worked on memory is asked for.
+pub(crate) const AHEAD: usize = 4;
+
 /// Has the processor fetch what lies here while it goes on with other things. Only a hint: where it
 /// cannot be given, nothing is done.
 ///

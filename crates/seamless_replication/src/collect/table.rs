@@ -11,6 +11,7 @@ use super::{
     scan::{BLOCK, Pass, Ticks},
 };
 use crate::{
+    prefetch::AHEAD,
     rows::{Fence, RowShare, Rows},
     slots::Findings,
     threads::together,
@@ -131,6 +132,9 @@ impl Pass<'_> {
             }
         }
         let table = columns.table;
+        for (row, _) in block.clone().zip(&masks).filter(|(_, mask)| **mask != 0) {
+            rows.prefetch_newest((columns.slot_of)(row));
+        }
         for (row, &mask) in block.zip(&masks).filter(|(_, mask)| **mask != 0) {
             let index = (columns.slot_of)(row);
             if shared && self.is_mixed(table, row) {
@@ -171,9 +175,14 @@ impl Pass<'_> {
             builder,
             rows: made,
         } = &mut share.made;
-        for (index, fence, built) in made.drain(..) {
-            rows.push(index, builder.row(built, info.set, &fence));
+        for at in 0..made.len() {
+            if let Some((soon, ..)) = made.get(at + AHEAD) {
+                rows.prefetch(*soon);
+            }
+            let (index, ref fence, built) = made[at];
+            rows.push(index, builder.row(built, info.set, fence));
         }
+        made.clear();
         builder.clear();
         self.end(rows, share)
     }

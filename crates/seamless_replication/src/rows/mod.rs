@@ -26,7 +26,7 @@ pub(crate) use ring::{Ring, Stored};
 pub(crate) use row::{Built, Row, RowBuilder, RowRef, same};
 pub(crate) use sets::{ComponentSets, SetId};
 
-use crate::threads::together;
+use crate::{prefetch::AHEAD, threads::together};
 
 /// Largest row of one entity that a peer takes, in bytes of values.
 pub(crate) const MAX_ROW_BYTES: usize = 1 << 20;
@@ -100,6 +100,22 @@ impl Rows {
         self.rings.get(slot as usize)
     }
 
+    /// The versions of a slot are soon looked into.
+    #[inline]
+    pub(crate) fn prefetch(&self, slot: u32) {
+        if let Some(ring) = self.ring(slot) {
+            ring.prefetch();
+        }
+    }
+
+    /// The newest row of a slot is soon looked at.
+    #[inline]
+    pub(crate) fn prefetch_newest(&self, slot: u32) {
+        if let Some(ring) = self.ring(slot) {
+            ring.prefetch_newest();
+        }
+    }
+
     fn ring_mut(&mut self, slot: u32) -> &mut Ring {
         let slot = slot as usize;
         if self.rings.len() <= slot {
@@ -150,9 +166,14 @@ impl Rows {
             |(at, (rings, store))| {
                 let begin = at * each;
                 for share in shares {
-                    for (slot, fence, built) in &share.rows {
-                        let place = (*slot as usize).checked_sub(begin);
-                        let Some(ring) = place.and_then(|place| rings.get_mut(place)) else {
+                    for (row, (slot, fence, built)) in share.rows.iter().enumerate() {
+                        let place = |slot: u32| (slot as usize).checked_sub(begin);
+                        let soon = share.rows.get(row + AHEAD).and_then(|row| place(row.0));
+                        if let Some(ring) = soon.and_then(|place| rings.get(place)) {
+                            ring.prefetch();
+                        }
+                        let ring = place(*slot).and_then(|place| rings.get_mut(place));
+                        let Some(ring) = ring else {
                             continue;
                         };
                         let row = share.builder.row(*built, set, fence);

@@ -71,6 +71,14 @@ impl Ring {
         prefetch(&self.places);
     }
 
+    /// Its newest version is soon looked at.
+    #[inline]
+    pub(crate) fn prefetch_newest(&self) {
+        if let Some(newest) = self.newest() {
+            prefetch(std::slice::from_ref(newest));
+        }
+    }
+
     /// The version with this number, if it is still here.
     pub(crate) fn get(&self, version: Version) -> Option<&Stored> {
         self.at(self.position(version)?)

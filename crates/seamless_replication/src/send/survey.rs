@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     peer::{Peer, PeerState, Peers},
+    prefetch::AHEAD,
     registry::Registry,
     rows::Rows,
     slots::Slots,
@@ -194,7 +195,10 @@ impl EncodeCache {
         asked: &[Asked<'_>],
         found: &mut Found,
     ) {
-        for &slot in changed {
+        for (at, &slot) in changed.iter().enumerate() {
+            if let Some(&soon) = changed.get(at + AHEAD) {
+                rows.prefetch(soon);
+            }
             let head = self.head(slot, rows, slots);
             if head.there && head.plain && !head.is_large() {
                 let common = all_want(asked, slot, head.version);
