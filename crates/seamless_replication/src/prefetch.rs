@@ -3,6 +3,9 @@
 /// How many entities ahead of the one that is worked on memory is asked for.
 pub(crate) const AHEAD: usize = 4;
 
+/// As [`AHEAD`], where little is done for each.
+pub(crate) const FAR_AHEAD: usize = 16;
+
 /// Has the processor fetch what lies here while it goes on with other things. Only a hint: where it
 /// cannot be given, nothing is done.
 ///
@@ -23,4 +26,12 @@ pub(crate) fn prefetch<T>(values: &[T]) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = values;
+}
+
+/// As [`prefetch`], for one of several.
+#[inline(always)]
+pub(crate) fn prefetch_at<T>(values: &[T], at: u32) {
+    if let Some(value) = values.get(at as usize) {
+        prefetch(std::slice::from_ref(value));
+    }
 }

@@ -5,6 +5,8 @@ use std::{collections::VecDeque, time::Duration};
 use seamless_wire::{PacketSeq, Tick, control::ControlSeq, record::Version};
 use smallvec::SmallVec;
 
+use crate::prefetch::{FAR_AHEAD, prefetch_at};
+
 /// Most datagrams that wait for a report, sent or given up. Older ones are forgotten.
 const CAPACITY: usize = 2048;
 
@@ -52,14 +54,21 @@ impl Contents {
         self.usual.extend(slots);
     }
 
-    /// The slots in the datagram and their versions.
+    /// The slots in the datagram and their versions, with what stands in `slots` for each.
     #[inline]
-    pub(super) fn each_row(&self, mut visit: impl FnMut(u32, Version)) {
-        for &slot in &self.usual {
-            visit(slot, self.version);
+    pub(super) fn each_row<T>(&self, slots: &mut [T], mut visit: impl FnMut(u32, Version, &mut T)) {
+        for (at, &slot) in self.usual.iter().enumerate() {
+            if let Some(&soon) = self.usual.get(at + FAR_AHEAD) {
+                prefetch_at(slots, soon);
+            }
+            if let Some(state) = slots.get_mut(slot as usize) {
+                visit(slot, self.version, state);
+            }
         }
         for &(slot, version) in &self.other {
-            visit(slot, version);
+            if let Some(state) = slots.get_mut(slot as usize) {
+                visit(slot, version, state);
+            }
         }
     }
 }

@@ -349,11 +349,9 @@ impl Sender {
     #[inline(never)]
     fn note_all_arrived(&mut self) {
         for (seq, contents) in self.arrived.drain(..) {
-            let (slots, is_of_this_life) = (&mut self.slots, self.lives.of(seq));
-            contents.each_row(|slot, version| {
-                if let Some(state) = slots.get_mut(slot as usize)
-                    && is_of_this_life(slot)
-                {
+            let is_of_this_life = self.lives.of(seq);
+            contents.each_row(&mut self.slots, |slot, version, state| {
+                if is_of_this_life(slot) {
                     state.ack(version);
                 }
             });
@@ -391,11 +389,8 @@ impl Sender {
 
     fn take_back(&mut self, seq: PacketSeq, contents: &Contents) {
         let is_of_this_life = self.lives.of(seq);
-        contents.each_row(|slot, version| {
-            if let Some(state) = self.slots.get_mut(slot as usize)
-                && is_of_this_life(slot)
-                && state.lose(version)
-            {
+        contents.each_row(&mut self.slots, |slot, version, state| {
+            if is_of_this_life(slot) && state.lose(version) {
                 self.dirty.insert(slot as usize);
                 self.counters.resent_records += 1;
             }

@@ -26,6 +26,7 @@ use super::{
     tape::{self, Place},
 };
 use crate::{
+    prefetch::{FAR_AHEAD, prefetch_at},
     registry::Registry,
     rows::{RowHashes, Rows, SetId},
     slots::Slots,
@@ -398,7 +399,10 @@ impl Sender {
     fn note_stretch(&mut self, rows: &[Candidate], tick: Tick, datagram: &mut Datagram<'_>) {
         let version = Version(tick.0);
         datagram.contents.add_rows(rows.iter().map(|row| row.slot));
-        for row in rows {
+        for (at, row) in rows.iter().enumerate() {
+            if let Some(soon) = rows.get(at + FAR_AHEAD) {
+                prefetch_at(&self.slots, soon.slot);
+            }
             let state = &mut self.slots[row.slot as usize];
             state.set_sent(version);
             state.told = true;

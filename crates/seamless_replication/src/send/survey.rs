@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     peer::{Peer, PeerState, Peers},
-    prefetch::AHEAD,
+    prefetch::{AHEAD, prefetch_at},
     registry::Registry,
     rows::Rows,
     slots::Slots,
@@ -198,6 +198,9 @@ impl EncodeCache {
         for (at, &slot) in changed.iter().enumerate() {
             if let Some(&soon) = changed.get(at + AHEAD) {
                 rows.prefetch(soon);
+                for asked in asked {
+                    prefetch_at(&asked.sender.slots, soon);
+                }
             }
             let head = self.head(slot, rows, slots);
             if head.there && head.plain && !head.is_large() {
