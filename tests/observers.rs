@@ -99,6 +99,34 @@ fn what_a_client_turns_away_as_it_comes_is_not_there() {
     assert!(cluster.is_ready(client));
 }
 
+/// What was there of each entity when it became a remote one.
+#[derive(Resource, Default)]
+struct Arrived(Vec<(bool, bool)>);
+
+#[test]
+fn what_a_server_tells_of_comes_with_all_it_has() {
+    let (mut cluster, [server, client], _) = on_a_wire(lending);
+    let world = cluster.world(client);
+    world.init_resource::<Arrived>();
+    world.add_observer(
+        |event: On<Add, Remote>,
+         entities: Query<(Has<Place>, Has<Label>)>,
+         mut arrived: ResMut<Arrived>| {
+            let there = entities.get(event.entity);
+            arrived.0.push(there.unwrap_or_default());
+        },
+    );
+    let place = || Place(1.0, 0.0, 0.0);
+    let world = cluster.world(server);
+    world.spawn((Replicated, place(), Label("free".into())));
+    world.spawn((Replicated, Delegated, place(), Label("to be lent".into())));
+    world.spawn((Replicated, place()));
+    cluster.run(A_WHILE);
+    let mut arrived = cluster.world(client).resource::<Arrived>().0.clone();
+    arrived.sort_unstable();
+    assert_eq!(arrived, [(true, false), (true, true), (true, true)]);
+}
+
 #[test]
 fn what_is_despawned_as_the_server_takes_it_over_is_gone_everywhere() {
     let (mut cluster, [server, client], _, [own, _]) = own_on_a_wire();

@@ -87,6 +87,10 @@ fn fence_follows(mut world: DeferredWorld, context: HookContext) {
 pub struct Hosted;
 
 /// Another app hosts the entity; this one is told.
+///
+/// What a server tells of gets it in one go with its components, so that observers of it
+/// (`On<Add, Remote>`) see them. Only where some of them refer to entities, or are resources, or where
+/// the entity was referred to or [prespawned](crate::Prespawned) before, do they come right after it.
 #[derive(Component, Clone, Copy, Debug, Default, Reflect)]
 #[reflect(Component)]
 pub struct Remote;

@@ -6,7 +6,7 @@ use bevy::{prelude::*, time::common_conditions::on_real_timer};
 use seamless_transport::{LinkSide, TransportSystems};
 
 use crate::{
-    Frozen,
+    Frozen, Remote,
     clock::{ClockPlugin, tick_is_fresh},
     collect::{self, Collector},
     inputs::{self, Inboxes, InputOutbox},
@@ -20,7 +20,7 @@ use crate::{
     registry::RegistryBuilder,
     rows::Rows,
     send::{self, Office},
-    slots::Slots,
+    slots::{NetSlot, Slots},
     snapshot::{self, SnapshotFailed, SnapshotReceived, SnapshotTransfer},
     stats,
 };
@@ -260,7 +260,12 @@ impl Plugin for ReplicationPlugin {
     }
 
     fn finish(&self, app: &mut App) {
-        let registry = app.world_mut().resource_mut::<RegistryBuilder>().seal();
+        let world = app.world_mut();
+        let remote = [
+            world.register_component::<NetSlot>(),
+            world.register_component::<Remote>(),
+        ];
+        let registry = world.resource_mut::<RegistryBuilder>().seal(remote);
         if let Err(error) = registry.schema().check() {
             panic!("what is registered cannot be told to a peer: {error}");
         }

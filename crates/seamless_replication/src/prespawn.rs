@@ -113,6 +113,12 @@ fn wait(
     });
 }
 
+/// Whether an entity waits for a server's.
+pub(crate) fn any_waits(world: &World) -> bool {
+    let prespawns = world.get_resource::<Prespawns>();
+    prespawns.is_some_and(|prespawns| !prespawns.waiting.is_empty())
+}
+
 /// The entity that waits for what a server tells of under `name` for the first time.
 pub(crate) fn claim(world: &mut World, peer: &Peer, name: WireId) -> Option<Entity> {
     if peer.side != LinkSide::ToServer || world.get_resource::<Prespawns>()?.waiting.is_empty() {

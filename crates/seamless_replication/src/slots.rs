@@ -456,6 +456,20 @@ impl Slots {
         self.next_role = Some(slot);
     }
 
+    /// Takes a slot for a remote entity, which gets the component next.
+    pub(crate) fn occupy(&mut self, slot: Slot) -> NetSlot {
+        let (entity, global) = (slot.entity, slot.global);
+        self.expect_remote(slot);
+        let (index, global) = self.take(entity, global);
+        NetSlot { index, global }
+    }
+
+    /// Whether the entity has that slot, in whichever use.
+    pub(crate) fn is_taken_by(&self, slot: &NetSlot, entity: Entity) -> bool {
+        let there = self.get(slot.index);
+        there.is_some_and(|there| there.entity == entity)
+    }
+
     fn take(
         &mut self,
         entity: Entity,
@@ -558,11 +572,15 @@ pub(crate) fn set_name(world: &mut World, entity: Entity, global: GlobalEntity) 
 
 fn take_slot(mut world: DeferredWorld, context: HookContext) {
     let entity = context.entity;
-    let wanted = world.get::<NetSlot>(entity).and_then(|slot| slot.global);
+    let given = world.get::<NetSlot>(entity).copied().unwrap_or_default();
+    let wanted = given.global;
     let Some(mut slots) = world.get_resource_mut::<Slots>() else {
         tracing::error!("an entity is Replicated, but the ReplicationPlugin is not there");
         return;
     };
+    if slots.is_taken_by(&given, entity) {
+        return;
+    }
     let (index, global) = slots.take(entity, wanted);
     if let Some(mut slot) = world.get_mut::<NetSlot>(entity) {
         *slot = NetSlot { index, global };

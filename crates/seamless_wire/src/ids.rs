@@ -1,6 +1,6 @@
 //! Names. Newtypes, so that a slot cannot be passed where a node is wanted.
 
-use std::fmt;
+use std::{fmt, num::NonZeroU64};
 
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +21,7 @@ use crate::epoch::Term;
 #[cfg_attr(feature = "bevy", reflect(opaque))]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u64", into = "u64")]
-pub struct GlobalEntity(u64);
+pub struct GlobalEntity(NonZeroU64);
 
 impl GlobalEntity {
     /// Bits of the counter inside a block.
@@ -43,29 +43,28 @@ impl GlobalEntity {
     /// Reads a name back from [`to_bits`](Self::to_bits). `None` for a reserved pattern.
     #[must_use]
     pub const fn from_bits(bits: u64) -> Option<Self> {
-        if bits as u32 == 0 || bits >> Self::COUNTER_BITS == 0 {
-            None
-        } else {
-            Some(Self(bits))
+        match NonZeroU64::new(bits) {
+            Some(name) if bits as u32 != 0 && bits >> Self::COUNTER_BITS != 0 => Some(Self(name)),
+            _ => None,
         }
     }
 
     /// The name as a number.
     #[must_use]
     pub const fn to_bits(self) -> u64 {
-        self.0
+        self.0.get()
     }
 
     /// The block it was minted in.
     #[must_use]
     pub const fn block(self) -> u32 {
-        (self.0 >> Self::COUNTER_BITS) as u32
+        (self.to_bits() >> Self::COUNTER_BITS) as u32
     }
 
     /// Its number inside the block.
     #[must_use]
     pub const fn counter(self) -> u64 {
-        self.0 & ((1 << Self::COUNTER_BITS) - 1)
+        self.to_bits() & ((1 << Self::COUNTER_BITS) - 1)
     }
 }
 
@@ -79,7 +78,7 @@ impl TryFrom<u64> for GlobalEntity {
 
 impl From<GlobalEntity> for u64 {
     fn from(value: GlobalEntity) -> Self {
-        value.0
+        value.to_bits()
     }
 }
 

@@ -8,6 +8,7 @@ use seamless_wire::{
 
 use super::{
     ParsedHead, ParsedRow, ParsedRows,
+    arrive::arrive,
     leave::end_remote,
     show::{Part, show, strip, take_off},
 };
@@ -211,7 +212,7 @@ fn has_room(world: &World, peer: &mut Peer, parsed: &ParsedRow) -> bool {
 
 /// Brings the world to the newest row kept under a name, if that is the entity's newest.
 fn apply_newest(world: &mut World, peer: &mut Peer, allocator: Allocator, index: u32) -> Outcome {
-    let Some(slot) = peer.receiver.table.get_mut(allocator, index) else {
+    let Some(slot) = peer.receiver.table.get(allocator, index) else {
         return Outcome::NotKept;
     };
     let (Some(global), Some(tick)) = (slot.global(), slot.newest) else {
@@ -230,6 +231,10 @@ fn apply_newest(world: &mut World, peer: &mut Peer, allocator: Allocator, index:
     let slots = world.resource::<Slots>();
     let local = slots.index_of(global);
     let fresh = local.is_none();
+    if fresh && arrive(world, peer, (allocator, index), (global, tenure)) {
+        return Outcome::Kept;
+    }
+    let slots = world.resource::<Slots>();
     // Whether we hold it already, in the tenure that the row tells of.
     let held_on = local
         .and_then(|local| slots.get(local))
@@ -384,7 +389,7 @@ fn may_apply(
 }
 
 /// Shows the fence of a remote entity, where there is something to show.
-fn mark_authority(world: &mut World, entity: Entity, tenure: &Tenure, was_marked: bool) {
+pub(super) fn mark_authority(world: &mut World, entity: Entity, tenure: &Tenure, was_marked: bool) {
     let marked = tenure.delegated || tenure.holder != Holder::Nobody || was_marked;
     if let Ok(mut entity) = world.get_entity_mut(entity)
         && marked

@@ -6,6 +6,7 @@
 //! datagram acknowledged.
 
 pub(crate) mod apply;
+mod arrive;
 mod audit;
 pub(crate) mod driver;
 mod index;

@@ -104,7 +104,12 @@ pub(super) fn show(world: &mut World, slot: &mut RemoteSlot, entity: Entity, par
 }
 
 /// Says which component of which entity did not decode.
-fn name_undecodable(world: &mut World, entity: Entity, registered: &Registered, error: WireError) {
+pub(super) fn name_undecodable(
+    world: &mut World,
+    entity: Entity,
+    registered: &Registered,
+    error: WireError,
+) {
     let path = &registered.descriptor.path;
     let global = world.get::<NetSlot>(entity).and_then(NetSlot::global);
     tracing::warn!(%entity, ?global, path, %error, "a component does not decode");

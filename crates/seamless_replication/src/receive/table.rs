@@ -1,14 +1,15 @@
 //! What a peer told us of its entities, by their short names.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, hash::BuildHasher};
 
 use bevy::{
-    platform::collections::{HashMap, hash_map::Entry},
+    platform::{
+        collections::{HashMap, HashTable},
+        hash::FixedHasher,
+    },
     prelude::Entity,
 };
 use seamless_wire::{Allocator, Epoch, GlobalEntity, Tick, WireId, record::Version};
-
-use smallvec::SmallVec;
 
 use super::{ParsedRow, index::PagedIndex};
 use crate::{
@@ -22,6 +23,8 @@ use crate::{
 pub(crate) struct RemoteSlot {
     /// Rows we have acknowledged: the baselines of what is to come.
     pub(crate) ring: Ring,
+    /// Under which name it stands here.
+    name: (Allocator, u32),
     pub(crate) generation: u32,
     /// Set by [`RemoteTable::set_global`].
     global: Option<GlobalEntity>,
@@ -79,8 +82,8 @@ pub(crate) struct RemoteTable {
     free: Vec<u32>,
     /// Places by index: of our own names, of the peer's.
     places: [PagedIndex; 2],
-    /// Short names by the entity they stand for, or stood for. Nearly always one.
-    by_global: HashMap<GlobalEntity, SmallVec<[(Allocator, u32); 1]>>,
+    /// Places by the entity that their name stands for, or stood for. Nearly always one.
+    by_global: HashTable<u32>,
     redirects: HashMap<u32, Redirect>,
     /// When each goes, the first to go first.
     expiries: VecDeque<(Tick, u32)>,
@@ -107,13 +110,9 @@ impl RemoteTable {
         if let Some(place) = self.place(Allocator::Peer, index) {
             self.forget(Allocator::Local, redirect.slot);
             let slot = &mut self.slots[place as usize];
+            slot.name = (Allocator::Local, redirect.slot);
             slot.generation = redirect.slot_generation;
             slot.checked = None;
-            let name = (Allocator::Local, redirect.slot);
-            if let Some(global) = slot.global {
-                self.unlist((Allocator::Peer, index), global);
-                self.by_global.entry(global).or_default().push(name);
-            }
             self.places[Allocator::Peer as usize].set(index, None);
             self.places[Allocator::Local as usize].set(redirect.slot, Some(place));
         }
@@ -216,6 +215,7 @@ impl RemoteTable {
             self.slots.push(RemoteSlot::default());
             self.slots.len() as u32 - 1
         });
+        self.slots[place as usize].name = (allocator, index);
         self.places[allocator as usize].set(index, Some(place));
         place
     }
@@ -358,28 +358,29 @@ impl RemoteTable {
         index: u32,
         global: Option<GlobalEntity>,
     ) {
-        let name = (allocator, index);
-        let Some(slot) = self.get_mut(allocator, index) else {
+        let Some(place) = self.place(allocator, index) else {
             return;
         };
-        let before = std::mem::replace(&mut slot.global, global);
+        let before = std::mem::replace(&mut self.at_mut(place).global, global);
         if before == global {
             return;
         }
         if let Some(before) = before {
-            self.unlist(name, before);
+            self.unlist(place, before);
         }
         if let Some(global) = global {
-            self.by_global.entry(global).or_default().push(name);
+            let slots = &self.slots;
+            let hash = |&place: &u32| slots[place as usize].global.map_or(0, hash_of);
+            self.by_global.insert_unique(hash_of(global), place, hash);
         }
     }
 
-    fn unlist(&mut self, name: (Allocator, u32), global: GlobalEntity) {
-        if let Entry::Occupied(mut names) = self.by_global.entry(global) {
-            names.get_mut().retain(|other| *other != name);
-            if names.get().is_empty() {
-                names.remove();
-            }
+    fn unlist(&mut self, place: u32, global: GlobalEntity) {
+        let found = self
+            .by_global
+            .find_entry(hash_of(global), |&other| other == place);
+        if let Ok(found) = found {
+            found.remove();
         }
     }
 
@@ -393,6 +394,7 @@ impl RemoteTable {
         slot.ring.clear();
         *slot = RemoteSlot {
             ring: std::mem::take(&mut slot.ring),
+            name: slot.name,
             global: slot.global,
             ..RemoteSlot::default()
         };
@@ -434,23 +436,30 @@ impl RemoteTable {
             self.places[allocator as usize].set(index, None);
             self.free.push(place);
             if let Some(global) = slot.global {
-                self.unlist((allocator, index), global);
+                self.unlist(place, global);
             }
         }
     }
 
-    /// The name under which the peer tells of an entity.
+    /// The name under which the peer tells of an entity: the one that it used last, if it comes
+    /// under another before the end of the first is heard of.
     pub(crate) fn name_of(&self, global: GlobalEntity) -> Option<WireId> {
-        let names = self.by_global.get(&global)?;
-        names.iter().find_map(|&(allocator, index)| {
-            let slot = self.get(allocator, index).filter(|slot| slot.live)?;
-            Some(WireId {
-                allocator,
-                index,
-                generation: slot.generation,
-            })
+        let places = self.by_global.iter_hash(hash_of(global));
+        let slots = places.map(|&place| self.at(place));
+        let slot = slots
+            .filter(|slot| slot.live && slot.global == Some(global))
+            .max_by_key(|slot| slot.newest)?;
+        let (allocator, index) = slot.name;
+        Some(WireId {
+            allocator,
+            index,
+            generation: slot.generation,
         })
     }
+}
+
+fn hash_of(global: GlobalEntity) -> u64 {
+    FixedHasher.hash_one(global)
 }
 
 #[cfg(test)]

@@ -51,6 +51,11 @@ pub(crate) struct References {
 }
 
 impl References {
+    /// Whether an entity is reserved for this name.
+    pub(crate) fn is_reserved(&self, global: GlobalEntity) -> bool {
+        self.reserved.entity(global).is_some()
+    }
+
     /// The entity that was reserved for this name; the caller moves in.
     pub(crate) fn claim(&mut self, global: GlobalEntity) -> Option<Entity> {
         self.reserved.claim(global)

@@ -90,6 +90,8 @@ pub(crate) struct Registered {
     pub(crate) priority: f32,
     /// Whether it is a resource, which clients do not tell of.
     pub(crate) is_resource: bool,
+    /// Whether it may refer to entities.
+    pub(crate) refers: bool,
     /// Whether only the first value of an entity is told.
     pub(crate) once: bool,
     /// Whether the world here may show another value than the one that was told.
@@ -104,6 +106,12 @@ pub(crate) struct Registered {
 }
 
 impl Registered {
+    /// Whether it may be put on a new entity like any component of Bevy: it refers to no entities,
+    /// and is no resource.
+    pub(crate) const fn is_plain(&self) -> bool {
+        !self.is_resource && !self.refers
+    }
+
     /// Whether entities of an archetype match all conditions.
     pub(crate) fn is_replicated_in(&self, archetype: &Archetype) -> bool {
         let has = |id| archetype.contains(id);

@@ -42,7 +42,7 @@ pub(crate) use component::{Registered, Typed};
 pub use quantized::{Ints, IntsReader, Quantize, TransformPrecision};
 pub use replicator::{Lossless, MAX_COMPONENT_BYTES, Replicator};
 pub use rule::Rule;
-pub(crate) use staged::{Arrivals, StagedComponent};
+pub(crate) use staged::{Arrivals, RemoteMarks, StagedComponent};
 
 /// Adds registration to [`App`].
 pub trait ReplicateAppExt {
@@ -206,6 +206,7 @@ fn entry<C: Component + TypePath>(
         storage: C::STORAGE_TYPE,
         priority: 1.0,
         is_resource: false,
+        refers: copy.is_some(),
         once: false,
         unaudited: false,
         audience: None,
@@ -280,7 +281,8 @@ impl RegistryBuilder {
         self.input = Some(input);
     }
 
-    pub(crate) fn seal(&mut self) -> Registry {
+    /// `remote`: see [`Registry::remote_ids`].
+    pub(crate) fn seal(&mut self, remote: [ComponentId; 2]) -> Registry {
         self.sealed = true;
         let mut components: Vec<Registered> = self.components.drain().map(|(_, c)| c).collect();
         components.sort_by_key(|c| c.descriptor.id);
@@ -312,6 +314,7 @@ impl RegistryBuilder {
             components,
             kept,
             by_component,
+            remote,
         }))
     }
 }
@@ -326,6 +329,7 @@ struct Sealed {
     components: Vec<Registered>,
     kept: Vec<Registered>,
     by_component: HashMap<ComponentId, u16>,
+    remote: [ComponentId; 2],
     any_sparse: bool,
     has_audiences: bool,
 }
@@ -363,6 +367,11 @@ impl Registry {
 
     pub(crate) fn index_of(&self, component: ComponentId) -> Option<u16> {
         self.0.by_component.get(&component).copied()
+    }
+
+    /// The ids of [`NetSlot`](crate::NetSlot) and [`Remote`](crate::Remote) in this world.
+    pub(crate) fn remote_ids(&self) -> [ComponentId; 2] {
+        self.0.remote
     }
 
     /// Whether a holder to whom these are lent writes a component.

@@ -7,7 +7,7 @@ use bevy::{ecs::component::ComponentId, prelude::*, ptr::OwningPtr};
 use smallvec::SmallVec;
 
 use super::{component::put, resource};
-use crate::references;
+use crate::{authority::Remote, references, slots::NetSlot};
 
 /// A decoded component on its way to an entity. Made off the main thread; putting it there cannot
 /// fail.
@@ -85,32 +85,64 @@ impl Arrivals {
         mut component: Box<dyn StagedComponent>,
     ) {
         component.arrive(world, entity);
+        self.add_plain(id, component);
+    }
+
+    /// As [`add`](Self::add) for one that refers to no entities.
+    pub(crate) fn add_plain(&mut self, id: ComponentId, component: Box<dyn StagedComponent>) {
         self.ids.push(id);
         self.components.push(component);
     }
 
+    /// Puts them on a new entity, together with what says that it is a remote one. None is a
+    /// resource.
+    pub(crate) fn insert_remote(mut self, world: &mut World, entity: Entity, own: RemoteMarks) {
+        let RemoteMarks { ids, slot } = own;
+        let mut slot = ManuallyDrop::new(slot);
+        let mut remote = ManuallyDrop::new(Remote);
+        self.ids.extend(ids);
+        let own = [
+            NonNull::from(&mut slot).cast(),
+            NonNull::from(&mut remote).cast(),
+        ];
+        self.put(world, entity, &own);
+    }
+
     /// Puts them all on the entity.
-    #[expect(
-        unsafe_code,
-        reason = "a bundle of components that are known by their ids"
-    )]
-    pub(crate) fn insert(mut self, world: &mut World, entity: Entity) {
+    pub(crate) fn insert(self, world: &mut World, entity: Entity) {
         if self.ids.is_empty() {
             return;
         }
         for &id in &self.ids {
             resource::make_room(world, entity, id);
         }
+        self.put(world, entity, &[]);
+    }
+
+    /// `own`: components of the last ids, not to be dropped after this.
+    #[expect(
+        unsafe_code,
+        reason = "a bundle of components that are known by their ids"
+    )]
+    fn put(mut self, world: &mut World, entity: Entity, own: &[NonNull<u8>]) {
         let Ok(mut entity) = world.get_entity_mut(entity) else {
             return;
         };
+        let components = self.components.iter_mut();
         // SAFETY: each component is taken once, and what lies there then is not dropped.
-        let components = self
-            .components
-            .iter_mut()
-            .map(|component| unsafe { OwningPtr::new(component.take()) });
+        let components = components
+            .map(|component| component.take())
+            .chain(own.iter().copied())
+            .map(|component| unsafe { OwningPtr::new(component) });
         // SAFETY: the registry maps each id, which is this world's, to the codec of its type, and
         // that made the component.
         unsafe { entity.insert_by_ids(&self.ids, components) };
     }
+}
+
+/// What every remote entity has.
+pub(crate) struct RemoteMarks {
+    /// Of [`NetSlot`] and [`Remote`], see [`Registry::remote_ids`](super::Registry::remote_ids).
+    pub(crate) ids: [ComponentId; 2],
+    pub(crate) slot: NetSlot,
 }
