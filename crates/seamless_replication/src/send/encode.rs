@@ -186,28 +186,29 @@ impl EncodeCache {
 
     #[inline(never)]
     fn make_head(&mut self, slot: u32, rows: &Rows, slots: &Slots) -> SlotHead {
-        let mut head = SlotHead {
-            serial: self.serial,
-            ..self.open(slot)
-        };
-        if let Some((version, row)) = rows.newest(slot) {
-            head.version = version;
-            head.set = row.set;
-            head.size = row.byte_len().min(u16::MAX as usize) as u16;
-            head.there = true;
-        }
-        head.plain = self.plain.of(slots, slot, |slot| {
+        self.open(slot);
+        let plain = self.plain.of(slots, slot, |slot| {
             slot.role() == Role::Host
                 && slot.migrating().is_none()
                 && slot.global().is_some()
                 && !matches!(slot.tenure.holder, seamless_wire::Holder::Peer(_))
         });
+        let newest = rows.newest(slot);
+        let head = SlotHead {
+            serial: self.serial,
+            runs: NONE,
+            version: newest.map_or_else(Version::default, |(version, _)| version),
+            set: newest.map_or_else(SetId::default, |(_, row)| row.set),
+            size: newest.map_or(0, |(_, row)| row.byte_len().min(u16::MAX as usize) as u16),
+            plain,
+            there: newest.is_some(),
+        };
         self.heads[slot as usize] = head;
         head
     }
 
-    /// Makes room for a slot's head; gives one that is of no tick.
-    fn open(&mut self, slot: u32) -> SlotHead {
+    /// Makes room for a slot's head.
+    fn open(&mut self, slot: u32) {
         let empty = SlotHead {
             serial: self.serial.wrapping_sub(1),
             runs: NONE,
@@ -220,7 +221,6 @@ impl EncodeCache {
         if self.heads.len() <= slot as usize {
             self.heads.resize(slot as usize + 1, empty);
         }
-        empty
     }
 
     /// The encoding of a slot's newest row for a link that has `has` of it, for the projected set
