@@ -46,11 +46,11 @@ pub struct ReplicationConfig {
     /// [`unaudited`](crate::Rule::unaudited) for single components.
     pub audit_world: bool,
     /// How long both ends of a link that dropped keep what the client was told, so that a client
-    /// that comes back goes on from there. A server does so for 64 clients at most, in 24 to 28 bytes for
-    /// each of its slots and what [`PeerInterest`](crate::interest::PeerInterest) holds; the client
-    /// keeps its entities as they are. Zero, the default: a link that drops is over, and its
-    /// entities go. Each end needs one above zero. Not for the links of a mesh, whose clients come
-    /// back by its doors.
+    /// that comes back goes on from there. A server does so for 64 clients at most, in 24 to 28
+    /// bytes for each of its slots and what [`PeerInterest`](crate::interest::PeerInterest) holds;
+    /// the client keeps its entities as they are. Zero, the default: a link that drops is over, and
+    /// its entities go. Each end needs one above zero. Not for the links of a mesh, whose clients
+    /// come back by its doors.
     pub resume_grace: Duration,
     /// Most entities a client may spawn on its server. 0 forbids it.
     pub client_entities: u32,
