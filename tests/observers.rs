@@ -15,7 +15,7 @@ use seamless_authority::{
     AuthorityCommandsExt, AuthorityPolicy, AuthorityView, Delegated, OwnerLeft, Published,
 };
 use seamless_replication::{
-    ControlReceived, Hosted, NetSlot, Registry, Remote, Replicated, Slots,
+    Authority, ControlReceived, Hosted, NetSlot, Registry, Remote, Replicated, Slots,
     snapshot::{stage, take_snapshot},
     wire::{
         GlobalEntity, Holder,
@@ -101,7 +101,7 @@ fn what_a_client_turns_away_as_it_comes_is_not_there() {
 
 /// What was there of each entity when it became a remote one.
 #[derive(Resource, Default)]
-struct Arrived(Vec<(bool, bool)>);
+struct Arrived(Vec<(bool, bool, bool)>);
 
 #[test]
 fn what_a_server_tells_of_comes_with_all_it_has() {
@@ -110,7 +110,7 @@ fn what_a_server_tells_of_comes_with_all_it_has() {
     world.init_resource::<Arrived>();
     world.add_observer(
         |event: On<Add, Remote>,
-         entities: Query<(Has<Place>, Has<Label>)>,
+         entities: Query<(Has<Place>, Has<Label>, Has<Authority>)>,
          mut arrived: ResMut<Arrived>| {
             let there = entities.get(event.entity);
             arrived.0.push(there.unwrap_or_default());
@@ -124,7 +124,44 @@ fn what_a_server_tells_of_comes_with_all_it_has() {
     cluster.run(A_WHILE);
     let mut arrived = cluster.world(client).resource::<Arrived>().0.clone();
     arrived.sort_unstable();
-    assert_eq!(arrived, [(true, false), (true, true), (true, true)]);
+    let (lone, free, lent) = (
+        (true, false, false),
+        (true, true, false),
+        (true, true, true),
+    );
+    assert_eq!(arrived, [lone, free, lent]);
+}
+
+/// A client that keeps what arrives as an entity of its own, once.
+fn keep(event: On<Add, Remote>, mut commands: Commands, mut kept: Local<bool>) {
+    if !std::mem::replace(&mut kept, true) {
+        let mut entity = commands.entity(event.entity);
+        entity.remove::<(NetSlot, Remote)>().insert(Replicated);
+    }
+}
+
+#[test]
+fn what_a_client_makes_its_own_as_it_comes_is_not_written_by_the_server() {
+    let (mut cluster, [server, client], _) = on_a_wire(lending);
+    cluster.world(client).add_observer(keep);
+    let theirs = cluster
+        .world(server)
+        .spawn((Replicated, Place(1.0, 0.0, 0.0)));
+    let theirs = theirs.id();
+    cluster.run(A_WHILE);
+    let world = cluster.world(client);
+    let mut ours = world.query_filtered::<Entity, With<Hosted>>();
+    let ours = ours.single(world).expect("one");
+    for n in 0..A_WHILE {
+        let mut place = cluster
+            .world(server)
+            .get_mut::<Place>(theirs)
+            .expect("here");
+        place.1 = n as f32;
+        cluster.step();
+    }
+    let place = cluster.world(client).get::<Place>(ours).cloned();
+    assert_eq!(place, Some(Place(1.0, 0.0, 0.0)));
 }
 
 #[test]

@@ -165,3 +165,32 @@ fn what_is_referred_to_before_it_arrives_is_there_once() {
     cluster.run(3 * A_WHILE);
     assert_eq!(unclaimed(&mut cluster, client), []);
 }
+
+/// How many components of the test there were of each entity when it became a remote one.
+#[derive(Resource, Default)]
+struct Arrived(Vec<(bool, bool)>);
+
+#[test]
+fn what_arrives_while_others_wait_comes_with_all_it_has() {
+    let (mut cluster, [server, client]) = pair(1, Weather::clear(), setup);
+    let world = cluster.world(client);
+    world.init_resource::<Arrived>();
+    world.add_observer(
+        |event: On<Add, Remote>,
+         entities: Query<(Has<Place>, Has<Prespawned>)>,
+         mut arrived: ResMut<Arrived>| {
+            arrived
+                .0
+                .push(entities.get(event.entity).unwrap_or_default());
+        },
+    );
+    shoot(&mut cluster, client, 7, 1);
+    let place = Place(1.0, 0.0, 0.0);
+    cluster.world(server).spawn((Replicated, place));
+    cluster.run(10);
+    assert_eq!(unclaimed(&mut cluster, client), [], "it waits still");
+    assert_eq!(
+        cluster.world(client).resource::<Arrived>().0,
+        [(true, false)]
+    );
+}

@@ -52,6 +52,12 @@ impl Authority {
         }
     }
 
+    /// What a remote entity shows of its fence, if there is anything to show.
+    pub(crate) fn shown(tenure: &Tenure) -> Option<Self> {
+        let any = tenure.delegated || tenure.holder != Holder::Nobody;
+        any.then(|| Self::of(false, tenure))
+    }
+
     /// The fence it shows.
     #[must_use]
     pub const fn tenure(&self) -> Tenure {
@@ -89,8 +95,9 @@ pub struct Hosted;
 /// Another app hosts the entity; this one is told.
 ///
 /// What a server tells of gets it in one go with its components, so that observers of it
-/// (`On<Add, Remote>`) see them. Only where some of them refer to entities, or are resources, or where
-/// the entity was referred to or [prespawned](crate::Prespawned) before, do they come right after it.
+/// (`On<Add, Remote>`) see them. What they add of their own must not take a component's place: use
+/// `insert_if_new`. Only where some components refer to entities, or are resources, or where the entity
+/// was referred to or [prespawned](crate::Prespawned) before, do they come right after it.
 #[derive(Component, Clone, Copy, Debug, Default, Reflect)]
 #[reflect(Component)]
 pub struct Remote;

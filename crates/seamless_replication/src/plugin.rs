@@ -6,7 +6,7 @@ use bevy::{prelude::*, time::common_conditions::on_real_timer};
 use seamless_transport::{LinkSide, TransportSystems};
 
 use crate::{
-    Frozen, Remote,
+    Authority, Frozen, Remote,
     clock::{ClockPlugin, tick_is_fresh},
     collect::{self, Collector},
     inputs::{self, Inboxes, InputOutbox},
@@ -264,6 +264,7 @@ impl Plugin for ReplicationPlugin {
         let remote = [
             world.register_component::<NetSlot>(),
             world.register_component::<Remote>(),
+            world.register_component::<Authority>(),
         ];
         let registry = world.resource_mut::<RegistryBuilder>().seal(remote);
         if let Err(error) = registry.schema().check() {

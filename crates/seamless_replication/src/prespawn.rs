@@ -113,10 +113,12 @@ fn wait(
     });
 }
 
-/// Whether an entity waits for a server's.
-pub(crate) fn any_waits(world: &World) -> bool {
+/// Whether an entity may wait for a server's with these components.
+pub(crate) fn may_wait(world: &World, registry: &Registry, components: &[u16]) -> bool {
     let prespawns = world.get_resource::<Prespawns>();
-    prespawns.is_some_and(|prespawns| !prespawns.waiting.is_empty())
+    let any_waits = prespawns.is_some_and(|prespawns| !prespawns.waiting.is_empty());
+    let number = || registry.index_of(world.component_id::<Prespawned>()?);
+    any_waits && number().is_some_and(|number| components.contains(&number))
 }
 
 /// The entity that waits for what a server tells of under `name` for the first time.

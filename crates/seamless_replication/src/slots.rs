@@ -464,10 +464,10 @@ impl Slots {
         NetSlot { index, global }
     }
 
-    /// Whether the entity has that slot, in whichever use.
+    /// Whether the entity has that slot, under that name.
     pub(crate) fn is_taken_by(&self, slot: &NetSlot, entity: Entity) -> bool {
         let there = self.get(slot.index);
-        there.is_some_and(|there| there.entity == entity)
+        there.is_some_and(|there| (there.entity, there.global) == (entity, slot.global))
     }
 
     fn take(

@@ -389,12 +389,13 @@ fn may_apply(
 }
 
 /// Shows the fence of a remote entity, where there is something to show.
-pub(super) fn mark_authority(world: &mut World, entity: Entity, tenure: &Tenure, was_marked: bool) {
-    let marked = tenure.delegated || tenure.holder != Holder::Nobody || was_marked;
+fn mark_authority(world: &mut World, entity: Entity, tenure: &Tenure, was_marked: bool) {
+    let shown = Authority::shown(tenure);
+    let shown = shown.or_else(|| was_marked.then(|| Authority::of(false, tenure)));
     if let Ok(mut entity) = world.get_entity_mut(entity)
-        && marked
+        && let Some(authority) = shown
     {
-        entity.insert(Authority::of(false, tenure));
+        entity.insert(authority);
     }
 }
 

@@ -6,8 +6,9 @@ use seamless_transport::LinkSide;
 use seamless_wire::{Allocator, GlobalEntity, Holder, Tenure, WireId};
 use smallvec::SmallVec;
 
-use super::{apply::mark_authority, show::name_undecodable};
+use super::show::name_undecodable;
 use crate::{
+    authority::Authority,
     peer::Peer,
     prespawn,
     references::References,
@@ -25,10 +26,8 @@ pub(super) fn arrive(
     (allocator, index): (Allocator, u32),
     (global, tenure): (GlobalEntity, Tenure),
 ) -> bool {
-    if peer.side != LinkSide::ToServer
-        || prespawn::any_waits(world)
-        || world.resource::<References>().is_reserved(global)
-    {
+    let is_reserved = |world: &World| world.resource::<References>().is_reserved(global);
+    if peer.side != LinkSide::ToServer || is_reserved(world) {
         return false;
     }
     let Some(slot) = peer.receiver.table.get_mut(allocator, index) else {
@@ -41,7 +40,7 @@ pub(super) fn arrive(
     let sets = &world.resource::<Rows>().sets;
     let components: SmallVec<[u16; 16]> = sets.components(stored.row.set).into();
     let is_plain = |&component: &u16| registry.component(component).is_plain();
-    if !components.iter().all(is_plain) {
+    if !components.iter().all(is_plain) || prespawn::may_wait(world, &registry, &components) {
         return false;
     }
     let mut arrivals = Arrivals::default();
@@ -68,22 +67,16 @@ pub(super) fn arrive(
     let marks = RemoteMarks {
         ids: registry.remote_ids(),
         slot: net_slot,
+        authority: Authority::shown(&tenure),
     };
     arrivals.insert_remote(world, entity, marks);
 
-    let is_here = |world: &World| {
-        let slots = world.resource::<Slots>();
-        slots.is_taken_by(&net_slot, entity)
-    };
-    if is_here(world) {
-        mark_authority(world, entity, &tenure, false);
-    }
     slot.held = peer.id.is_some_and(|me| tenure.holder == Holder::Peer(me));
     slot.distrusted = false;
-    if is_here(world) {
+    let slots = world.resource::<Slots>();
+    if slots.is_taken_by(&net_slot, entity) {
         slot.entity = Some(entity);
         slot.shown = Some((stored.version, stored.row.set));
-        let slots = world.resource::<Slots>();
         slot.checked = slots.stamp_of(net_slot.index).filter(|_| !slot.held);
     } else {
         // An observer of the game turned it away. The row is none the worse for it.

@@ -74,6 +74,10 @@ pub(crate) struct Redirect {
     pub(crate) expires: Tick,
 }
 
+/// Most names of one entity that are listed for it. It has one, and for moments two; others are what
+/// it was called before it left.
+const MAX_NAMES: usize = 16;
+
 /// All short names of a peer.
 #[derive(Default)]
 pub(crate) struct RemoteTable {
@@ -368,11 +372,30 @@ impl RemoteTable {
         if let Some(before) = before {
             self.unlist(place, before);
         }
-        if let Some(global) = global {
+        if let Some(global) = global
+            && self.may_list(global)
+        {
             let slots = &self.slots;
             let hash = |&place: &u32| slots[place as usize].global.map_or(0, hash_of);
             self.by_global.insert_unique(hash_of(global), place, hash);
         }
+    }
+
+    /// Makes way for another name of an entity, by one that it has no more. False if it has more
+    /// than a peer that means well gives it.
+    fn may_list(&mut self, global: GlobalEntity) -> bool {
+        let listed = || {
+            let places = self.by_global.iter_hash(hash_of(global)).copied();
+            places.filter(|&place| self.at(place).global == Some(global))
+        };
+        if listed().count() < MAX_NAMES {
+            return true;
+        }
+        let dead = listed().find(|&place| !self.at(place).live);
+        if let Some(dead) = dead {
+            self.unlist(dead, global);
+        }
+        dead.is_some()
     }
 
     fn unlist(&mut self, place: u32, global: GlobalEntity) {

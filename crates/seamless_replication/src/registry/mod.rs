@@ -282,7 +282,7 @@ impl RegistryBuilder {
     }
 
     /// `remote`: see [`Registry::remote_ids`].
-    pub(crate) fn seal(&mut self, remote: [ComponentId; 2]) -> Registry {
+    pub(crate) fn seal(&mut self, remote: [ComponentId; 3]) -> Registry {
         self.sealed = true;
         let mut components: Vec<Registered> = self.components.drain().map(|(_, c)| c).collect();
         components.sort_by_key(|c| c.descriptor.id);
@@ -329,7 +329,7 @@ struct Sealed {
     components: Vec<Registered>,
     kept: Vec<Registered>,
     by_component: HashMap<ComponentId, u16>,
-    remote: [ComponentId; 2],
+    remote: [ComponentId; 3],
     any_sparse: bool,
     has_audiences: bool,
 }
@@ -369,8 +369,9 @@ impl Registry {
         self.0.by_component.get(&component).copied()
     }
 
-    /// The ids of [`NetSlot`](crate::NetSlot) and [`Remote`](crate::Remote) in this world.
-    pub(crate) fn remote_ids(&self) -> [ComponentId; 2] {
+    /// The ids of [`NetSlot`](crate::NetSlot), [`Remote`](crate::Remote) and
+    /// [`Authority`](crate::Authority) in this world, in this order.
+    pub(crate) fn remote_ids(&self) -> [ComponentId; 3] {
         self.0.remote
     }
 

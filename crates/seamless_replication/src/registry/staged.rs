@@ -7,7 +7,11 @@ use bevy::{ecs::component::ComponentId, prelude::*, ptr::OwningPtr};
 use smallvec::SmallVec;
 
 use super::{component::put, resource};
-use crate::{authority::Remote, references, slots::NetSlot};
+use crate::{
+    authority::{Authority, Remote},
+    references,
+    slots::NetSlot,
+};
 
 /// A decoded component on its way to an entity. Made off the main thread; putting it there cannot
 /// fail.
@@ -94,17 +98,17 @@ impl Arrivals {
         self.components.push(component);
     }
 
-    /// Puts them on a new entity, together with what says that it is a remote one. None is a
-    /// resource.
-    pub(crate) fn insert_remote(mut self, world: &mut World, entity: Entity, own: RemoteMarks) {
-        let RemoteMarks { ids, slot } = own;
-        let mut slot = ManuallyDrop::new(slot);
+    /// Puts them on a new entity, together with what says that it is a remote one.
+    pub(crate) fn insert_remote(mut self, world: &mut World, entity: Entity, marks: RemoteMarks) {
+        self.make_room(world, entity);
+        let mut slot = ManuallyDrop::new(marks.slot);
         let mut remote = ManuallyDrop::new(Remote);
-        self.ids.extend(ids);
-        let own = [
-            NonNull::from(&mut slot).cast(),
-            NonNull::from(&mut remote).cast(),
-        ];
+        let mut authority = marks.authority.map(ManuallyDrop::new);
+        let mut own: SmallVec<[NonNull<u8>; 3]> = SmallVec::new();
+        own.push(NonNull::from(&mut slot).cast());
+        own.push(NonNull::from(&mut remote).cast());
+        own.extend(authority.as_mut().map(|it| NonNull::from(it).cast()));
+        self.ids.extend_from_slice(&marks.ids[..own.len()]);
         self.put(world, entity, &own);
     }
 
@@ -113,13 +117,17 @@ impl Arrivals {
         if self.ids.is_empty() {
             return;
         }
-        for &id in &self.ids {
-            resource::make_room(world, entity, id);
-        }
+        self.make_room(world, entity);
         self.put(world, entity, &[]);
     }
 
-    /// `own`: components of the last ids, not to be dropped after this.
+    fn make_room(&self, world: &mut World, entity: Entity) {
+        for &id in &self.ids {
+            resource::make_room(world, entity, id);
+        }
+    }
+
+    /// `own`: where components of the last ids lie, which nobody drops after this.
     #[expect(
         unsafe_code,
         reason = "a bundle of components that are known by their ids"
@@ -129,20 +137,22 @@ impl Arrivals {
             return;
         };
         let components = self.components.iter_mut();
-        // SAFETY: each component is taken once, and what lies there then is not dropped.
+        // SAFETY: each component is taken once, and what lies there then is not dropped; `own` lie
+        // with the caller until this returns.
         let components = components
             .map(|component| component.take())
             .chain(own.iter().copied())
             .map(|component| unsafe { OwningPtr::new(component) });
         // SAFETY: the registry maps each id, which is this world's, to the codec of its type, and
-        // that made the component.
+        // that made the component; `own` are those of `Registry::remote_ids`, in this order.
         unsafe { entity.insert_by_ids(&self.ids, components) };
     }
 }
 
-/// What every remote entity has.
+/// What says that an entity is a remote one.
 pub(crate) struct RemoteMarks {
-    /// Of [`NetSlot`] and [`Remote`], see [`Registry::remote_ids`](super::Registry::remote_ids).
-    pub(crate) ids: [ComponentId; 2],
+    /// See [`Registry::remote_ids`](super::Registry::remote_ids).
+    pub(crate) ids: [ComponentId; 3],
     pub(crate) slot: NetSlot,
+    pub(crate) authority: Option<Authority>,
 }
