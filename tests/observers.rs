@@ -143,12 +143,14 @@ fn keep(event: On<Add, Remote>, mut commands: Commands, mut kept: Local<bool>) {
 #[test]
 fn what_a_client_makes_its_own_as_it_comes_is_not_written_by_the_server() {
     let (mut cluster, [server, client], _) = on_a_wire(lending);
+    // It has names of its own by then.
+    cluster.run(A_WHILE);
     cluster.world(client).add_observer(keep);
     let theirs = cluster
         .world(server)
         .spawn((Replicated, Place(1.0, 0.0, 0.0)));
     let theirs = theirs.id();
-    cluster.run(A_WHILE);
+    cluster.run(10);
     let world = cluster.world(client);
     let mut ours = world.query_filtered::<Entity, With<Hosted>>();
     let ours = ours.single(world).expect("one");
