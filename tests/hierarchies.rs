@@ -4,7 +4,7 @@ mod common;
 
 use bevy::{ecs::entity_disabling::Disabled, prelude::*};
 use common::{Place, find, get, name, pair, register, wait_for};
-use seamless_replication::{NetSlot, Peers, ReplicateAppExt, Replicated};
+use seamless_replication::{Hosted, NetSlot, Peers, Remote, ReplicateAppExt, Replicated};
 use seamless_testkit::{AppId, Cluster, Weather};
 
 const A_WHILE: usize = 60;
@@ -120,4 +120,28 @@ fn a_child_that_is_disabled_stays_when_its_parent_is_out_of_sight() {
     let above = get::<ChildOf>(&mut cluster, client, there).map(|above| above.parent());
     let parent = name(&mut cluster, server, parent);
     assert_eq!(above, find(&mut cluster, client, parent));
+}
+
+#[test]
+fn what_is_published_in_the_place_of_a_parent_to_come_stays_the_clients_own() {
+    for seed in 0..4 {
+        let (mut cluster, [server, client]) = pair(seed, Weather::lossy(0.3), setup);
+        let parent = spawn(&mut cluster, server);
+        show(&mut cluster, server, parent, false);
+        let child = spawn(&mut cluster, server);
+        cluster.world(server).entity_mut(parent).add_child(child);
+        let child = name(&mut cluster, server, child);
+        let child = wait_for(&mut cluster, client, child);
+        // The client has an empty entity in the parent's place.
+        let world = cluster.world(client);
+        let reserved = world.get::<ChildOf>(child).expect("a parent").parent();
+        world.entity_mut(reserved).insert(Replicated);
+        show(&mut cluster, server, parent, true);
+        let global = name(&mut cluster, server, parent);
+        let there = wait_for(&mut cluster, client, global);
+        assert_ne!(there, reserved, "seed {seed}");
+        let world = cluster.world(client);
+        assert!(world.get::<Hosted>(reserved).is_some(), "seed {seed}");
+        assert!(world.get::<Remote>(reserved).is_none(), "seed {seed}");
+    }
 }

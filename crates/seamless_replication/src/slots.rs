@@ -132,7 +132,7 @@ impl Slot {
         }
     }
 
-    /// An entity of this name that a link tells of, for [`Slots::expect_remote`].
+    /// An entity of this name that a link tells of, for [`Slots::occupy`].
     pub(crate) fn remote(entity: Entity, global: GlobalEntity, source: LinkId) -> Self {
         let source = Some(source);
         Self {
@@ -229,7 +229,6 @@ pub struct Slots {
     /// Slots whose role or holder changed, so that other links may have to be told.
     pub(crate) rerouted: Vec<u32>,
     next_reason: Option<LeaveReason>,
-    next_role: Option<Slot>,
     /// How many are ours and how many are told of: hosted, remote.
     census: (usize, usize),
     /// How many each client hosts, on a server.
@@ -451,34 +450,16 @@ impl Slots {
         }
     }
 
-    /// Prepares what the next [`NetSlot`] that is added will be: a remote entity.
-    pub(crate) fn expect_remote(&mut self, slot: Slot) {
-        self.next_role = Some(slot);
-    }
-
-    /// Takes a slot for a remote entity, which gets the component next.
-    pub(crate) fn occupy(&mut self, slot: Slot) -> NetSlot {
-        let (entity, global) = (slot.entity, slot.global);
-        self.expect_remote(slot);
-        let (index, global) = self.take(entity, global);
-        NetSlot { index, global }
-    }
-
     /// Whether the entity has that slot, under that name.
     pub(crate) fn is_taken_by(&self, slot: &NetSlot, entity: Entity) -> bool {
         let there = self.get(slot.index);
         there.is_some_and(|there| (there.entity, there.global) == (entity, slot.global))
     }
 
-    fn take(
-        &mut self,
-        entity: Entity,
-        global: Option<GlobalEntity>,
-    ) -> (u32, Option<GlobalEntity>) {
-        let expected = self.next_role.take();
-        let global = global
-            .or_else(|| expected.as_ref().and_then(|slot| slot.global))
-            .or_else(|| self.names.mint());
+    /// Takes a slot for an entity, which is to get the component next if it has not. Names it if it
+    /// has no name and there is one.
+    pub(crate) fn occupy(&mut self, slot: Slot) -> NetSlot {
+        let global = slot.global.or_else(|| self.names.mint());
         let index = self.free.pop_front().unwrap_or_else(|| {
             self.table.push(Slot {
                 generation: u32::MAX,
@@ -490,11 +471,11 @@ impl Slots {
         });
         self.stamp(index);
         let entry = &mut self.table[index as usize];
-        let generation = entry.generation.wrapping_add(1);
-        *entry = expected.unwrap_or_else(|| Slot::new(entity, Role::Host));
-        entry.entity = entity;
-        entry.global = global;
-        entry.generation = generation;
+        *entry = Slot {
+            global,
+            generation: entry.generation.wrapping_add(1),
+            ..slot
+        };
         let (role, owner) = (entry.role, entry.owner);
         *self.count(role) += 1;
         if let Some(owner) = owner {
@@ -511,7 +492,7 @@ impl Slots {
         {
             tracing::error!(%global, slot = index, other, "two entities have one name");
         }
-        (index, global)
+        NetSlot { index, global }
     }
 
     fn release(&mut self, index: u32, entity: Entity) {
@@ -573,7 +554,6 @@ pub(crate) fn set_name(world: &mut World, entity: Entity, global: GlobalEntity) 
 fn take_slot(mut world: DeferredWorld, context: HookContext) {
     let entity = context.entity;
     let given = world.get::<NetSlot>(entity).copied().unwrap_or_default();
-    let wanted = given.global;
     let Some(mut slots) = world.get_resource_mut::<Slots>() else {
         tracing::error!("an entity is Replicated, but the ReplicationPlugin is not there");
         return;
@@ -581,9 +561,12 @@ fn take_slot(mut world: DeferredWorld, context: HookContext) {
     if slots.is_taken_by(&given, entity) {
         return;
     }
-    let (index, global) = slots.take(entity, wanted);
+    let taken = slots.occupy(Slot {
+        global: given.global,
+        ..Slot::new(entity, Role::Host)
+    });
     if let Some(mut slot) = world.get_mut::<NetSlot>(entity) {
-        *slot = NetSlot { index, global };
+        *slot = taken;
     }
 }
 

@@ -449,7 +449,11 @@ fn spawn(
     let reserved = world
         .resource_mut::<References>()
         .claim(global)
-        .filter(|entity| world.get_entity(*entity).is_ok());
+        .filter(|entity| {
+            // The game may have published it meanwhile.
+            let entity = world.get_entity(*entity);
+            entity.is_ok_and(|entity| !entity.contains::<NetSlot>())
+        });
     let prespawned = prespawn::claim(world, peer, name);
     if let (Some(_), Some(double)) = (reserved, prespawned) {
         // Components refer to the reserved one already.
@@ -464,10 +468,8 @@ fn spawn(
     slot.newest = newest.unwrap_or_default();
     slot.owner = if from_client { peer.id } else { None };
     slot.remote_name = Some(name);
-    world.resource_mut::<Slots>().expect_remote(slot);
-    world
-        .entity_mut(entity)
-        .insert((NetSlot::named(global), Remote));
+    let net_slot = world.resource_mut::<Slots>().occupy(slot);
+    world.entity_mut(entity).insert((net_slot, Remote));
     let is_here = |world: &World| world.resource::<Slots>().entity(global) == Some(entity);
     if is_here(world) {
         mark_authority(world, entity, &tenure, false);

@@ -26,8 +26,8 @@ pub(super) fn arrive(
     (allocator, index): (Allocator, u32),
     (global, tenure): (GlobalEntity, Tenure),
 ) -> bool {
-    let is_reserved = |world: &World| world.resource::<References>().is_reserved(global);
-    if peer.side != LinkSide::ToServer || is_reserved(world) {
+    let references = world.resource::<References>();
+    if peer.side != LinkSide::ToServer || references.is_reserved(global) {
         return false;
     }
     let Some(slot) = peer.receiver.table.get_mut(allocator, index) else {

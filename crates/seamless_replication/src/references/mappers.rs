@@ -175,8 +175,8 @@ mod tests {
         let name = GlobalEntity::from_bits(9 << 40 | 1).expect("a name");
         let mut slot = Slot::remote(referrer, name, LOCAL_CLIENT);
         slot.owner = client;
-        world.resource_mut::<Slots>().expect_remote(slot);
-        world.entity_mut(referrer).insert(NetSlot::default());
+        let slot = world.resource_mut::<Slots>().occupy(slot);
+        world.entity_mut(referrer).insert(slot);
         (world, referrer)
     }
 
