@@ -5,7 +5,7 @@ use bevy::{
     prelude::*,
 };
 use seamless_replication::{
-    Authority, ControlReceived, Frozen, NetClock, PeerLeft, Peers, ReplicationSystems,
+    Authority, ControlReceived, Frozen, NetClock, PeerLeft, Peers, ReplicationSystems, Slots,
     interest::Watched, tick_is_fresh, transport::LinkSide,
 };
 
@@ -48,6 +48,9 @@ impl Plugin for AuthorityPlugin {
     fn build(&self, app: &mut App) {
         // Who only reads the world can ask for it also where nobody has it yet.
         app.world_mut().register_component::<AuthorityView>();
+        app.init_resource::<Slots>();
+        let mut slots = app.world_mut().resource_mut::<Slots>();
+        slots.set_fence_follower(follow_fence);
         app.init_resource::<Asked>()
             .init_resource::<Pending>()
             .init_resource::<AuthorityPolicy>()
@@ -59,7 +62,6 @@ impl Plugin for AuthorityPlugin {
             .init_resource::<guard::Watched>()
             .init_resource::<Leases>()
             .init_resource::<AuthorityStats>()
-            .add_observer(follow_fence)
             .add_observer(held::forget)
             .add_observer(publish::forget)
             .add_observer(publish::unmarked)
@@ -97,18 +99,13 @@ impl Plugin for AuthorityPlugin {
     }
 }
 
-/// A fence changed. One observer for all who follow it, because to call one costs as much as what
-/// each of them does. No query: whatever hides entities from those, its fence counts.
-fn follow_fence(event: On<Insert, Authority>, mut world: DeferredWorld) {
-    let entity = event.entity;
-    let Some(&authority) = world.get::<Authority>(entity) else {
-        return;
-    };
+/// A fence changed. No query: whatever hides entities from those, its fence counts.
+fn follow_fence(world: &mut DeferredWorld<'_>, entity: Entity, authority: &Authority) {
     let now = world.resource::<NetClock>().tick();
-    held::follow(&mut world.resource_mut::<Held>(), entity, &authority);
-    lease::follow(&mut world.resource_mut::<Leases>(), entity, &authority, now);
+    held::follow(&mut world.resource_mut::<Held>(), entity, authority);
+    lease::follow(&mut world.resource_mut::<Leases>(), entity, authority, now);
     if world.get::<Frozen>(entity).is_none() {
-        view::follow(&mut world, entity, &authority);
+        view::follow(world, entity, authority);
     }
 }
 

@@ -75,17 +75,29 @@ impl Authority {
 
 fn fence_follows(mut world: DeferredWorld, context: HookContext) {
     let entity = context.entity;
-    let (Some(&authority), Some(&slot)) =
-        (world.get::<Authority>(entity), world.get::<NetSlot>(entity))
-    else {
+    let Ok(shown) = world.get_entity(entity) else {
+        return;
+    };
+    let Some(&authority) = shown.get::<Authority>() else {
+        return;
+    };
+    let slot = shown.get::<NetSlot>().copied();
+    let Some(mut slots) = world.get_resource_mut::<Slots>() else {
         return;
     };
     if authority.hosted
-        && let Some(mut slots) = world.get_resource_mut::<Slots>()
+        && let Some(slot) = slot
     {
         slots.set_tenure(&slot, authority.tenure());
     }
+    if let Some(follow) = slots.fence_follower {
+        follow(&mut world, entity, &authority);
+    }
 }
+
+/// Called for each [`Authority`] that an entity gets, once the fence in its slot says the same and
+/// before observers hear of it. What it costs, each migration costs.
+pub type FenceFollower = fn(&mut DeferredWorld<'_>, Entity, &Authority);
 
 /// This app hosts the entity.
 #[derive(Component, Clone, Copy, Debug, Default, Reflect)]

@@ -60,7 +60,7 @@ pub mod snapshot;
 pub mod stats;
 mod threads;
 
-pub use authority::{Authority, EvenHidden, Frozen, Hosted, Remote};
+pub use authority::{Authority, EvenHidden, FenceFollower, Frozen, Hosted, Remote};
 pub use clock::{NetClock, tick_is_fresh};
 pub use names::Names;
 pub use peer::{

@@ -27,7 +27,7 @@ use crate::{
         Redirect, apply,
         leave::{despawn, end_remote},
     },
-    role::change_role,
+    role::{assign_role, change_role, show_role},
     rows::{Fence, Ring, Rows},
     slots::{Migrating, NetSlot, Role, Slots},
 };
@@ -111,22 +111,6 @@ pub fn adopt(
     let version = rows
         .newest(index)
         .map_or_else(Version::default, |(version, _)| version);
-    let mut peers = world.resource_mut::<Peers>();
-    if let Some(peer) = peers.get_mut(link)
-        && let Some(slot) = peer.receiver.table.get_mut(Allocator::Local, index)
-    {
-        slot.ring = kept;
-    }
-    // Before anybody sees the change: whoever takes the entity off the network then leaves a client
-    // behind that is to hear under which name it goes.
-    let migrating = Migrating {
-        link,
-        version,
-        old_index: name.index,
-    };
-    let mut slots = world.resource_mut::<Slots>();
-    slots.begin_migration(index, migrating);
-    change_role(world, entity, Role::Host, tenure);
     let response = Control::MigrateResponse {
         entity: global,
         old_index: name.index,
@@ -138,10 +122,25 @@ pub fn adopt(
         version: version.0,
     };
     let mut peers = world.resource_mut::<Peers>();
-    if let Some(peer) = peers.get_mut(link)
-        && let Err(error) = peer.send_control(&response)
-    {
-        tracing::warn!(%link, %error, "a migration cannot be told");
+    if let Some(peer) = peers.get_mut(link) {
+        if let Some(slot) = peer.receiver.table.get_mut(Allocator::Local, index) {
+            slot.ring = kept;
+        }
+        if let Err(error) = peer.send_control(&response) {
+            tracing::warn!(%link, %error, "a migration cannot be told");
+        }
+    }
+    // Before anybody sees the change: whoever takes the entity off the network then leaves a client
+    // behind that is to hear under which name it goes.
+    let migrating = Migrating {
+        link,
+        version,
+        old_index: name.index,
+    };
+    let mut slots = world.resource_mut::<Slots>();
+    slots.begin_migration(index, migrating);
+    if let Some(life) = assign_role(&mut slots, index, Role::Host, &tenure) {
+        show_role(world, entity, life, Role::Host, &tenure);
     }
     Ok(entity)
 }

@@ -11,33 +11,49 @@ use crate::{
 /// Moves an entity from remote to host (`hosted`) or back, on the same Bevy entity, in one step.
 /// False if it is not on the network, or not any more: observers of the game run meanwhile.
 pub(crate) fn change_role(world: &mut World, entity: Entity, role: Role, tenure: Tenure) -> bool {
-    let Some(&net_slot) = world.get::<NetSlot>(entity) else {
+    let Some(&NetSlot { index, .. }) = world.get::<NetSlot>(entity) else {
         return false;
     };
-    let generation;
-    {
-        let mut slots = world.resource_mut::<Slots>();
-        slots.set_role(net_slot.index, role);
-        if role == Role::Host {
-            slots.disown(net_slot.index);
-        }
-        let Some(slot) = slots.get_mut(net_slot.index) else {
-            return false;
-        };
-        generation = slot.generation;
-        slot.tenure = tenure;
-        if role == Role::Host {
-            slot.remote_name = None;
-            slot.public = false;
-        }
-        slots.touched.push(net_slot.index);
-        slots.rerouted.push(net_slot.index);
-        slots.relent.push(net_slot.index);
+    let life = assign_role(&mut world.resource_mut::<Slots>(), index, role, &tenure);
+    life.is_some_and(|life| show_role(world, entity, life, role, &tenure))
+}
+
+/// What [`change_role`] changes in the slot. Gives the slot and its present use, for [`show_role`],
+/// which must come next.
+pub(crate) fn assign_role(
+    slots: &mut Slots,
+    index: u32,
+    role: Role,
+    tenure: &Tenure,
+) -> Option<(u32, u32)> {
+    slots.set_role(index, role);
+    if role == Role::Host {
+        slots.disown(index);
     }
-    let life = (net_slot.index, generation);
+    let slot = slots.get_mut(index)?;
+    let generation = slot.generation;
+    slot.tenure = *tenure;
+    if role == Role::Host {
+        slot.remote_name = None;
+        slot.public = false;
+    }
+    slots.touched.push(index);
+    slots.rerouted.push(index);
+    slots.relent.push(index);
+    Some((index, generation))
+}
+
+/// What [`change_role`] changes in the entity: two moves between archetypes, which is the most that
+/// it costs. Whether it is still in its slot then.
+pub(crate) fn show_role(
+    world: &mut World,
+    entity: Entity,
+    life: (u32, u32),
+    role: Role,
+    tenure: &Tenure,
+) -> bool {
     let hosted = role == Role::Host;
-    let authority = Authority::of(hosted, &tenure);
-    // Two moves between archetypes, which is the most that it costs.
+    let authority = Authority::of(hosted, tenure);
     if let Ok(mut entity) = world.get_entity_mut(entity) {
         match hosted {
             true => entity.remove::<Remote>(),

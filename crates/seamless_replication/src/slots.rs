@@ -18,7 +18,11 @@ use seamless_wire::{GlobalEntity, PeerId, Tenure, Tick, WireId, record::LeaveRea
 
 pub(crate) use self::migrations::Migrating;
 use self::migrations::Migrations;
-use crate::{authority::Hosted, names::Names, rows::Rows};
+use crate::{
+    authority::{FenceFollower, Hosted},
+    names::Names,
+    rows::Rows,
+};
 
 /// Publishes the entity to everyone who may see it.
 ///
@@ -229,6 +233,7 @@ pub struct Slots {
     /// Slots whose role or holder changed, so that other links may have to be told.
     pub(crate) rerouted: Vec<u32>,
     next_reason: Option<LeaveReason>,
+    pub(crate) fence_follower: Option<FenceFollower>,
     /// How many are ours and how many are told of: hosted, remote.
     census: (usize, usize),
     /// How many each client hosts, on a server.
@@ -333,6 +338,11 @@ impl Slots {
     /// Mints a name without an entity, for one that another part will spawn.
     pub fn mint(&mut self) -> Option<GlobalEntity> {
         self.names.mint()
+    }
+
+    /// Has every change of a fence told to `follow`, in the place of whoever was told before.
+    pub const fn set_fence_follower(&mut self, follow: FenceFollower) {
+        self.fence_follower = Some(follow);
     }
 
     /// What peers are told when the next entity leaves. Despawn it right after.

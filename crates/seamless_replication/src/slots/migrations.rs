@@ -1,8 +1,6 @@
 //! Which slots migrate, and from which link: those of a link are found without a look at the others.
 
-use std::collections::BTreeSet;
-
-use bevy::platform::collections::HashMap;
+use bevy::platform::collections::{HashMap, HashSet};
 use seamless_transport::LinkId;
 use seamless_wire::record::Version;
 
@@ -20,7 +18,7 @@ pub(crate) struct Migrating {
 
 /// Slots that migrate, by the link of their former host.
 #[derive(Default)]
-pub(super) struct Migrations(HashMap<LinkId, BTreeSet<u32>>);
+pub(super) struct Migrations(HashMap<LinkId, HashSet<u32>>);
 
 impl Migrations {
     fn begin(&mut self, link: LinkId, slot: u32) {
@@ -59,10 +57,12 @@ impl Slots {
         }
     }
 
-    /// The slots that migrate from a link.
+    /// The slots that migrate from a link, ascending.
     pub(crate) fn migrating_from(&self, link: LinkId) -> Vec<u32> {
         let slots = self.migrations.0.get(&link);
-        slots.into_iter().flatten().copied().collect()
+        let mut slots: Vec<u32> = slots.into_iter().flatten().copied().collect();
+        slots.sort_unstable();
+        slots
     }
 
     /// A client goes on over another link, and confirms there what it was told over the old one.
