@@ -42,6 +42,10 @@ impl RecordCursor {
     /// Order of the Exp-Golomb code of the first index of a section.
     const FIRST: u32 = 6;
 
+    /// Order of the Exp-Golomb code of a lag that is not zero: what was lost goes again some ticks
+    /// later.
+    const LAG: u32 = 3;
+
     /// Order of the Exp-Golomb code of a baseline's age.
     const AGE: u32 = 3;
 
@@ -123,7 +127,12 @@ impl RecordCursor {
         w.put_bool(usual);
         if !usual {
             w.put_bool(false);
-            self.write_lag(w, version);
+            let now = version.0 == self.tick.0;
+            w.put_bool(now);
+            if !now {
+                let lag = self.tick.0.wrapping_sub(version.0) as i32;
+                w.put_signed_golomb(lag.into(), Self::LAG);
+            }
             w.put_golomb(u64::from(age - 1), Self::AGE);
             w.put_golomb(u64::from(steps), 0);
             w.put_bool(fence.is_some());
@@ -168,18 +177,20 @@ impl RecordCursor {
         self.first = false;
     }
 
-    fn write_lag(&self, w: &mut BitWriter, version: Version) {
-        let lag = self.tick.0.wrapping_sub(version.0) as i32;
-        w.put_signed_golomb(lag.into(), 0);
-    }
-
-    fn read_lag(from: u32, r: &mut BitReader<'_>) -> Result<Version, WireError> {
-        let lag = r.get_signed_golomb(0)?;
-        let lag = i32::try_from(lag).map_err(|_| WireError::Invalid {
+    const fn no_lag(lag: i64) -> WireError {
+        WireError::Invalid {
             what: "lag of a version",
             value: lag as u64,
-        })?;
-        Ok(Version(from.wrapping_sub(lag as u32)))
+        }
+    }
+
+    /// A version by how far it lies behind another.
+    fn read_version(from: u32, order: u32, r: &mut BitReader<'_>) -> Result<Version, WireError> {
+        let lag = r.get_signed_golomb(order)?;
+        match i32::try_from(lag) {
+            Ok(lag) => Ok(Version(from.wrapping_sub(lag as u32))),
+            Err(_) => Err(Self::no_lag(lag)),
+        }
     }
 
     /// Ends the section.
@@ -219,7 +230,15 @@ impl RecordCursor {
         let (version, fence) = if usual {
             (Version(self.tick.0), None)
         } else {
-            let version = Self::read_lag(self.tick.0, r)?;
+            let now = Version(self.tick.0);
+            let is_now = r.get_bool()?;
+            let version = match is_now {
+                true => now,
+                false => Self::read_version(now.0, Self::LAG, r)?,
+            };
+            if !is_now && version == now {
+                return Err(Self::no_lag(0));
+            }
             let max = i32::MAX as u64 - 1;
             self.age = r.get_bounded(Self::AGE, max, "age of a baseline")? as u32 + 1;
             self.steps = r.get_bounded(0, MAX_BASELINES.into(), "steps")? as u32;
@@ -255,7 +274,7 @@ impl RecordCursor {
         index: u32,
     ) -> Result<RecordHead, WireError> {
         let generation = r.get_bounded(0, u32::MAX.into(), "generation")? as u32;
-        let version = Self::read_lag(self.version.0, r)?;
+        let version = Self::read_version(self.version.0, 0, r)?;
         self.version = version;
         let bits = self.global.wrapping_add(r.get_signed_golomb(1)? as u64);
         let global = GlobalEntity::from_bits(bits).ok_or(WireError::Invalid {

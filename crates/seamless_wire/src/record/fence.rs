@@ -123,24 +123,25 @@ fn read_epoch(r: &mut BitReader<'_>) -> Result<Epoch, WireError> {
     Ok(Epoch { term, seq })
 }
 
-/// A peer in as many bytes as it takes: small numbers are short, and any number is possible.
+/// A peer in as many groups of four bits as it takes: small numbers are short, and any number is
+/// possible.
 fn write_peer(w: &mut BitWriter, peer: PeerId) {
-    let bytes = (peer.0 | 1).ilog2() / 8 + 1;
-    w.put(u64::from(bytes - 1), 3);
-    w.put(peer.0 & 0xffff_ffff, (bytes * 8).min(32));
-    if bytes > 4 {
-        w.put(peer.0 >> 32, bytes * 8 - 32);
+    let bits = ((peer.0 | 1).ilog2() / 4 + 1) * 4;
+    w.put(u64::from(bits / 4 - 1), 4);
+    w.put(peer.0 & 0xffff_ffff, bits.min(32));
+    if bits > 32 {
+        w.put(peer.0 >> 32, bits - 32);
     }
 }
 
 fn read_peer(r: &mut BitReader<'_>) -> Result<PeerId, WireError> {
-    let bytes = r.get(3)? as u32 + 1;
-    let low = r.get((bytes * 8).min(32))?;
-    let high = if bytes > 4 { r.get(bytes * 8 - 32)? } else { 0 };
+    let bits = (r.get(4)? as u32 + 1) * 4;
+    let low = r.get(bits.min(32))?;
+    let high = if bits > 32 { r.get(bits - 32)? } else { 0 };
     let peer = high << 32 | low;
-    if bytes > 1 && peer >> ((bytes - 1) * 8) == 0 {
+    if bits > 4 && peer >> (bits - 4) == 0 {
         return Err(WireError::Invalid {
-            what: "peer in too many bytes",
+            what: "peer in too many bits",
             value: peer,
         });
     }
@@ -148,27 +149,22 @@ fn read_peer(r: &mut BitReader<'_>) -> Result<PeerId, WireError> {
 }
 
 fn write_holder(w: &mut BitWriter, holder: Holder) {
-    match holder {
-        Holder::Nobody => w.put(0, 2),
-        Holder::Host => w.put(1, 2),
-        Holder::Peer(peer) => {
-            w.put(2, 2);
-            write_peer(w, peer);
-        }
+    if let Holder::Peer(peer) = holder {
+        w.put_bool(true);
+        write_peer(w, peer);
+    } else {
+        w.put_bool(false);
+        w.put_bool(holder == Holder::Host);
     }
 }
 
 fn read_holder(r: &mut BitReader<'_>) -> Result<Holder, WireError> {
-    Ok(match r.get(2)? {
-        0 => Holder::Nobody,
-        1 => Holder::Host,
-        2 => Holder::Peer(read_peer(r)?),
-        value => {
-            return Err(WireError::Invalid {
-                what: "kind of holder",
-                value,
-            });
-        }
+    if r.get_bool()? {
+        return Ok(Holder::Peer(read_peer(r)?));
+    }
+    Ok(match r.get_bool()? {
+        true => Holder::Host,
+        false => Holder::Nobody,
     })
 }
 
