@@ -430,7 +430,8 @@ fn one_release_of_each_holder_waits_for_what_is_frozen_and_it_is_the_last() {
     let mut pending = t.cluster.world(server).resource_mut::<Pending>();
     let deferred = pending.take_deferred(&[lent]);
     assert_eq!(deferred.len(), 2);
-    assert_eq!(deferred[0], (id, release(RELEASES)));
+    let first = &deferred[0];
+    assert_eq!((first.peer, &first.control), (id, &release(RELEASES)));
     assert_eq!(waiting(&mut t), 0);
     // Thawed, it is given back.
     let world = t.cluster.world(server);

@@ -318,7 +318,6 @@ fn a_request_that_waits_at_the_server_during_a_drop_is_answered_once() {
     for thaws_during_the_drop in [true, false] {
         let (mut cluster, apps, [crate_, there]) = kept_for(60);
         let [server, client] = apps;
-        let name = name(&mut cluster, server, crate_);
         cluster.world(server).entity_mut(crate_).insert(Frozen);
         request(&mut cluster, client, there);
         cluster.run(10);
@@ -326,11 +325,7 @@ fn a_request_that_waits_at_the_server_during_a_drop_is_answered_once() {
         if !thaws_during_the_drop {
             come_back(&mut cluster, apps);
         }
-        let world = cluster.world(server);
-        world.entity_mut(crate_).remove::<Frozen>();
-        let deferred = world.resource_mut::<Pending>().take_deferred(&[name]);
-        assert_eq!(deferred.len(), 1);
-        resume_deferred(world, deferred);
+        thaw(&mut cluster, server, crate_);
         if thaws_during_the_drop {
             come_back(&mut cluster, apps);
         }
@@ -341,6 +336,62 @@ fn a_request_that_waits_at_the_server_during_a_drop_is_answered_once() {
         };
         assert_eq!(heard(&mut cluster, client), [wanted]);
     }
+}
+
+#[test]
+fn a_request_that_waits_at_the_server_is_not_granted_to_the_session_after_its_own() {
+    let (mut cluster, apps) = pair(1, Weather::near(), |app| {
+        one_name(app);
+        let mut config = app.world_mut().resource_mut::<ReplicationConfig>();
+        config.resume_grace = Duration::from_secs(3);
+    });
+    let [crate_, there] = spawn_on(&mut cluster, apps, (Delegated, Place::default()));
+    cluster.run(20);
+    let [server, client] = apps;
+    let mut config = cluster.world(client).resource_mut::<ReplicationConfig>();
+    config.orphan_grace = Duration::from_secs(60);
+    cluster.world(server).entity_mut(crate_).insert(Frozen);
+    request(&mut cluster, client, there);
+    cluster.run(10);
+    drop_link(&mut cluster, apps);
+    cluster.run(120);
+    let denied = Event::Denied(there, DenyReason::HostedElsewhere);
+    assert_eq!(heard(&mut cluster, client), [denied]);
+    come_back(&mut cluster, apps);
+    thaw(&mut cluster, server, crate_);
+    cluster.run(30);
+    assert!(heard(&mut cluster, client).is_empty());
+    let free = Some(AuthorityView::Available);
+    assert_eq!(view(&mut cluster, client, there), free);
+    assert_eq!(holder(&mut cluster, server, crate_), Some(Holder::Nobody));
+    assert_eq!(cluster.world(server).resource::<Pending>().waiting(), 0);
+}
+
+#[test]
+fn a_request_that_waits_at_the_server_is_answered_after_two_drops() {
+    let (mut cluster, apps, [crate_, there]) = kept_for(60);
+    let [server, client] = apps;
+    cluster.world(server).entity_mut(crate_).insert(Frozen);
+    request(&mut cluster, client, there);
+    cluster.run(10);
+    for _ in 0..2 {
+        drop_link(&mut cluster, apps);
+        come_back(&mut cluster, apps);
+    }
+    assert!(heard(&mut cluster, client).is_empty());
+    thaw(&mut cluster, server, crate_);
+    cluster.run(30);
+    assert_eq!(heard(&mut cluster, client), [Event::Granted(there)]);
+}
+
+/// A frozen entity goes on here.
+fn thaw(cluster: &mut Cluster, server: AppId, entity: Entity) {
+    let name = name(cluster, server, entity);
+    let world = cluster.world(server);
+    world.entity_mut(entity).remove::<Frozen>();
+    let deferred = world.resource_mut::<Pending>().take_deferred(&[name]);
+    assert_eq!(deferred.len(), 1);
+    resume_deferred(world, deferred);
 }
 
 /// What a client was answered.

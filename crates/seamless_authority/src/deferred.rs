@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use bevy::platform::collections::HashMap;
-use seamless_replication::wire::{GlobalEntity, PeerId, control::Control};
+use seamless_replication::{
+    ControlReceived,
+    wire::{GlobalEntity, PeerId, control::Control},
+};
 
 /// Most items that wait while their entities are frozen.
 const MAX_DEFERRED: usize = 4096;
@@ -11,7 +14,7 @@ const MAX_DEFERRED: usize = 4096;
 /// Items that wait, in the order in which they were said.
 #[derive(Default)]
 pub(crate) struct Deferred {
-    items: BTreeMap<u64, (PeerId, Control)>,
+    items: BTreeMap<u64, ControlReceived>,
     /// Where the release of a holder stands.
     releases: HashMap<(PeerId, GlobalEntity), u64>,
     next: u64,
@@ -29,31 +32,32 @@ impl Deferred {
     }
 
     /// An item waits behind the others.
-    pub(crate) fn push(&mut self, peer: PeerId, control: Control) -> u64 {
+    pub(crate) fn push(&mut self, item: ControlReceived) -> u64 {
         let at = self.next;
         self.next += 1;
-        self.items.insert(at, (peer, control));
+        self.items.insert(at, item);
         at
     }
 
     /// A release waits in the place of an earlier one of the same entity by the same client: there are
     /// no more of them than clients hold entities. What the client said in between was said after it
     /// had given the entity back.
-    pub(crate) fn release(&mut self, peer: PeerId, entity: GlobalEntity, control: Control) {
-        let before = self.releases.get(&(peer, entity));
+    pub(crate) fn release(&mut self, entity: GlobalEntity, item: ControlReceived) {
+        let key = (item.peer, entity);
+        let before = self.releases.get(&key);
         match before.and_then(|at| self.items.get_mut(at)) {
-            Some((_, waiting)) => *waiting = control,
+            Some(waiting) => *waiting = item,
             None => {
-                let at = self.push(peer, control);
-                self.releases.insert((peer, entity), at);
+                let at = self.push(item);
+                self.releases.insert(key, at);
             }
         }
     }
 
     /// Takes what is about these entities. A look at each item.
-    pub(crate) fn take(&mut self, entities: &[GlobalEntity]) -> Vec<(PeerId, Control)> {
-        let is_about = |_: &u64, (_, control): &mut (PeerId, Control)| {
-            subject(control).is_some_and(|entity| entities.contains(&entity))
+    pub(crate) fn take(&mut self, entities: &[GlobalEntity]) -> Vec<ControlReceived> {
+        let is_about = |_: &u64, item: &mut ControlReceived| {
+            subject(&item.control).is_some_and(|entity| entities.contains(&entity))
         };
         let taken = self.items.extract_if(.., is_about);
         let taken = taken.map(|(_, item)| item).collect();

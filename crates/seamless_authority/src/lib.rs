@@ -20,7 +20,7 @@
 //! * [`AuthorityPolicy`], [`Loan`]: who may, how many, how far away, for how long, and what of it.
 //! * [`WriteGuard`]: what becomes of a client's writes without authority.
 //! * [`AuthorityStats`]: what happened.
-//! * [`Pending`], [`resume_deferred`]: requests for entities on their way to another node.
+//! * [`Pending`], [`resume_deferred`], [`resume_from_source`]: requests for entities on their way to another node.
 
 mod client;
 mod deferred;
@@ -44,6 +44,6 @@ pub use holder::{HolderEvent, Loan, LossReason, Outcome, step};
 pub use plugin::{AuthorityPlugin, AuthoritySystems, Delegated};
 pub use policy::{AuthorityPolicy, OwnerLeft, Terms};
 pub use publish::{PublicationDenied, Published};
-pub use server::{Pending, resume_deferred};
+pub use server::{Pending, resume_deferred, resume_from_source};
 pub use stats::AuthorityStats;
 pub use view::{AuthorityDenied, AuthorityGranted, AuthorityLost, AuthorityView, Granted};

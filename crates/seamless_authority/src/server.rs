@@ -35,7 +35,7 @@ pub struct Pending {
     releases: BTreeMap<(PeerId, GlobalEntity), Release>,
     /// Requests of clients for what they are just giving back.
     after_release: Vec<(LinkId, PeerId, RequestId, GlobalEntity)>,
-    /// Items about frozen entities, with their senders.
+    /// Items about frozen entities.
     deferred: Deferred,
     /// Delegations that overtook the first row of their entity.
     delegations: Waiting<()>,
@@ -70,7 +70,7 @@ impl Pending {
     }
 
     /// Takes the items about these entities that came while they were frozen.
-    pub fn take_deferred(&mut self, entities: &[GlobalEntity]) -> Vec<(PeerId, Control)> {
+    pub fn take_deferred(&mut self, entities: &[GlobalEntity]) -> Vec<ControlReceived> {
         self.deferred.take(entities)
     }
 }
@@ -204,12 +204,15 @@ fn hear_request(
         && within_rate(world, peer)
         && world.resource::<Pending>().deferred.has_room()
     {
-        let control = Control::AuthorityRequest {
-            request,
-            entity: global,
+        let item = ControlReceived {
+            link,
+            peer,
+            control: Control::AuthorityRequest {
+                request,
+                entity: global,
+            },
         };
-        let mut pending = world.resource_mut::<Pending>();
-        pending.deferred.push(peer, control);
+        world.resource_mut::<Pending>().deferred.push(item);
         return;
     }
     let entity = match entity {
@@ -444,13 +447,17 @@ pub(crate) fn finish_releases(world: &mut World) {
             link, epoch, last, ..
         } = release;
         if world.get::<Frozen>(entity).is_some() {
-            let control = Control::AuthorityRelease {
-                entity: global,
-                epoch,
-                last: Some(last),
+            let item = ControlReceived {
+                link,
+                peer,
+                control: Control::AuthorityRelease {
+                    entity: global,
+                    epoch,
+                    last: Some(last),
+                },
             };
             let mut pending = world.resource_mut::<Pending>();
-            pending.deferred.release(peer, global, control);
+            pending.deferred.release(global, item);
             continue;
         }
         let arrived = last == 0 || has_arrived(world, link, &slot, last);
@@ -480,25 +487,37 @@ pub(crate) fn finish_releases(world: &mut World) {
     }
 }
 
-/// Goes on with items that came while an entity was frozen, here or on the node it came from.
-pub fn resume_deferred(world: &mut World, items: Vec<(PeerId, Control)>) {
+/// Goes on with items that came here while an entity was frozen, if the session goes on in which each
+/// was said.
+pub fn resume_deferred(world: &mut World, items: Vec<ControlReceived>) {
+    for mut item in items {
+        match world.resource::<Peers>().session(item.link) {
+            SessionState::Stands(present) => {
+                item.link = present;
+                hear(world, &item);
+            }
+            SessionState::Suspended => deny_suspended(world, item.peer, &item.control),
+            // The client knows that it will not be answered.
+            SessionState::Over => {}
+        }
+    }
+}
+
+/// Goes on with items that came while an entity was frozen on the node it came from.
+pub fn resume_from_source(world: &mut World, items: Vec<(PeerId, Control)>) {
     for (peer, control) in items {
-        let Some(link) = world
-            .resource::<Peers>()
-            .by_id(peer)
-            .map(|peer| peer.link())
-        else {
-            deny_suspended(world, peer, &control);
-            continue;
-        };
-        hear(
-            world,
-            &ControlReceived {
-                link,
-                peer,
-                control,
-            },
-        );
+        let link = world.resource::<Peers>().by_id(peer).map(Peer::link);
+        match link {
+            Some(link) => hear(
+                world,
+                &ControlReceived {
+                    link,
+                    peer,
+                    control,
+                },
+            ),
+            None => deny_suspended(world, peer, &control),
+        }
     }
 }
 

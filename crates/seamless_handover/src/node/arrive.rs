@@ -1,7 +1,7 @@
 //! Groups that come here: from a neighbour, or from a node that died.
 
 use bevy::{platform::cell::SyncCell, prelude::*};
-use seamless_authority::resume_deferred;
+use seamless_authority::resume_from_source;
 use seamless_mesh::protocol::{MeshEvent, ReclaimedGroup, Staged};
 use seamless_replication::{
     Frozen, NetClock, NetSlot, Peers, Slots,
@@ -92,7 +92,7 @@ pub(super) fn begin(world: &mut World) {
                 if host(world, staged, &arrival).is_some() {
                     world.resource_mut::<MeshView>().counters.activated += 1;
                 }
-                resume_deferred(world, queue);
+                resume_from_source(world, queue);
             }
             MeshEvent::Reclaimed {
                 dead, term, groups, ..
