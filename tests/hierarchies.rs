@@ -145,3 +145,34 @@ fn what_is_published_in_the_place_of_a_parent_to_come_stays_the_clients_own() {
         assert!(world.get::<Remote>(reserved).is_none(), "seed {seed}");
     }
 }
+
+#[test]
+fn who_sees_a_child_leave_its_parent_may_despawn_either() {
+    for despawned in 0..3 {
+        let (mut cluster, apps, [parent, child]) = family(9);
+        let [server, client] = apps;
+        let bundle = (Replicated, Place::default(), ChildOf(parent));
+        let sibling = cluster.world(server).spawn(bundle).id();
+        cluster.run(A_WHILE);
+        let names = [parent, child, sibling].map(|entity| name(&mut cluster, server, entity));
+        let here = names.map(|name| find(&mut cluster, client, name).expect("in sight"));
+        let app = cluster.app(client);
+        app.add_observer(move |_: On<Remove, ChildOf>, mut commands: Commands| {
+            commands.entity(here[despawned]).try_despawn();
+        });
+        show(&mut cluster, server, parent, false);
+        cluster.run(A_WHILE);
+        assert_eq!(find(&mut cluster, client, names[0]), None);
+        // With the parent goes what is still its child, as Bevy has it.
+        let gone = [2, 1, 2][despawned];
+        let is_here =
+            |at: usize, cluster: &mut Cluster| find(cluster, client, names[at]) == Some(here[at]);
+        assert!(!is_here(gone, &mut cluster));
+        assert!(is_here(3 - gone, &mut cluster));
+        show(&mut cluster, server, parent, true);
+        wait_for(&mut cluster, client, names[0]);
+        cluster.run(A_WHILE);
+        let other = [child, sibling][2 - gone];
+        assert!(is_together(&mut cluster, apps, [parent, other]));
+    }
+}

@@ -106,6 +106,25 @@ fn an_entity_that_the_server_does_not_spawn_goes_in_time_and_says_so() {
 }
 
 #[test]
+fn who_hears_that_one_is_given_up_may_despawn_any_that_waits() {
+    let (mut cluster, [_, client]) = pair(8, Weather::near(), setup);
+    let shots = [5, 6, 7].map(|number| shoot(&mut cluster, client, number, 1));
+    let [first, second, third] = shots;
+    let app = cluster.app(client);
+    app.add_observer(
+        move |event: On<PrespawnUnclaimed>, mut commands: Commands| {
+            commands.entity(event.entity).try_despawn();
+            if event.entity == first {
+                commands.entity(second).try_despawn();
+            }
+        },
+    );
+    cluster.run(A_WHILE);
+    assert_eq!(unclaimed(&mut cluster, client), [(first, 5), (third, 7)]);
+    assert_eq!(numbered(&mut cluster, client), 0);
+}
+
+#[test]
 fn a_server_does_not_give_up_what_it_publishes_later() {
     let (mut cluster, [server, _]) = pair(1, Weather::near(), setup);
     let entity = cluster.world(server).spawn(Prespawned(7)).id();
