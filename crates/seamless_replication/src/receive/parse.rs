@@ -9,7 +9,7 @@ use seamless_wire::{
     record::{Form, Leave, RecordCursor, RecordHead, RowsHead},
 };
 
-use super::{ParsedHead, ParsedRow, ParsedRows, Receiver};
+use super::{ParsedRow, ParsedRows, Receiver};
 use crate::{
     registry::{MAX_COMPONENT_BYTES, Registry},
     rows::{ComponentSets, Fence, MAX_ROW_BYTES, Past, SetId},
@@ -172,13 +172,11 @@ fn read_record(
     out: &mut ParsedRows,
     context: &ParseContext<'_>,
 ) -> Result<(), ParseError> {
-    let mut parsed = ParsedHead {
-        allocator: head.allocator,
-        index: record.index,
-        tick,
-        set,
-        ..ParsedHead::default()
-    };
+    let parsed = out.begin(head.components.len());
+    parsed.allocator = head.allocator;
+    parsed.index = record.index;
+    parsed.tick = tick;
+    parsed.set = set;
     let (past, mask) = match record.form {
         Form::Absolute {
             generation,
@@ -230,7 +228,6 @@ fn read_record(
         }
     };
     let builder = out.builder();
-    builder.begin(head.components.len());
     let sets = &*context.sets;
     for (bit, &component) in head.components.iter().enumerate() {
         let old = past.get(sets, (bit, component));
@@ -257,6 +254,6 @@ fn read_record(
             builder.end_value();
         }
     }
-    out.end(parsed);
+    out.end();
     Ok(())
 }

@@ -62,18 +62,27 @@ pub(crate) struct ParsedRows {
 }
 
 impl ParsedRows {
-    /// Where the next row is made.
+    /// Begins a record of so many values. Gives its head, to be written where it lies: to copy what was
+    /// just written piece by piece makes the processor wait.
+    #[inline]
+    pub(super) fn begin(&mut self, values: usize) -> &mut ParsedHead {
+        self.values.begin(values);
+        self.heads.push_mut(ParsedHead::default())
+    }
+
+    /// Where the values of the record are made that was begun last.
     #[inline]
     pub(super) const fn builder(&mut self) -> &mut RowBuilder {
         &mut self.values
     }
 
-    /// The row that was begun is that of `head`.
+    /// The record that was begun last is complete.
     #[inline]
-    pub(super) fn end(&mut self, mut head: ParsedHead) {
+    pub(super) fn end(&mut self) {
         self.unfolded += self.values.byte_len();
-        head.built = self.values.end();
-        self.heads.push(head);
+        if let Some(head) = self.heads.last_mut() {
+            head.built = self.values.end();
+        }
     }
 
     /// Bytes of all values.
