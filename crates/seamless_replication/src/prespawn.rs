@@ -113,12 +113,15 @@ fn wait(
     });
 }
 
-/// Whether an entity may wait for a server's with these components.
-pub(crate) fn may_wait(world: &World, registry: &Registry, components: &[u16]) -> bool {
+/// Whether any entity waits for a server's.
+pub(crate) fn any_waits(world: &World) -> bool {
     let prespawns = world.get_resource::<Prespawns>();
-    let any_waits = prespawns.is_some_and(|prespawns| !prespawns.waiting.is_empty());
-    let number = || registry.index_of(world.component_id::<Prespawned>()?);
-    any_waits && number().is_some_and(|number| components.contains(&number))
+    prespawns.is_some_and(|prespawns| !prespawns.waiting.is_empty())
+}
+
+/// Which component says for whom a server's entity is meant, as the registry counts them.
+pub(crate) fn number(world: &World, registry: &Registry) -> Option<u16> {
+    registry.index_of(world.component_id::<Prespawned>()?)
 }
 
 /// The entity that waits for what a server tells of under `name` for the first time.

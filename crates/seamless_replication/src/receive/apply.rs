@@ -15,11 +15,11 @@ use super::{
 use crate::{
     authority::{Authority, Remote},
     peer::Peer,
-    plugin::ReplicationConfig,
+    plugin::{Limits, ReplicationConfig},
     prespawn,
     references::References,
     registry::Registry,
-    rows::{Row, RowRef, Rows},
+    rows::{Fence, RowRef, Rows},
     slots::{NetSlot, Role, Slot, Slots},
 };
 
@@ -35,14 +35,14 @@ enum Outcome {
 /// Takes the records of a datagram, and leaves the list empty. False if it must not be
 /// acknowledged.
 pub(crate) fn take_rows(world: &mut World, peer: &mut Peer, rows: &mut ParsedRows) -> bool {
-    let limit = world.resource::<ReplicationConfig>().limits(peer.side);
+    let limits = world.resource::<ReplicationConfig>().limits(peer.side);
     let mut kept = true;
     let mut slots = world.resource::<Slots>();
     for (head, row) in rows.iter() {
-        kept &= match take_usual(slots, peer, head, row, limit.baseline_bytes) {
+        kept &= match take_usual(slots, peer, head, row, limits.baseline_bytes) {
             Some(kept) => kept,
             None => {
-                let kept = take_row(world, peer, head.with(row.to_row()));
+                let kept = take_row(world, peer, head.with(row), limits);
                 slots = world.resource::<Slots>();
                 kept
             }
@@ -88,7 +88,7 @@ fn take_usual(
 }
 
 /// Takes one record. False if its datagram must not be acknowledged.
-pub(crate) fn take_row(world: &mut World, peer: &mut Peer, mut parsed: ParsedRow) -> bool {
+fn take_row(world: &mut World, peer: &mut Peer, mut parsed: ParsedRow<'_>, limits: Limits) -> bool {
     peer.receiver.counters.records += 1;
     let mut as_host = false;
     if let Some(&redirect) = peer.receiver.table.redirect(parsed.allocator, parsed.index) {
@@ -109,8 +109,8 @@ pub(crate) fn take_row(world: &mut World, peer: &mut Peer, mut parsed: ParsedRow
         }
     }
     let outcome = match (parsed.allocator, peer.side) {
-        (Allocator::Local, LinkSide::ToClient) => holder_row(world, peer, parsed, as_host),
-        (Allocator::Peer, _) => peers_row(world, peer, parsed),
+        (Allocator::Local, LinkSide::ToClient) => holder_row(world, peer, parsed, as_host, limits),
+        (Allocator::Peer, _) => peers_row(world, peer, parsed, limits),
         // A server never uses the names that its client gave.
         (Allocator::Local, LinkSide::ToServer) => {
             peer.receiver.counters.fenced += 1;
@@ -121,7 +121,7 @@ pub(crate) fn take_row(world: &mut World, peer: &mut Peer, mut parsed: ParsedRow
 }
 
 /// A record under one of the peer's own names: an entity that it hosts, or hosted when it wrote.
-fn peers_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow) -> Outcome {
+fn peers_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow<'_>, limits: Limits) -> Outcome {
     if peer.side == LinkSide::ToClient {
         let sets = &world.resource::<Rows>().sets;
         let components = sets.components(parsed.row.set);
@@ -131,7 +131,7 @@ fn peers_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow) -> Outcome {
             return Outcome::NotKept;
         }
     }
-    if !has_room(world, peer, &parsed) {
+    if !has_room(peer, &parsed, limits) {
         return Outcome::NotKept;
     }
     let (allocator, index, tick) = (parsed.allocator, parsed.index, parsed.tick);
@@ -197,8 +197,7 @@ fn refuse(peer: &mut Peer, entity: GlobalEntity, hosted: bool) {
 }
 
 /// Whether the record may be kept without passing a bound; makes room for its name.
-fn has_room(world: &World, peer: &mut Peer, parsed: &ParsedRow) -> bool {
-    let limits = world.resource::<ReplicationConfig>().limits(peer.side);
+fn has_room(peer: &mut Peer, parsed: &ParsedRow<'_>, limits: Limits) -> bool {
     let table = &mut peer.receiver.table;
     let room = table.bytes() + parsed.row.byte_len() <= limits.baseline_bytes
         && table
@@ -481,7 +480,13 @@ fn spawn(
 }
 
 /// A record of a holder about an entity that we host. `as_host`: it still hosted it when it wrote.
-fn holder_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow, as_host: bool) -> Outcome {
+fn holder_row(
+    world: &mut World,
+    peer: &mut Peer,
+    parsed: ParsedRow<'_>,
+    as_host: bool,
+    limits: Limits,
+) -> Outcome {
     let (index, tick) = (parsed.index, parsed.tick);
     let slots = world.resource::<Slots>();
     let Some((global, entity)) = slots
@@ -507,7 +512,7 @@ fn holder_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow, as_host: bo
         .get(index)
         .map_or_else(Default::default, |slot| (slot.generation, slot.tenure));
     let since = tenure.since;
-    if !may_write(world, peer.id, Some(global), &parsed.row) {
+    if !may_write(world, peer.id, Some(global), parsed.row.fence) {
         peer.receiver.counters.fenced += 1;
         refuse(peer, global, false);
         return Outcome::NotKept;
@@ -525,7 +530,7 @@ fn holder_row(world: &mut World, peer: &mut Peer, parsed: ParsedRow, as_host: bo
         refuse(peer, global, false);
         return Outcome::NotKept;
     }
-    if !has_room(world, peer, &parsed) {
+    if !has_room(peer, &parsed, limits) {
         return Outcome::NotKept;
     }
     let receiver = &mut peer.receiver;
@@ -581,14 +586,14 @@ fn may_write(
     world: &World,
     peer: Option<seamless_wire::PeerId>,
     global: Option<GlobalEntity>,
-    row: &Row,
+    fence: &Fence,
 ) -> bool {
     let slots = world.resource::<Slots>();
     let slot = global
         .and_then(|global| slots.index_of(global))
         .and_then(|index| slots.get(index));
     match (slot, peer) {
-        (Some(slot), Some(peer)) => slot.tenure.admits_holder(peer, row.fence.epoch),
+        (Some(slot), Some(peer)) => slot.tenure.admits_holder(peer, fence.epoch),
         _ => false,
     }
 }

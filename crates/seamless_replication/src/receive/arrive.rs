@@ -3,8 +3,7 @@
 
 use bevy::prelude::*;
 use seamless_transport::LinkSide;
-use seamless_wire::{Allocator, GlobalEntity, Holder, Tenure, WireId};
-use smallvec::SmallVec;
+use seamless_wire::{Allocator, GlobalEntity, Holder, Tenure, WireError, WireId};
 
 use super::show::name_undecodable;
 use crate::{
@@ -12,10 +11,77 @@ use crate::{
     peer::Peer,
     prespawn,
     references::References,
-    registry::{Arrivals, Registry, RemoteMarks},
-    rows::Rows,
+    registry::{Registry, RemoteMarks, StagedComponent, put_remote},
+    rows::{Rows, SetId, Values},
     slots::{Slot, Slots},
 };
+
+/// How entities with the set of components arrive that came last: most come with that of the one
+/// before them.
+pub(crate) struct Arriving {
+    set: SetId,
+    registry: Registry,
+    components: Vec<u16>,
+    /// None refers to entities, or is a resource.
+    are_plain: bool,
+    /// The client may have spawned such an entity ahead.
+    may_be_claimed: bool,
+    /// Memory for the components of one entity, in their order.
+    staged: Vec<Option<Box<dyn StagedComponent>>>,
+}
+
+impl Arriving {
+    fn new(world: &World, set: SetId) -> Self {
+        let registry = world.resource::<Registry>().clone();
+        let components: Vec<u16> = world.resource::<Rows>().sets.components(set).into();
+        let is_plain = |&component: &u16| registry.component(component).is_plain();
+        let number = prespawn::number(world, &registry);
+        Self {
+            set,
+            are_plain: components.iter().all(is_plain),
+            may_be_claimed: number.is_some_and(|number| components.contains(&number)),
+            staged: components.iter().map(|_| None).collect(),
+            components,
+            registry,
+        }
+    }
+
+    /// Decodes what an entity comes with. Gives what does not decode, by its place.
+    fn stage(&mut self, values: Values<'_>) -> Vec<(usize, WireError)> {
+        let mut failures = Vec::new();
+        let places = self.components.iter().zip(&mut self.staged);
+        for (at, (&component, staged)) in places.enumerate() {
+            let erased = &self.registry.component(component).erased;
+            let done = match staged {
+                Some(staged) => erased.stage_again(values.at(at), staged),
+                None => erased.stage(values.at(at)).map(|it| *staged = Some(it)),
+            };
+            if let Err(error) = done {
+                failures.push((at, error));
+            }
+        }
+        failures
+    }
+
+    /// Puts what decoded on its entity.
+    fn put(
+        &mut self,
+        world: &mut World,
+        entity: Entity,
+        failures: &[(usize, WireError)],
+        marks: RemoteMarks,
+    ) {
+        let decoded = |at: &usize| failures.iter().all(|(failed, _)| failed != at);
+        let ids = self.components.iter().enumerate();
+        let ids = ids.filter(|(at, _)| decoded(at));
+        let ids = ids.map(|(_, &component)| self.registry.component(component).component_id);
+        let ids = ids.collect();
+        let staged = self.staged.iter_mut().enumerate();
+        let staged = staged.filter(|(at, _)| decoded(at));
+        let staged = staged.filter_map(|(_, staged)| staged.as_mut());
+        put_remote(world, entity, ids, staged, marks);
+    }
+}
 
 /// Spawns the entity of the newest row under a name, with all of it. False if it is none of these.
 ///
@@ -26,8 +92,7 @@ pub(super) fn arrive(
     (allocator, index): (Allocator, u32),
     (global, tenure): (GlobalEntity, Tenure),
 ) -> bool {
-    let references = world.resource::<References>();
-    if peer.side != LinkSide::ToServer || references.is_reserved(global) {
+    if peer.side != LinkSide::ToServer {
         return false;
     }
     let Some(slot) = peer.receiver.table.get_mut(allocator, index) else {
@@ -36,23 +101,17 @@ pub(super) fn arrive(
     let Some(stored) = slot.ring.newest() else {
         return false;
     };
-    let registry = world.resource::<Registry>().clone();
-    let sets = &world.resource::<Rows>().sets;
-    let components: SmallVec<[u16; 16]> = sets.components(stored.row.set).into();
-    let is_plain = |&component: &u16| registry.component(component).is_plain();
-    if !components.iter().all(is_plain) || prespawn::may_wait(world, &registry, &components) {
+    let set = stored.row.set;
+    let last = peer.receiver.arriving.take();
+    let last = last.filter(|last| last.set == set);
+    let mut arriving = last.unwrap_or_else(|| Box::new(Arriving::new(world, set)));
+    let waited_for = arriving.may_be_claimed && prespawn::any_waits(world)
+        || world.resource::<References>().is_reserved(global);
+    if !arriving.are_plain || waited_for {
+        peer.receiver.arriving = Some(arriving);
         return false;
     }
-    let mut arrivals = Arrivals::default();
-    let mut failures = Vec::new();
-    let values = stored.row.values();
-    for (at, &component) in components.iter().enumerate() {
-        let registered = registry.component(component);
-        match registered.erased.stage(values.at(at)) {
-            Ok(staged) => arrivals.add_plain(registered.component_id, staged),
-            Err(error) => failures.push((registered, error)),
-        }
-    }
+    let failures = arriving.stage(stored.row.values());
 
     let entity = world.spawn_empty().id();
     let mut here = Slot::remote(entity, global, peer.link);
@@ -65,18 +124,18 @@ pub(super) fn arrive(
     });
     let net_slot = world.resource_mut::<Slots>().occupy(here);
     let marks = RemoteMarks {
-        ids: registry.remote_ids(),
+        ids: arriving.registry.remote_ids(),
         slot: net_slot,
         authority: Authority::shown(&tenure),
     };
-    arrivals.insert_remote(world, entity, marks);
+    arriving.put(world, entity, &failures, marks);
 
     slot.held = peer.id.is_some_and(|me| tenure.holder == Holder::Peer(me));
     slot.distrusted = false;
     let slots = world.resource::<Slots>();
     if slots.is_taken_by(&net_slot, entity) {
         slot.entity = Some(entity);
-        slot.shown = Some((stored.version, stored.row.set));
+        slot.shown = Some((stored.version, set));
         slot.checked = slots.stamp_of(net_slot.index).filter(|_| !slot.held);
     } else {
         // An observer of the game turned it away. The row is none the worse for it.
@@ -84,9 +143,11 @@ pub(super) fn arrive(
         slot.shown = None;
         peer.receiver.counters.fenced += 1;
     }
-    for (registered, error) in failures {
+    for (at, error) in failures {
+        let registered = arriving.registry.component(arriving.components[at]);
         name_undecodable(world, entity, registered, error);
         peer.receiver.counters.undecodable += 1;
     }
+    peer.receiver.arriving = Some(arriving);
     true
 }

@@ -233,14 +233,16 @@ fn take_big_row(world: &mut World, peer: &mut Peer, big: &BigRow) {
     };
     peer.receiver.invented = invented(sets_left);
     match parsed {
-        Ok(row) => {
-            let kept = Control::RowKept {
+        Ok(mut rows) => {
+            let Some(kept) = rows.iter().next().map(|(row, _)| Control::RowKept {
                 yours: row.allocator == Allocator::Peer,
                 index: row.index,
                 generation: row.generation.unwrap_or_default(),
                 version: row.version.0,
+            }) else {
+                return;
             };
-            if apply::take_row(world, peer, row)
+            if apply::take_rows(world, peer, &mut rows)
                 && let Err(error) = peer.send_control(&kept)
             {
                 tracing::warn!(%error, "a big row cannot be acknowledged");

@@ -26,6 +26,8 @@ use std::collections::VecDeque;
 use crate::peer::{acks::Received, control::ControlIn};
 use seamless_wire::Tick;
 
+use self::arrive::Arriving;
+
 /// Receive side of one link.
 #[derive(Default)]
 pub(crate) struct Receiver {
@@ -43,6 +45,8 @@ pub(crate) struct Receiver {
     pub(crate) retired: VecDeque<(Tick, u32)>,
     /// For the rows of the next datagram.
     pub(crate) spare: ParsedRows,
+    /// For the next entity that the peer tells of for the first time.
+    pub(crate) arriving: Option<Box<Arriving>>,
     /// Sets of components that the peer was the first to name.
     pub(crate) invented: u16,
 }

@@ -9,7 +9,7 @@ use seamless_wire::{
     record::{Form, Leave, RecordCursor, RecordHead, RowsHead},
 };
 
-use super::{ParsedRow, ParsedRows, Receiver};
+use super::{ParsedRows, Receiver};
 use crate::{
     registry::{MAX_COMPONENT_BYTES, Registry},
     rows::{ComponentSets, Fence, MAX_ROW_BYTES, Past, SetId},
@@ -113,20 +113,24 @@ pub(crate) fn parse(bytes: &[u8], context: &mut ParseContext<'_>) -> Result<Pars
 pub(crate) fn parse_big_row(
     big: &BigRow,
     context: &mut ParseContext<'_>,
-) -> Result<ParsedRow, ParseError> {
+) -> Result<ParsedRows, ParseError> {
     let mut r = BitReader::new(&big.section);
     let mut rows = ParsedRows::default();
     read_rows(&mut r, big.tick, context, &mut rows)?;
     r.expect_end()?;
     let mut all = rows.iter();
     match (all.next(), all.next()) {
-        (Some((head, row)), None) if head.baseline.is_none() => Ok(head.with(row.to_row())),
-        _ => Err(WireError::Invalid {
-            what: "number of big rows",
-            value: rows.iter().count() as u64,
+        (Some((head, _)), None) if head.baseline.is_none() => {}
+        _ => {
+            return Err(WireError::Invalid {
+                what: "number of big rows",
+                value: rows.iter().count() as u64,
+            }
+            .into());
         }
-        .into()),
     }
+    drop(all);
+    Ok(rows)
 }
 
 fn read_rows(

@@ -2,7 +2,7 @@
 
 use seamless_wire::{Allocator, GlobalEntity, Tick, record::Version};
 
-use crate::rows::{Built, Fence, Row, RowBuilder, RowRef, SetId};
+use crate::rows::{Built, Fence, RowBuilder, RowRef, SetId};
 
 /// What stands before a record's values, in full.
 #[derive(Clone, Debug, Default)]
@@ -24,7 +24,7 @@ pub(crate) struct ParsedHead {
 
 impl ParsedHead {
     /// The record on its own.
-    pub(crate) fn with(&self, row: Row) -> ParsedRow {
+    pub(crate) const fn with<'a>(&self, row: RowRef<'a>) -> ParsedRow<'a> {
         ParsedRow {
             allocator: self.allocator,
             index: self.index,
@@ -39,8 +39,8 @@ impl ParsedHead {
 }
 
 /// One record, whole.
-#[derive(Debug)]
-pub(crate) struct ParsedRow {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ParsedRow<'a> {
     pub(crate) allocator: Allocator,
     pub(crate) index: u32,
     /// `None`: that of the baseline.
@@ -49,7 +49,7 @@ pub(crate) struct ParsedRow {
     pub(crate) version: Version,
     pub(crate) baseline: Option<Version>,
     pub(crate) tick: Tick,
-    pub(crate) row: Row,
+    pub(crate) row: RowRef<'a>,
 }
 
 /// The records of a datagram, their values one after the other.

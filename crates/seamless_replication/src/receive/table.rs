@@ -253,9 +253,9 @@ impl RemoteTable {
 
     /// As [`keep_at`](Self::keep_at), by name.
     #[must_use]
-    pub(crate) fn keep(&mut self, parsed: &ParsedRow) -> bool {
+    pub(crate) fn keep(&mut self, parsed: &ParsedRow<'_>) -> bool {
         match self.place(parsed.allocator, parsed.index) {
-            Some(place) => self.keep_at(place, parsed.version, parsed.baseline, parsed.row.view()),
+            Some(place) => self.keep_at(place, parsed.version, parsed.baseline, parsed.row),
             None => false,
         }
     }
@@ -264,12 +264,12 @@ impl RemoteTable {
     /// one may be another part of the row, which the peer was told before, or a wrong one. `newest`:
     /// whether the row is what the peer said last. False if the row must not be kept.
     #[must_use]
-    pub(crate) fn make_way(&mut self, parsed: &ParsedRow, newest: bool) -> bool {
+    pub(crate) fn make_way(&mut self, parsed: &ParsedRow<'_>, newest: bool) -> bool {
         let Some(slot) = self.get_mut(parsed.allocator, parsed.index) else {
             return true;
         };
         let kept = slot.ring.get(parsed.version);
-        if parsed.baseline.is_some() || kept.is_none_or(|kept| kept.row == parsed.row) {
+        if parsed.baseline.is_some() || kept.is_none_or(|kept| parsed.row == kept.row) {
             return true;
         }
         if newest {

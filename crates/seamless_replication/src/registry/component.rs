@@ -79,6 +79,13 @@ pub(crate) trait ErasedComponent: Send + Sync {
 
     /// Decodes a row value into something that can be put on an entity without failing.
     fn stage(&self, value: &[u8]) -> Result<Box<dyn StagedComponent>, WireError>;
+
+    /// As [`stage`](Self::stage), in memory where another component of this type was staged.
+    fn stage_again(
+        &self,
+        value: &[u8],
+        staged: &mut Box<dyn StagedComponent>,
+    ) -> Result<(), WireError>;
 }
 
 /// What the registry keeps of one component.
@@ -283,6 +290,16 @@ impl<C: Component, R: Replicator<C>> ErasedComponent for Typed<C, R> {
     fn stage(&self, value: &[u8]) -> Result<Box<dyn StagedComponent>, WireError> {
         let component = self.replicator.read(value)?;
         Ok(staged::component(component, self.copy.is_some()))
+    }
+
+    fn stage_again(
+        &self,
+        value: &[u8],
+        staged: &mut Box<dyn StagedComponent>,
+    ) -> Result<(), WireError> {
+        let component = self.replicator.read(value)?;
+        staged::again(staged, component, self.copy.is_some());
+        Ok(())
     }
 }
 

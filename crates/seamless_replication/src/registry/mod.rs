@@ -42,7 +42,7 @@ pub(crate) use component::{Registered, Typed};
 pub use quantized::{Ints, IntsReader, Quantize, TransformPrecision};
 pub use replicator::{Lossless, MAX_COMPONENT_BYTES, Replicator};
 pub use rule::Rule;
-pub(crate) use staged::{Arrivals, RemoteMarks, StagedComponent};
+pub(crate) use staged::{Arrivals, RemoteMarks, StagedComponent, put_remote};
 
 /// Adds registration to [`App`].
 pub trait ReplicateAppExt {

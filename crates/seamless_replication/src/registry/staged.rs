@@ -1,7 +1,7 @@
 //! Decoded components on their way to an entity, and those that it gets together: one move between
 //! archetypes for all of them, and observers that see all of them.
 
-use std::{mem::ManuallyDrop, ptr::NonNull};
+use std::{any::Any, mem::ManuallyDrop, ptr::NonNull};
 
 use bevy::{ecs::component::ComponentId, prelude::*, ptr::OwningPtr};
 use smallvec::SmallVec;
@@ -14,8 +14,8 @@ use crate::{
 };
 
 /// A decoded component on its way to an entity. Made off the main thread; putting it there cannot
-/// fail.
-pub(crate) trait StagedComponent: Send + Sync {
+/// fail. Its memory can be used for the next of its type.
+pub(crate) trait StagedComponent: Any + Send + Sync {
     /// Puts it on `entity`, in place if there is one.
     fn put(self: Box<Self>, world: &mut World, entity: Entity);
 
@@ -39,6 +39,26 @@ pub(super) fn component<C: Component>(component: C, references: bool) -> Box<dyn
         references,
         taken: false,
     })
+}
+
+/// Stages a component where another of its type was. `references`: as for [`component`].
+pub(super) fn again<C: Component>(
+    staged: &mut Box<dyn StagedComponent>,
+    next: C,
+    references: bool,
+) {
+    let place: &mut dyn Any = &mut **staged;
+    match place.downcast_mut::<Typed<C>>() {
+        // What was left there is dropped.
+        Some(place) => {
+            *place = Typed {
+                component: ManuallyDrop::new(next),
+                references,
+                taken: false,
+            }
+        }
+        None => *staged = component(next, references),
+    }
 }
 
 impl<C: Component> StagedComponent for Typed<C> {
@@ -89,64 +109,66 @@ impl Arrivals {
         mut component: Box<dyn StagedComponent>,
     ) {
         component.arrive(world, entity);
-        self.add_plain(id, component);
-    }
-
-    /// As [`add`](Self::add) for one that refers to no entities.
-    pub(crate) fn add_plain(&mut self, id: ComponentId, component: Box<dyn StagedComponent>) {
         self.ids.push(id);
         self.components.push(component);
     }
 
-    /// Puts them on a new entity, together with what says that it is a remote one.
-    pub(crate) fn insert_remote(mut self, world: &mut World, entity: Entity, marks: RemoteMarks) {
-        self.make_room(world, entity);
-        let mut slot = ManuallyDrop::new(marks.slot);
-        let mut remote = ManuallyDrop::new(Remote);
-        let mut authority = marks.authority.map(ManuallyDrop::new);
-        let mut own: SmallVec<[NonNull<u8>; 3]> = SmallVec::new();
-        own.push(NonNull::from(&mut slot).cast());
-        own.push(NonNull::from(&mut remote).cast());
-        own.extend(authority.as_mut().map(|it| NonNull::from(it).cast()));
-        self.ids.extend_from_slice(&marks.ids[..own.len()]);
-        self.put(world, entity, &own);
-    }
-
     /// Puts them all on the entity.
-    pub(crate) fn insert(self, world: &mut World, entity: Entity) {
+    pub(crate) fn insert(mut self, world: &mut World, entity: Entity) {
         if self.ids.is_empty() {
             return;
         }
-        self.make_room(world, entity);
-        self.put(world, entity, &[]);
-    }
-
-    fn make_room(&self, world: &mut World, entity: Entity) {
         for &id in &self.ids {
             resource::make_room(world, entity, id);
         }
+        put_together(world, entity, &self.ids, self.components.iter_mut(), &[]);
     }
+}
 
-    /// `own`: where components of the last ids lie, which nobody drops after this.
-    #[expect(
-        unsafe_code,
-        reason = "a bundle of components that are known by their ids"
-    )]
-    fn put(mut self, world: &mut World, entity: Entity, own: &[NonNull<u8>]) {
-        let Ok(mut entity) = world.get_entity_mut(entity) else {
-            return;
-        };
-        let components = self.components.iter_mut();
-        // SAFETY: each component is taken once, and what lies there then is not dropped; `own` lie
-        // with the caller until this returns.
-        let components = components
-            .map(|component| component.take())
-            .chain(own.iter().copied())
-            .map(|component| unsafe { OwningPtr::new(component) });
-        // SAFETY: the registry maps each id, which is this world's, to the codec of its type, and
-        // that made the component; `own` are those of `Registry::remote_ids`, in this order.
-        unsafe { entity.insert_by_ids(&self.ids, components) };
-    }
+/// Puts components on a new entity, together with what says that it is a remote one. `ids`: theirs, as
+/// the registry has them; none is a resource.
+pub(crate) fn put_remote<'a>(
+    world: &mut World,
+    entity: Entity,
+    mut ids: SmallVec<[ComponentId; 16]>,
+    components: impl Iterator<Item = &'a mut Box<dyn StagedComponent>>,
+    marks: RemoteMarks,
+) {
+    let mut slot = ManuallyDrop::new(marks.slot);
+    let mut remote = ManuallyDrop::new(Remote);
+    let mut authority = marks.authority.map(ManuallyDrop::new);
+    let mut own: SmallVec<[NonNull<u8>; 3]> = SmallVec::new();
+    own.push(NonNull::from(&mut slot).cast());
+    own.push(NonNull::from(&mut remote).cast());
+    own.extend(authority.as_mut().map(|it| NonNull::from(it).cast()));
+    ids.extend_from_slice(&marks.ids[..own.len()]);
+    put_together(world, entity, &ids, components, &own);
+}
+
+/// `own`: where components of the last ids lie, which nobody drops after this.
+#[expect(
+    unsafe_code,
+    reason = "a bundle of components that are known by their ids"
+)]
+fn put_together<'a>(
+    world: &mut World,
+    entity: Entity,
+    ids: &[ComponentId],
+    components: impl Iterator<Item = &'a mut Box<dyn StagedComponent>>,
+    own: &[NonNull<u8>],
+) {
+    let Ok(mut entity) = world.get_entity_mut(entity) else {
+        return;
+    };
+    // SAFETY: each component is taken once, and what lies there then is not dropped; `own` lie with
+    // the caller until this returns.
+    let components = components
+        .map(|component| component.take())
+        .chain(own.iter().copied())
+        .map(|component| unsafe { OwningPtr::new(component) });
+    // SAFETY: the registry maps each id, which is this world's, to the codec of its type, and that
+    // made the component; `own` are those of `Registry::remote_ids`, in this order.
+    unsafe { entity.insert_by_ids(ids, components) };
 }
 
 /// What says that an entity is a remote one.

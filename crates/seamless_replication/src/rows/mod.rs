@@ -23,7 +23,7 @@ pub(crate) use hash::{RowHashes, hash_of};
 pub(crate) use lent::Lent;
 pub(crate) use past::Past;
 pub(crate) use ring::{Ring, Stored};
-pub(crate) use row::{Built, Row, RowBuilder, RowRef, same};
+pub(crate) use row::{Built, Row, RowBuilder, RowRef, Values, same};
 pub(crate) use sets::{ComponentSets, SetId};
 
 use crate::{prefetch::AHEAD, threads::together};

@@ -45,16 +45,6 @@ impl<'a> RowRef<'a> {
     pub(crate) const fn byte_len(&self) -> usize {
         self.data.len() - self.count as usize * END
     }
-
-    /// A row of its own.
-    pub(crate) fn to_row(self) -> Row {
-        Row {
-            fence: self.fence.clone(),
-            set: self.set,
-            count: self.count,
-            data: SmallVec::from_slice(self.data),
-        }
-    }
 }
 
 impl PartialEq<Row> for RowRef<'_> {
