@@ -70,7 +70,7 @@ pub fn adopt(
     let mut tenure = Tenure {
         delegated: true,
         holder,
-        ..slot.tenure
+        ..*slot.tenure
     };
     tenure.rehost(term);
     if !keep_holder {
@@ -101,9 +101,9 @@ pub fn adopt(
         None => Ring::default(),
     };
     // The row that both sides have, as the first of our own stream.
+    let fence = Fence::new(&tenure, None);
     let mut rows = world.resource_mut::<Rows>();
     if let Some(shown) = kept.newest() {
-        let fence = Fence::new(&tenure, Some(&shown.row.fence));
         // Others may have been shown the entity before.
         rows.push_early(index, shown.row.view().under(&fence));
     }
@@ -139,7 +139,7 @@ pub fn adopt(
     };
     let mut slots = world.resource_mut::<Slots>();
     slots.begin_migration(index, migrating);
-    if let Some(life) = assign_role(&mut slots, index, Role::Host, &tenure) {
+    if let Some(life) = assign_role(&mut slots, index, Role::Host, fence) {
         show_role(world, entity, life, Role::Host, &tenure);
     }
     Ok(entity)
@@ -288,7 +288,7 @@ pub fn inherit(world: &mut World, entity: Entity, term: Term) -> bool {
         let source = None;
         slot.role() == (Role::Remote { source }) && slot.owner.is_some()
     });
-    let Some(mut tenure) = left.map(|slot| slot.tenure) else {
+    let Some(mut tenure) = left.map(|slot| *slot.tenure) else {
         return false;
     };
     tenure.rehost(term);

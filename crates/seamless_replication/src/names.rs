@@ -1,11 +1,17 @@
 //! Where names of entities come from.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, hash::BuildHasher};
 
+use bevy::platform::hash::FixedHasher;
 use seamless_wire::GlobalEntity;
 
 /// How many names a server lends to a client at a time.
 pub(crate) const LENT: u32 = 256;
+
+/// For tables of what has names.
+pub(crate) fn hash_of(name: GlobalEntity) -> u64 {
+    FixedHasher.hash_one(name)
+}
 
 /// Mints [`GlobalEntity`] names.
 ///

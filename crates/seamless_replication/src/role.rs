@@ -5,6 +5,7 @@ use seamless_wire::Tenure;
 
 use crate::{
     authority::{Authority, Hosted, Remote},
+    rows::Fence,
     slots::{NetSlot, Replicated, Role, Slots},
 };
 
@@ -14,7 +15,8 @@ pub(crate) fn change_role(world: &mut World, entity: Entity, role: Role, tenure:
     let Some(&NetSlot { index, .. }) = world.get::<NetSlot>(entity) else {
         return false;
     };
-    let life = assign_role(&mut world.resource_mut::<Slots>(), index, role, &tenure);
+    let fence = Fence::new(&tenure, None);
+    let life = assign_role(&mut world.resource_mut::<Slots>(), index, role, fence);
     life.is_some_and(|life| show_role(world, entity, life, role, &tenure))
 }
 
@@ -24,7 +26,7 @@ pub(crate) fn assign_role(
     slots: &mut Slots,
     index: u32,
     role: Role,
-    tenure: &Tenure,
+    fence: Fence,
 ) -> Option<(u32, u32)> {
     slots.set_role(index, role);
     if role == Role::Host {
@@ -32,7 +34,7 @@ pub(crate) fn assign_role(
     }
     let slot = slots.get_mut(index)?;
     let generation = slot.generation;
-    slot.tenure = *tenure;
+    slot.tenure = fence;
     if role == Role::Host {
         slot.remote_name = None;
         slot.public = false;

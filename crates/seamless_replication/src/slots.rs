@@ -4,6 +4,7 @@
 //! spawns it, and keeps it until it leaves. What it is to us, its fence and its name stand in the
 //! slot; everything per link is indexed by the slot's number.
 
+mod by_name;
 mod migrations;
 
 use std::collections::BTreeSet;
@@ -17,11 +18,11 @@ use seamless_transport::LinkId;
 use seamless_wire::{GlobalEntity, PeerId, Tenure, Tick, WireId, record::LeaveReason};
 
 pub(crate) use self::migrations::Migrating;
-use self::migrations::Migrations;
+use self::{by_name::ByName, migrations::Migrations};
 use crate::{
     authority::{FenceFollower, Hosted},
     names::Names,
-    rows::Rows,
+    rows::{Fence, Rows},
 };
 
 /// Publishes the entity to everyone who may see it.
@@ -102,7 +103,7 @@ pub(crate) struct Slot {
     pub(crate) generation: u32,
     /// Changed by [`Slots::set_role`], which counts.
     role: Role,
-    pub(crate) tenure: Tenure,
+    pub(crate) tenure: Fence,
     /// Tick of the newest record that was applied: from the source, or from the holder.
     pub(crate) newest: Tick,
     /// The client that hosts it (role remote, on a server).
@@ -126,7 +127,7 @@ impl Slot {
             global: None,
             generation: 0,
             role,
-            tenure: Tenure::default(),
+            tenure: Fence::default(),
             newest: Tick(0),
             owner: None,
             public: false,
@@ -223,7 +224,7 @@ pub struct Slots {
     stamps: Vec<u32>,
     live: fixedbitset::FixedBitSet,
     free: std::collections::VecDeque<u32>,
-    by_name: HashMap<GlobalEntity, u32>,
+    by_name: ByName,
     pub(crate) names: Names,
     pub(crate) departed: Vec<Departed>,
     /// Slots whose row must be made anew: taken, renamed, fence changed, component removed.
@@ -286,21 +287,19 @@ impl Slots {
     /// The entity with this name, if it is here.
     #[must_use]
     pub fn entity(&self, global: GlobalEntity) -> Option<Entity> {
-        self.by_name
-            .get(&global)
-            .and_then(|&index| self.get(index))
-            .map(|slot| slot.entity)
+        let slot = self.get(self.index_of(global)?)?;
+        Some(slot.entity)
     }
 
     /// The index of the entity with this name.
     pub(crate) fn index_of(&self, global: GlobalEntity) -> Option<u32> {
-        self.by_name.get(&global).copied()
+        self.by_name.get(&self.table, global)
     }
 
     /// The fence of the entity in a slot.
     #[must_use]
     pub fn tenure(&self, slot: &NetSlot) -> Option<Tenure> {
-        self.get(slot.index).map(|slot| slot.tenure)
+        self.get(slot.index).map(|slot| *slot.tenure)
     }
 
     /// What this app is to the entity in a slot.
@@ -353,10 +352,10 @@ impl Slots {
     /// Puts an entity under another fence. Hosts only; remotes follow their records.
     pub fn set_tenure(&mut self, slot: &NetSlot, tenure: Tenure) {
         if let Some(entry) = self.get_mut(slot.index)
-            && entry.tenure != tenure
+            && *entry.tenure != tenure
         {
             let holder_changed = entry.tenure.holder != tenure.holder;
-            entry.tenure = tenure;
+            entry.tenure = Fence::new(&tenure, None);
             if holder_changed {
                 // Another holder counts its own ticks.
                 entry.newest = Tick(0);
@@ -498,7 +497,7 @@ impl Slots {
         self.touched.push(index);
         self.rerouted.push(index);
         if let Some(global) = global
-            && let Some(other) = self.by_name.insert(global, index)
+            && let Some(other) = self.by_name.insert(&self.table, global, index)
         {
             tracing::error!(%global, slot = index, other, "two entities have one name");
         }
@@ -512,10 +511,8 @@ impl Slots {
         };
         let (role, generation, global) = (slot.role, slot.generation, slot.global);
         let migrating = slot.migrating.map(|migrating| migrating.link);
-        if let Some(global) = slot.global
-            && self.by_name.get(&global) == Some(&index)
-        {
-            self.by_name.remove(&global);
+        if let Some(global) = global {
+            self.by_name.remove(global, index);
         }
         *self.count(role) -= 1;
         self.disown(index);
@@ -546,7 +543,7 @@ impl Slots {
             self.unnamed.remove(&index);
             self.stamp(index);
             self.table[index as usize].global = Some(global);
-            self.by_name.insert(global, index);
+            self.by_name.insert(&self.table, global, index);
             self.touched.push(index);
             named.push((self.table[index as usize].entity, global));
         }

@@ -19,7 +19,7 @@ use super::{archetypes::ReplicatedTable, holds, keeps_rows};
 use crate::{
     interest::{PositionAccessor, Positions},
     registry::Registry,
-    rows::{Built, Fence, Row, RowBuilder, Rows, SetId},
+    rows::{Built, Row, RowBuilder, Rows, SetId},
     slots::{NetSlot, Slots},
 };
 
@@ -96,8 +96,7 @@ impl Pass<'_> {
             return 0;
         };
         rows.lent.note(index, &slot.tenure, set);
-        let like = rows.newest(index).map(|(_, row)| &row.fence);
-        let fence = Fence::new(&slot.tenure, like);
+        let fence = slot.tenure.clone();
         builder.clear();
         let mut failed = 0;
         let ptr = |position: usize| entity.get_by_id(components[position].1).ok();

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     prefetch::AHEAD,
-    rows::{Fence, RowShare, Rows},
+    rows::{RowShare, Rows},
     slots::Findings,
     threads::together,
 };
@@ -153,7 +153,7 @@ impl Pass<'_> {
             let fence = match rows.newest(index) {
                 Some((_, row)) => row.fence.clone(),
                 None => match self.slots.get(index) {
-                    Some(slot) => Fence::new(&slot.tenure, None),
+                    Some(slot) => slot.tenure.clone(),
                     None => continue,
                 },
             };

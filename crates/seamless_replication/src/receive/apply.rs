@@ -372,10 +372,10 @@ fn may_apply(
             };
             slot.remote_name = Some(name);
             slot.newest = tick;
-            let fence_moved = slot.tenure != tenure;
+            let fence_moved = *slot.tenure != tenure;
             let was_marked = slot.tenure.delegated || slot.tenure.holder != Holder::Nobody;
-            slot.tenure = tenure;
             if fence_moved {
+                slot.tenure = Fence::new(&tenure, None);
                 slots.touched.push(local);
                 slots.rerouted.push(local);
                 mark_authority(world, entity, &tenure, was_marked);
@@ -463,7 +463,7 @@ fn spawn(
         .filter(|entity| world.get_entity(*entity).is_ok())
         .unwrap_or_else(|| world.spawn_empty().id());
     let mut slot = Slot::remote(entity, global, link);
-    slot.tenure = tenure;
+    slot.tenure = Fence::new(&tenure, None);
     slot.newest = newest.unwrap_or_default();
     slot.owner = if from_client { peer.id } else { None };
     slot.remote_name = Some(name);
@@ -510,7 +510,7 @@ fn holder_row(
     };
     let (generation, tenure) = slots
         .get(index)
-        .map_or_else(Default::default, |slot| (slot.generation, slot.tenure));
+        .map_or_else(Default::default, |slot| (slot.generation, *slot.tenure));
     let since = tenure.since;
     if !may_write(world, peer.id, Some(global), parsed.row.fence) {
         peer.receiver.counters.fenced += 1;

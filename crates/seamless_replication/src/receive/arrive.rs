@@ -115,7 +115,7 @@ pub(super) fn arrive(
 
     let entity = world.spawn_empty().id();
     let mut here = Slot::remote(entity, global, peer.link);
-    here.tenure = tenure;
+    here.tenure = stored.row.fence.clone();
     here.newest = slot.newest.unwrap_or_default();
     here.remote_name = Some(WireId {
         allocator,

@@ -1,18 +1,16 @@
 //! What a peer told us of its entities, by their short names.
 
-use std::{collections::VecDeque, hash::BuildHasher};
+use std::collections::VecDeque;
 
 use bevy::{
-    platform::{
-        collections::{HashMap, HashTable},
-        hash::FixedHasher,
-    },
+    platform::collections::{HashMap, HashTable},
     prelude::Entity,
 };
 use seamless_wire::{Allocator, Epoch, GlobalEntity, Tick, WireId, record::Version};
 
 use super::{ParsedRow, index::PagedIndex};
 use crate::{
+    names::hash_of,
     rows::{Ring, Row, RowRef, SetId},
     slots::SlotStamp,
 };
@@ -479,10 +477,6 @@ impl RemoteTable {
             generation: slot.generation,
         })
     }
-}
-
-fn hash_of(global: GlobalEntity) -> u64 {
-    FixedHasher.hash_one(global)
 }
 
 #[cfg(test)]
