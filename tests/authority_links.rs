@@ -384,6 +384,74 @@ fn a_request_that_waits_at_the_server_is_answered_after_two_drops() {
     assert_eq!(heard(&mut cluster, client), [Event::Granted(there)]);
 }
 
+#[test]
+fn what_was_given_back_while_it_was_frozen_is_free_whoever_comes_next() {
+    let (mut cluster, apps) = pair(1, Weather::near(), |app| {
+        one_name(app);
+        let mut config = app.world_mut().resource_mut::<ReplicationConfig>();
+        config.resume_grace = Duration::ZERO;
+    });
+    let [server, client] = apps;
+    let [crate_, there] = spawn_on(&mut cluster, apps, (Delegated, Place::default()));
+    cluster.run(20);
+    grab(&mut cluster, client, there);
+    cluster.run(10);
+    cluster.world(server).entity_mut(crate_).insert(Frozen);
+    command(&mut cluster, client, there, |e| {
+        e.release_authority();
+    });
+    cluster.run(10);
+    // The player starts the game anew, and the server has not noticed that the old one is gone.
+    cluster.change_weather(Weather::lossy(1.0));
+    cluster.run(3);
+    cluster.set_weather(Weather::near());
+    let again = cluster.client(server);
+    ready(&mut cluster, again);
+    cluster.run(60);
+    assert_eq!(holder(&mut cluster, server, crate_), Some(Holder::Peer(ME)));
+    thaw(&mut cluster, server, crate_);
+    cluster.run(120);
+    assert_eq!(holder(&mut cluster, server, crate_), Some(Holder::Nobody));
+}
+
+#[test]
+fn a_request_that_waits_at_the_server_is_not_granted_while_the_session_after_its_own_begins() {
+    let (mut cluster, apps) = pair(1, Weather::near(), |app| {
+        one_name(app);
+        let mut config = app.world_mut().resource_mut::<ReplicationConfig>();
+        config.resume_grace = Duration::ZERO;
+    });
+    let [server, client] = apps;
+    let [crate_, there] = spawn_on(&mut cluster, apps, (Delegated, Place::default()));
+    cluster.run(20);
+    cluster.world(server).entity_mut(crate_).insert(Frozen);
+    request(&mut cluster, client, there);
+    cluster.run(10);
+    let again = cluster.client(server);
+    let links = |cluster: &mut Cluster| {
+        let peers = cluster.world(server).resource::<Peers>();
+        let link = peers.by_id(ME).expect("it is here").link();
+        (link, peers.iter().count())
+    };
+    let (old, _) = links(&mut cluster);
+    cluster.run_until(
+        "the new link takes the place of the old one",
+        300,
+        |cluster| links(cluster).0 != old,
+    );
+    // The old one is still in the list.
+    assert_eq!(links(&mut cluster).1, 2);
+    thaw(&mut cluster, server, crate_);
+    cluster.run(120);
+    assert_eq!(holder(&mut cluster, server, crate_), Some(Holder::Nobody));
+    let name = name(&mut cluster, server, crate_);
+    let seen = find(&mut cluster, again, name).expect("in sight");
+    assert_eq!(
+        view(&mut cluster, again, seen),
+        Some(AuthorityView::Available)
+    );
+}
+
 /// A frozen entity goes on here.
 fn thaw(cluster: &mut Cluster, server: AppId, entity: Entity) {
     let name = name(cluster, server, entity);

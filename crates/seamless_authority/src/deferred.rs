@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bevy::platform::collections::HashMap;
 use seamless_replication::{
-    ControlReceived,
+    ControlReceived, Peers, SessionState,
     wire::{GlobalEntity, PeerId, control::Control},
 };
 
@@ -50,6 +50,15 @@ impl Deferred {
             None => {
                 let at = self.push(item);
                 self.releases.insert(key, at);
+            }
+        }
+    }
+
+    /// A client goes on over another link: so does what it said. A look at each item.
+    pub(crate) fn follow(&mut self, peers: &Peers) {
+        for item in self.items.values_mut() {
+            if let SessionState::Stands(present) = peers.session(item.link) {
+                item.link = present;
             }
         }
     }

@@ -5,8 +5,8 @@ use bevy::{
     prelude::*,
 };
 use seamless_replication::{
-    Authority, ControlReceived, Frozen, NetClock, PeerLeft, Peers, ReplicationSystems, Slots,
-    interest::Watched, tick_is_fresh, transport::LinkSide,
+    Authority, ControlReceived, Frozen, NetClock, PeerJoined, PeerLeft, Peers, ReplicationSystems,
+    Slots, interest::Watched, tick_is_fresh, transport::LinkSide,
 };
 
 use crate::{
@@ -127,9 +127,14 @@ fn disable(event: On<Remove, Delegated>, mut commands: Commands) {
 fn react(
     world: &mut World,
     mut controls: Local<MessageCursor<ControlReceived>>,
+    mut joined: Local<MessageCursor<PeerJoined>>,
     mut left: Local<MessageCursor<PeerLeft>>,
     mut watched: Local<MessageCursor<Watched>>,
 ) {
+    let joined = joined.read(world.resource::<Messages<PeerJoined>>());
+    if joined.filter(|joined| joined.resumed).count() > 0 {
+        server::resumed(world);
+    }
     // What left a client's sight did so before this frame. What that says now, it says after it.
     let blind: Vec<Watched> = watched
         .read(world.resource::<Messages<Watched>>())

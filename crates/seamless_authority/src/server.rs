@@ -497,6 +497,10 @@ pub fn resume_deferred(world: &mut World, items: Vec<ControlReceived>) {
                 hear(world, &item);
             }
             SessionState::Suspended => deny_suspended(world, item.peer, &item.control),
+            // What it gave back it gave back.
+            SessionState::Over if matches!(item.control, Control::AuthorityRelease { .. }) => {
+                hear(world, &item);
+            }
             // The client knows that it will not be answered.
             SessionState::Over => {}
         }
@@ -551,6 +555,13 @@ pub(crate) fn vanished(world: &mut World, entity: Entity, peer: PeerId) {
 pub(crate) fn link_lost(world: &mut World, link: LinkId) {
     let mut pending = world.resource_mut::<Pending>();
     pending.delegations.link_lost(link);
+}
+
+/// A client goes on over another link with what it said.
+pub(crate) fn resumed(world: &mut World) {
+    world.resource_scope(|world, mut pending: Mut<Pending>| {
+        pending.deferred.follow(world.resource::<Peers>());
+    });
 }
 
 /// A client is gone: what it held is free. A step for each.

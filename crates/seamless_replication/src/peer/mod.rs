@@ -19,7 +19,6 @@ use seamless_wire::{
     control::Control,
     frame::{Frame, HandoverOffer, Refusal, ResumeKey},
 };
-use smallvec::SmallVec;
 
 pub use handshake::{Admission, Admitted};
 pub(crate) use handshake::{greet, on_frame, on_open, refuse_other_version, take_names};
@@ -78,13 +77,9 @@ pub struct Peer {
     pub(crate) resume_key: Option<ResumeKey>,
     /// The dropped link that a client asked to go on with.
     pub(crate) presented: Option<LinkId>,
-    /// The dropped links whose session goes on here, the last [`MAX_FORMER`] of them.
-    former: SmallVec<[LinkId; 1]>,
+    /// The dropped link whose session goes on here.
+    pub(crate) resumed_from: Option<LinkId>,
 }
-
-/// Most former links that a session is known by: what is said over a link and waits for longer than
-/// so many drops is not answered.
-const MAX_FORMER: usize = 8;
 
 impl Peer {
     pub(crate) fn new(link: LinkId, side: LinkSide, now: Duration) -> Self {
@@ -111,15 +106,8 @@ impl Peer {
             address: None,
             resume_key: None,
             presented: None,
-            former: SmallVec::new(),
+            resumed_from: None,
         }
-    }
-
-    /// Goes on with the session of another link, and of those before that.
-    fn follow_links(&mut self, old: &Self) {
-        let known = old.former.len().saturating_sub(MAX_FORMER - 1);
-        self.former = old.former[known..].into();
-        self.former.push(old.link);
     }
 
     /// The link.
@@ -296,12 +284,14 @@ impl Peers {
         self.get_mut(link)
     }
 
-    /// What became of the session that a link carried. A look at each peer.
+    /// What became of the session that a link carried, or the link before that one. A look at each peer.
     #[must_use]
     pub fn session(&self, link: LinkId) -> SessionState {
-        let is_its = |peer: &Peer| peer.link == link || peer.former.contains(&link);
-        // The former link may stand for a moment when its session goes on over another already.
-        let present = self.iter().filter(|peer| is_its(peer));
+        let is_its = |peer: &Peer| peer.link == link || peer.resumed_from == Some(link);
+        // The former link may stand for a moment when its session goes on over another already, or when
+        // another session has taken its place.
+        let stands = |peer: &&Peer| peer.state != PeerState::Ended && is_its(peer);
+        let present = self.iter().filter(stands);
         if let Some(peer) = present.max_by_key(|peer| peer.link != link) {
             SessionState::Stands(peer.link)
         } else if self.suspended.iter().any(|kept| is_its(&kept.peer)) {

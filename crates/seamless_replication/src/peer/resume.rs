@@ -165,7 +165,6 @@ pub(super) fn take_up(world: &mut World, peer: &mut Peer, key: Option<&ResumeKey
         })?;
         let mut old = Box::new(Peer::new(live.link, live.side, live.since));
         old.id = live.id;
-        old.former = std::mem::take(&mut live.former);
         old.sender = std::mem::take(&mut live.sender);
         old.interest = std::mem::take(&mut live.interest);
         old.receiver.control = std::mem::take(&mut live.receiver.control);
@@ -186,7 +185,7 @@ pub(super) fn take_up(world: &mut World, peer: &mut Peer, key: Option<&ResumeKey
         return false;
     };
     peer.id = old.id;
-    peer.follow_links(&old);
+    peer.resumed_from = Some(old.link);
     peer.sender = old.sender;
     peer.sender.resume();
     peer.interest = old.interest;
@@ -211,7 +210,7 @@ pub(super) fn go_on(world: &mut World, peer: &mut Peer, resumed: bool) {
         return give_up(world, suspended);
     }
     let old = suspended.peer;
-    peer.follow_links(&old);
+    peer.resumed_from = Some(old.link);
     peer.receiver = old.receiver;
     peer.sender.control = old.sender.control;
     peer.sender.control.all_due();
