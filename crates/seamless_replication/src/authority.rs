@@ -96,7 +96,8 @@ fn fence_follows(mut world: DeferredWorld, context: HookContext) {
 }
 
 /// Called for each [`Authority`] that an entity gets, once the fence in its slot says the same and
-/// before observers hear of it. What it costs, each migration costs.
+/// before observers hear of it. There is one, which is that of the crate that lends authority; games
+/// observe [`Authority`].
 pub type FenceFollower = fn(&mut DeferredWorld<'_>, Entity, &Authority);
 
 /// This app hosts the entity.

@@ -193,18 +193,25 @@ fn nearest(exact: [f32; 3], fourth: f32) -> [i32; 3] {
     rounded.map(|part| part as i32)
 }
 
+/// Without a branch on which part was left out: that is as good as random.
 fn restore_rotation([largest, others @ ..]: [i32; 4], bits: u32) -> Quat {
-    let scale = rotation_scale(bits);
-    let mut parts = [0.0; 4];
-    let mut left = 1.0;
-    let largest = largest.rem_euclid(4) as usize;
-    let places = (0..4).filter(|at| *at != largest);
-    for (at, int) in places.zip(others) {
-        parts[at] = (int as f32 / scale).clamp(-1.0, 1.0);
-        left -= parts[at] * parts[at];
-    }
-    parts[largest] = left.max(0.0).sqrt();
-    Quat::from_array(parts).normalize()
+    let step = 1.0 / rotation_scale(bits);
+    let [a, b, c] = others.map(|int| (int as f32 * step).clamp(-1.0, 1.0));
+    let left = 1.0 - (a * a + b * b + c * c);
+    let fourth = left.max(0.0).sqrt();
+    let largest = largest & 3;
+    let select = |take: bool, one: f32, other: f32| {
+        let (one, other) = (one.to_bits(), other.to_bits());
+        f32::from_bits(other ^ ((one ^ other) & (take as u32).wrapping_neg()))
+    };
+    let parts = Quat::from_xyzw(
+        select(largest == 0, fourth, a),
+        select(largest == 1, fourth, select(largest < 1, a, b)),
+        select(largest == 2, fourth, select(largest < 2, b, c)),
+        select(largest == 3, fourth, c),
+    );
+    // Else they follow from one another, and the length is one.
+    if left < 0.0 { parts.normalize() } else { parts }
 }
 
 /// Gives the integers of a value back, in the order in which they were put.
