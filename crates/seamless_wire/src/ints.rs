@@ -13,9 +13,9 @@ use crate::{
 /// Most integers of one value.
 pub const MAX_INTS: usize = 64;
 
+#[inline]
 fn int_at(bytes: &[u8], at: usize) -> i32 {
-    let four = bytes[at * 4..at * 4 + 4].try_into();
-    i32::from_le_bytes(four.expect("a slice of four"))
+    i32::from_le_bytes(bytes.as_chunks::<4>().0[at])
 }
 
 /// The integer that is to be expected. Wraps, as everything about distances here does.
@@ -72,13 +72,14 @@ pub fn read_ints(
             });
         }
         let motion = base.motion();
-        let mut ints = [0; MAX_INTS * 4];
-        for (at, place) in ints[..len].chunks_exact_mut(4).enumerate() {
+        let start = out.len();
+        out.resize(start + len, 0);
+        let (places, _) = out[start..].as_chunks_mut::<4>();
+        for (at, place) in places.iter_mut().enumerate() {
             let motion = motion.map(|(before, steps)| (int_at(before, at), steps));
             let expected = predict(int_at(base.value, at), motion);
-            place.copy_from_slice(&expected.wrapping_add(get_distance(r)?).to_le_bytes());
+            *place = expected.wrapping_add(get_distance(r)?).to_le_bytes();
         }
-        out.extend_from_slice(&ints[..len]);
         return Ok(());
     }
     let count = r.get_bounded(2, MAX_INTS as u64, "integers of a value")?;
