@@ -7,8 +7,8 @@ use bevy::prelude::*;
 use common::Place;
 use play::{STEP, Wish, applied, cluster, enter, host, place_at};
 use seamless_authority::{AuthorityCommandsExt, AuthorityView, Delegated};
-use seamless_handover::{client::MeshClient, group::RidesOn};
-use seamless_replication::{NetSlot, Replicated, Slots, inputs::InputOutbox};
+use seamless_handover::{client::MeshClient, group::RidesOn, node::MeshView};
+use seamless_replication::{Frozen, NetSlot, Replicated, Slots, inputs::InputOutbox, wire::PeerId};
 use seamless_testkit::{AppId, MeshCluster, Weather};
 
 /// A player's root as an app has it.
@@ -198,6 +198,69 @@ fn what_is_despawned_as_it_comes_with_a_player_is_gone_and_the_player_is_there()
         assert!(common::find(&mut cluster, app, name).is_none(), "{app:?}");
         assert!(body_in(&mut cluster, client, app).is_some() || app == nodes[0]);
     }
+}
+
+/// The node that a player crosses to dies while the player and what it carries are frozen. Gives the
+/// cluster when they go on; `thawed` runs on each entity that does.
+fn go_on_where_it_was(
+    thawed: impl Fn(Entity, [Entity; 2], &mut Commands) + Send + Sync + 'static,
+) -> (MeshCluster, AppId, AppId, PeerId, [Entity; 2]) {
+    let (mut cluster, nodes) = cluster::<2>(9, Weather::near());
+    let (client, player) = enter(&mut cluster);
+    let [source, target] = nodes;
+    let body = body_in(&mut cluster, client, source).expect("hosted");
+    let bundle = (Replicated, Delegated, Place(11.0, 0.0, 10.0), RidesOn(body));
+    let carried = cluster.world(source).spawn(bundle).id();
+    let group = [body, carried];
+    cluster.world(client).resource_mut::<Wish>().0 = Some(1);
+    cluster.run_until("they are frozen", 900, |cluster| {
+        let world = cluster.world(source);
+        group
+            .iter()
+            .all(|member| world.get::<Frozen>(*member).is_some())
+    });
+    cluster
+        .world(source)
+        .add_observer(move |event: On<Remove, Frozen>, mut commands: Commands| {
+            thawed(event.entity, group, &mut commands);
+        });
+    cluster.kill_node(target);
+    cluster.run_until("they go on", 900, |cluster| {
+        cluster
+            .world(source)
+            .resource::<MeshView>()
+            .counters
+            .resumed
+            > 0
+    });
+    cluster.world(client).resource_mut::<Wish>().0 = None;
+    cluster.run(30);
+    (cluster, source, client, player, group)
+}
+
+#[test]
+fn what_is_frozen_when_its_target_dies_goes_on_where_it_was() {
+    let (mut cluster, source, client, player, group) = go_on_where_it_was(|_, _, _| {});
+    assert_eq!(host(&mut cluster, &[source], player), Some(source));
+    for member in group {
+        assert!(cluster.world(source).get::<Frozen>(member).is_none());
+    }
+    let sent = cluster.world(client).resource::<InputOutbox>().newest().0;
+    let want: Vec<u32> = (1..=sent).collect();
+    assert_eq!(applied(&mut cluster, &[source], player), want);
+}
+
+#[test]
+fn who_sees_one_of_a_group_go_on_may_despawn_another() {
+    let despawn_the_other = |thawed, [body, carried]: [Entity; 2], commands: &mut Commands| {
+        if thawed == body {
+            commands.entity(carried).try_despawn();
+        }
+    };
+    let (mut cluster, source, _, player, [body, carried]) = go_on_where_it_was(despawn_the_other);
+    assert_eq!(host(&mut cluster, &[source], player), Some(source));
+    assert!(cluster.world(source).get_entity(carried).is_err());
+    assert!(cluster.world(source).get::<Frozen>(body).is_none());
 }
 
 #[test]
