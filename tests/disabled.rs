@@ -10,11 +10,11 @@ use common::{
 };
 use seamless_authority::{AuthorityCommandsExt, AuthorityView};
 use seamless_replication::{
-    Authority, Replicated,
-    interest::{ToolScopeId, ToolScopes},
+    Authority, Peers, Replicated,
+    interest::{InterestAppExt, ToolScopeId, ToolScopes, View},
     wire::Holder,
 };
-use seamless_testkit::Weather;
+use seamless_testkit::{Cluster, Weather};
 
 const A_WHILE: usize = 60;
 
@@ -43,6 +43,44 @@ fn its_scopes_hold() {
     for entity in hidden {
         let name = name(&mut cluster, server, entity);
         assert_eq!(find(&mut cluster, client, name), None);
+    }
+}
+
+#[test]
+fn who_looks_from_it_looks_from_where_it_is() {
+    let (mut cluster, [server, client]) = pair(5, Weather::lossy(0.1), |app| {
+        register(app);
+        app.world_mut().register_disabling_component::<Asleep>();
+        app.interest_position::<Place>(|place| Vec3::new(place.0, place.1, place.2));
+    });
+    let spawn = |world: &mut World, at: f32| world.spawn((Replicated, Place(at, 0.0, 0.0))).id();
+    let world = cluster.world(server);
+    let [eye, near, far] = [0.0, 10.0, 1000.0].map(|at| spawn(world, at));
+    let view = View::Around(eye, 50.0);
+    for peer in world.resource_mut::<Peers>().iter_mut() {
+        peer.interest_mut().set_view(view);
+    }
+    cluster.run(A_WHILE);
+    let [near, far] = [near, far].map(|entity| name(&mut cluster, server, entity));
+    let seen =
+        |cluster: &mut Cluster| [near, far].map(|name| find(cluster, client, name).is_some());
+    assert_eq!(seen(&mut cluster), [true, false]);
+    for hidden in [false, true] {
+        let mut eye = cluster.world(server).entity_mut(eye);
+        match hidden {
+            false => eye.insert(Disabled),
+            true => eye.remove::<Disabled>().insert(Asleep),
+        };
+        let (from, wanted) = if hidden {
+            (0.0, [true, false])
+        } else {
+            (1000.0, [false, true])
+        };
+        if let Some(mut place) = eye.get_mut::<Place>() {
+            place.0 = from;
+        }
+        cluster.run(A_WHILE);
+        assert_eq!(seen(&mut cluster), wanted);
     }
 }
 

@@ -74,6 +74,8 @@ pub struct PeerInterest {
     anchor: Option<(InterestRegionId, f32)>,
     /// Where it looks from, in this tick.
     eye: Option<Vec3>,
+    /// Which entity it looks from, and its slot.
+    viewer: Option<(Entity, u32)>,
     /// Everything must be asked again.
     stale: bool,
     /// Slots to ask again.
@@ -97,6 +99,7 @@ impl Default for PeerInterest {
             everything: true,
             anchor: None,
             eye: None,
+            viewer: None,
             stale: true,
             recheck: Vec::new(),
             component_exceptions: HashMap::default(),

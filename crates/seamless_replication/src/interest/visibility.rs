@@ -161,7 +161,8 @@ pub(crate) fn update_visibility(
         .filter(|peer| peer.state == PeerState::Ready)
     {
         let mut check = dirty.clone();
-        follow_view(&mut peer.interest, positions, &grid, &net_slots, &mut check);
+        let here = (&*slots, &net_slots);
+        follow_view(&mut peer.interest, positions, &grid, here, &mut check);
         check.append(&mut peer.interest.recheck);
         if std::mem::take(&mut peer.interest.stale) {
             check.extend(slots.iter().map(|(index, _)| index));
@@ -220,7 +221,7 @@ fn follow_view(
     interest: &mut PeerInterest,
     positions: &Positions,
     grid: &InterestGrid,
-    net_slots: &Query<&NetSlot, EvenHidden>,
+    (slots, net_slots): (&Slots, &Query<&NetSlot, EvenHidden>),
     check: &mut Vec<u32>,
 ) {
     let everything = interest.view == View::Everything;
@@ -238,9 +239,16 @@ fn follow_view(
             return;
         }
         View::Around(entity, distance) => {
-            let slot = net_slots.get(entity).ok();
+            if let Ok(slot) = net_slots.get(entity) {
+                interest.viewer = Some((entity, slot.index));
+            }
+            // A game may hide it in a way that no query of ours knows of. It is in its slot still.
+            let is_its = |index: u32| slots.get(index).is_some_and(|slot| slot.entity == entity);
+            let viewer = interest
+                .viewer
+                .filter(|&(viewer, index)| viewer == entity && is_its(index));
             // While the entity is not there, the view stays where it was.
-            let Some(at) = slot.and_then(|slot| positions.get(slot.index)) else {
+            let Some(at) = viewer.and_then(|(_, index)| positions.get(index)) else {
                 return;
             };
             (at, distance)
