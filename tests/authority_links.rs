@@ -241,8 +241,17 @@ fn a_grant_whose_fence_is_gone_before_it_was_seen_is_a_denial() {
 
 /// A client whose session is kept for so many seconds after a drop, and a crate that can be lent.
 fn kept_for(seconds: u64) -> (Cluster, [AppId; 2], [Entity; 2]) {
-    let (mut cluster, apps) = pair(1, Weather::near(), move |app| {
-        lending(app);
+    kept_in((1, Weather::near()), lending, seconds)
+}
+
+/// The same of another game, in this weather.
+fn kept_in(
+    (seed, weather): (u64, Weather),
+    game: fn(&mut App),
+    seconds: u64,
+) -> (Cluster, [AppId; 2], [Entity; 2]) {
+    let (mut cluster, apps) = pair(seed, weather, move |app| {
+        game(app);
         app.world_mut()
             .resource_mut::<ReplicationConfig>()
             .resume_grace = Duration::from_secs(seconds);
@@ -338,118 +347,123 @@ fn a_request_that_waits_at_the_server_during_a_drop_is_answered_once() {
     }
 }
 
+/// On a bad network, a client that its server calls [`ME`] whatever session it is in.
+fn with_one_name(seed: u64, seconds: u64) -> (Cluster, [AppId; 2], [Entity; 2]) {
+    kept_in((seed, Weather::lossy(0.3)), one_name, seconds)
+}
+
+/// Has a client say something about an entity that is frozen, and the server hear it.
+fn say_of_frozen(
+    cluster: &mut Cluster,
+    [server, client]: [AppId; 2],
+    [crate_, there]: [Entity; 2],
+    what: fn(&mut EntityCommands<'_>),
+) {
+    cluster.world(server).entity_mut(crate_).insert(Frozen);
+    command(cluster, client, there, what);
+    cluster.run_until("the server heard it", 300, |cluster| {
+        cluster.world(server).resource::<Pending>().waiting() == 1
+    });
+}
+
+fn ask(entity: &mut EntityCommands<'_>) {
+    entity.request_authority();
+}
+
+fn give_back(entity: &mut EntityCommands<'_>) {
+    entity.release_authority();
+}
+
 #[test]
 fn a_request_that_waits_at_the_server_is_not_granted_to_the_session_after_its_own() {
-    let (mut cluster, apps) = pair(1, Weather::near(), |app| {
-        one_name(app);
-        let mut config = app.world_mut().resource_mut::<ReplicationConfig>();
-        config.resume_grace = Duration::from_secs(3);
-    });
-    let [crate_, there] = spawn_on(&mut cluster, apps, (Delegated, Place::default()));
-    cluster.run(20);
-    let [server, client] = apps;
-    let mut config = cluster.world(client).resource_mut::<ReplicationConfig>();
-    config.orphan_grace = Duration::from_secs(60);
-    cluster.world(server).entity_mut(crate_).insert(Frozen);
-    request(&mut cluster, client, there);
-    cluster.run(10);
-    drop_link(&mut cluster, apps);
-    cluster.run(120);
-    let denied = Event::Denied(there, DenyReason::HostedElsewhere);
-    assert_eq!(heard(&mut cluster, client), [denied]);
-    come_back(&mut cluster, apps);
-    thaw(&mut cluster, server, crate_);
-    cluster.run(30);
-    assert!(heard(&mut cluster, client).is_empty());
-    let free = Some(AuthorityView::Available);
-    assert_eq!(view(&mut cluster, client, there), free);
-    assert_eq!(holder(&mut cluster, server, crate_), Some(Holder::Nobody));
-    assert_eq!(cluster.world(server).resource::<Pending>().waiting(), 0);
+    for seed in 0..4 {
+        let (mut cluster, apps, both) = with_one_name(seed, 3);
+        let ([server, client], [crate_, there]) = (apps, both);
+        let mut config = cluster.world(client).resource_mut::<ReplicationConfig>();
+        config.orphan_grace = Duration::from_secs(60);
+        say_of_frozen(&mut cluster, apps, both, ask);
+        drop_link(&mut cluster, apps);
+        cluster.run(120);
+        let denied = Event::Denied(there, DenyReason::HostedElsewhere);
+        assert_eq!(heard(&mut cluster, client), [denied]);
+        come_back(&mut cluster, apps);
+        thaw(&mut cluster, server, crate_);
+        cluster.run(30);
+        assert!(heard(&mut cluster, client).is_empty());
+        let free = Some(AuthorityView::Available);
+        assert_eq!(view(&mut cluster, client, there), free);
+        assert_eq!(holder(&mut cluster, server, crate_), Some(Holder::Nobody));
+        assert_eq!(cluster.world(server).resource::<Pending>().waiting(), 0);
+    }
 }
 
 #[test]
 fn a_request_that_waits_at_the_server_is_answered_after_two_drops() {
-    let (mut cluster, apps, [crate_, there]) = kept_for(60);
-    let [server, client] = apps;
-    cluster.world(server).entity_mut(crate_).insert(Frozen);
-    request(&mut cluster, client, there);
-    cluster.run(10);
-    for _ in 0..2 {
-        drop_link(&mut cluster, apps);
-        come_back(&mut cluster, apps);
+    for seed in 0..4 {
+        let (mut cluster, apps, both) = kept_in((seed, Weather::lossy(0.3)), lending, 60);
+        let ([server, client], [crate_, there]) = (apps, both);
+        say_of_frozen(&mut cluster, apps, both, ask);
+        for _ in 0..2 {
+            drop_link(&mut cluster, apps);
+            come_back(&mut cluster, apps);
+        }
+        assert!(heard(&mut cluster, client).is_empty());
+        thaw(&mut cluster, server, crate_);
+        cluster.run(30);
+        assert_eq!(heard(&mut cluster, client), [Event::Granted(there)]);
     }
-    assert!(heard(&mut cluster, client).is_empty());
-    thaw(&mut cluster, server, crate_);
-    cluster.run(30);
-    assert_eq!(heard(&mut cluster, client), [Event::Granted(there)]);
 }
 
 #[test]
 fn what_was_given_back_while_it_was_frozen_is_free_whoever_comes_next() {
-    let (mut cluster, apps) = pair(1, Weather::near(), |app| {
-        one_name(app);
-        let mut config = app.world_mut().resource_mut::<ReplicationConfig>();
-        config.resume_grace = Duration::ZERO;
-    });
-    let [server, client] = apps;
-    let [crate_, there] = spawn_on(&mut cluster, apps, (Delegated, Place::default()));
-    cluster.run(20);
-    grab(&mut cluster, client, there);
-    cluster.run(10);
-    cluster.world(server).entity_mut(crate_).insert(Frozen);
-    command(&mut cluster, client, there, |e| {
-        e.release_authority();
-    });
-    cluster.run(10);
-    // The player starts the game anew, and the server has not noticed that the old one is gone.
-    cluster.change_weather(Weather::lossy(1.0));
-    cluster.run(3);
-    cluster.set_weather(Weather::near());
-    let again = cluster.client(server);
-    ready(&mut cluster, again);
-    cluster.run(60);
-    assert_eq!(holder(&mut cluster, server, crate_), Some(Holder::Peer(ME)));
-    thaw(&mut cluster, server, crate_);
-    cluster.run(120);
-    assert_eq!(holder(&mut cluster, server, crate_), Some(Holder::Nobody));
+    for seed in 0..4 {
+        let (mut cluster, apps, both) = with_one_name(seed, 0);
+        let ([server, client], [crate_, there]) = (apps, both);
+        grab(&mut cluster, client, there);
+        say_of_frozen(&mut cluster, apps, both, give_back);
+        // The player starts the game anew, and the server has not noticed that the old one is gone.
+        cluster.change_weather(Weather::lossy(1.0));
+        cluster.run(3);
+        cluster.set_weather(Weather::lossy(0.3));
+        let again = cluster.client(server);
+        ready(&mut cluster, again);
+        cluster.run(60);
+        let held = Some(Holder::Peer(ME));
+        assert_eq!(holder(&mut cluster, server, crate_), held);
+        thaw(&mut cluster, server, crate_);
+        cluster.run(120);
+        let free = Some(Holder::Nobody);
+        assert_eq!(holder(&mut cluster, server, crate_), free);
+    }
 }
 
 #[test]
 fn a_request_that_waits_at_the_server_is_not_granted_while_the_session_after_its_own_begins() {
-    let (mut cluster, apps) = pair(1, Weather::near(), |app| {
-        one_name(app);
-        let mut config = app.world_mut().resource_mut::<ReplicationConfig>();
-        config.resume_grace = Duration::ZERO;
-    });
-    let [server, client] = apps;
-    let [crate_, there] = spawn_on(&mut cluster, apps, (Delegated, Place::default()));
-    cluster.run(20);
-    cluster.world(server).entity_mut(crate_).insert(Frozen);
-    request(&mut cluster, client, there);
-    cluster.run(10);
-    let again = cluster.client(server);
-    let links = |cluster: &mut Cluster| {
-        let peers = cluster.world(server).resource::<Peers>();
-        let link = peers.by_id(ME).expect("it is here").link();
-        (link, peers.iter().count())
-    };
-    let (old, _) = links(&mut cluster);
-    cluster.run_until(
-        "the new link takes the place of the old one",
-        300,
-        |cluster| links(cluster).0 != old,
-    );
-    // The old one is still in the list.
-    assert_eq!(links(&mut cluster).1, 2);
-    thaw(&mut cluster, server, crate_);
-    cluster.run(120);
-    assert_eq!(holder(&mut cluster, server, crate_), Some(Holder::Nobody));
-    let name = name(&mut cluster, server, crate_);
-    let seen = find(&mut cluster, again, name).expect("in sight");
-    assert_eq!(
-        view(&mut cluster, again, seen),
-        Some(AuthorityView::Available)
-    );
+    for seed in 0..4 {
+        let (mut cluster, apps, both) = with_one_name(seed, 0);
+        let ([server, _], [crate_, _]) = (apps, both);
+        say_of_frozen(&mut cluster, apps, both, ask);
+        let again = cluster.client(server);
+        let links = |cluster: &mut Cluster| {
+            let peers = cluster.world(server).resource::<Peers>();
+            let link = peers.by_id(ME).expect("it is here").link();
+            (link, peers.iter().count())
+        };
+        let (old, _) = links(&mut cluster);
+        cluster.run_until("the new link is the client's", 300, |cluster| {
+            links(cluster).0 != old
+        });
+        // The old one is still in the list.
+        assert_eq!(links(&mut cluster).1, 2);
+        thaw(&mut cluster, server, crate_);
+        cluster.run(120);
+        let free = Some(Holder::Nobody);
+        assert_eq!(holder(&mut cluster, server, crate_), free);
+        let name = name(&mut cluster, server, crate_);
+        let seen = find(&mut cluster, again, name).expect("in sight");
+        let free = Some(AuthorityView::Available);
+        assert_eq!(view(&mut cluster, again, seen), free);
+    }
 }
 
 /// A frozen entity goes on here.

@@ -2,11 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use bevy::platform::collections::HashMap;
+use bevy::{platform::collections::HashMap, prelude::*};
 use seamless_replication::{
-    ControlReceived, Peers, SessionState,
-    wire::{GlobalEntity, PeerId, control::Control},
+    ControlReceived, Peer, Peers, SessionState,
+    wire::{
+        GlobalEntity, PeerId,
+        control::{AuthorityAnswer, Control, DenyReason},
+    },
 };
+
+use crate::{AuthorityStats, server::hear};
 
 /// Most items that wait while their entities are frozen.
 const MAX_DEFERRED: usize = 4096;
@@ -84,4 +89,62 @@ fn subject(control: &Control) -> Option<GlobalEntity> {
         }
         _ => None,
     }
+}
+
+/// Goes on with items that came here while an entity was frozen: with requests, if the session goes on
+/// in which they were made; with what was given back, in any case.
+pub fn resume_deferred(world: &mut World, items: Vec<ControlReceived>) {
+    for mut item in items {
+        let is_request = matches!(item.control, Control::AuthorityRequest { .. });
+        match world.resource::<Peers>().session(item.link) {
+            SessionState::Suspended if is_request => {
+                deny_suspended(world, item.peer, &item.control);
+                continue;
+            }
+            // The client knows that it will not be answered.
+            SessionState::Over if is_request => continue,
+            SessionState::Stands(present) => item.link = present,
+            SessionState::Suspended | SessionState::Over => {}
+        }
+        hear(world, &item);
+    }
+}
+
+/// Goes on with items that came while an entity was frozen on the node it came from.
+pub fn resume_from_source(world: &mut World, items: Vec<(PeerId, Control)>) {
+    for (peer, control) in items {
+        let link = world.resource::<Peers>().by_id(peer).map(Peer::link);
+        match link {
+            Some(link) => hear(
+                world,
+                &ControlReceived {
+                    link,
+                    peer,
+                    control,
+                },
+            ),
+            None => deny_suspended(world, peer, &control),
+        }
+    }
+}
+
+/// Who has no link, but may come back, is lent nothing. It hears so then.
+fn deny_suspended(world: &mut World, peer: PeerId, control: &Control) {
+    let &Control::AuthorityRequest { request, entity } = control else {
+        return;
+    };
+    let reason = DenyReason::HostedElsewhere;
+    let answer = Control::AuthorityAnswer {
+        request,
+        entity,
+        answer: AuthorityAnswer::Denied(reason),
+    };
+    let mut peers = world.resource_mut::<Peers>();
+    let Some(suspended) = peers.suspended_mut(peer) else {
+        return;
+    };
+    if let Err(error) = suspended.send_control(&answer) {
+        tracing::warn!(%peer, %error, "a request cannot be answered");
+    }
+    world.resource_mut::<AuthorityStats>().deny(reason);
 }

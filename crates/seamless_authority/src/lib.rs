@@ -20,7 +20,8 @@
 //! * [`AuthorityPolicy`], [`Loan`]: who may, how many, how far away, for how long, and what of it.
 //! * [`WriteGuard`]: what becomes of a client's writes without authority.
 //! * [`AuthorityStats`]: what happened.
-//! * [`Pending`], [`resume_deferred`], [`resume_from_source`]: requests for entities on their way to another node.
+//! * [`Pending`], [`resume_deferred`], [`resume_from_source`]: requests for entities on their way to
+//!   another node.
 
 mod client;
 mod deferred;
@@ -39,11 +40,12 @@ mod view;
 mod waiting;
 
 pub use client::AuthorityCommandsExt;
+pub use deferred::{resume_deferred, resume_from_source};
 pub use guard::WriteGuard;
 pub use holder::{HolderEvent, Loan, LossReason, Outcome, step};
 pub use plugin::{AuthorityPlugin, AuthoritySystems, Delegated};
 pub use policy::{AuthorityPolicy, OwnerLeft, Terms};
 pub use publish::{PublicationDenied, Published};
-pub use server::{Pending, resume_deferred, resume_from_source};
+pub use server::Pending;
 pub use stats::AuthorityStats;
 pub use view::{AuthorityDenied, AuthorityGranted, AuthorityLost, AuthorityView, Granted};

@@ -487,65 +487,6 @@ pub(crate) fn finish_releases(world: &mut World) {
     }
 }
 
-/// Goes on with items that came here while an entity was frozen, if the session goes on in which each
-/// was said.
-pub fn resume_deferred(world: &mut World, items: Vec<ControlReceived>) {
-    for mut item in items {
-        match world.resource::<Peers>().session(item.link) {
-            SessionState::Stands(present) => {
-                item.link = present;
-                hear(world, &item);
-            }
-            SessionState::Suspended => deny_suspended(world, item.peer, &item.control),
-            // What it gave back it gave back.
-            SessionState::Over if matches!(item.control, Control::AuthorityRelease { .. }) => {
-                hear(world, &item);
-            }
-            // The client knows that it will not be answered.
-            SessionState::Over => {}
-        }
-    }
-}
-
-/// Goes on with items that came while an entity was frozen on the node it came from.
-pub fn resume_from_source(world: &mut World, items: Vec<(PeerId, Control)>) {
-    for (peer, control) in items {
-        let link = world.resource::<Peers>().by_id(peer).map(Peer::link);
-        match link {
-            Some(link) => hear(
-                world,
-                &ControlReceived {
-                    link,
-                    peer,
-                    control,
-                },
-            ),
-            None => deny_suspended(world, peer, &control),
-        }
-    }
-}
-
-/// Who has no link, but may come back, is lent nothing. It hears so then.
-fn deny_suspended(world: &mut World, peer: PeerId, control: &Control) {
-    let &Control::AuthorityRequest { request, entity } = control else {
-        return;
-    };
-    let reason = DenyReason::HostedElsewhere;
-    let answer = Control::AuthorityAnswer {
-        request,
-        entity,
-        answer: AuthorityAnswer::Denied(reason),
-    };
-    let mut peers = world.resource_mut::<Peers>();
-    let Some(suspended) = peers.suspended_mut(peer) else {
-        return;
-    };
-    if let Err(error) = suspended.send_control(&answer) {
-        tracing::warn!(%peer, %error, "a request cannot be answered");
-    }
-    world.resource_mut::<AuthorityStats>().deny(reason);
-}
-
 /// A client does not see an entity any more: it cannot go on holding it.
 pub(crate) fn vanished(world: &mut World, entity: Entity, peer: PeerId) {
     apply(world, entity, HolderEvent::Vanish(peer));
