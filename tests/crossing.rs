@@ -205,7 +205,7 @@ fn what_is_despawned_as_it_comes_with_a_player_is_gone_and_the_player_is_there()
 fn go_on_where_it_was(
     thawed: impl Fn(Entity, [Entity; 2], &mut Commands) + Send + Sync + 'static,
 ) -> (MeshCluster, AppId, AppId, PeerId, [Entity; 2]) {
-    let (mut cluster, nodes) = cluster::<2>(9, Weather::near());
+    let (mut cluster, nodes) = cluster::<2>(9, Weather::lossy(0.05));
     let (client, player) = enter(&mut cluster);
     let [source, target] = nodes;
     let body = body_in(&mut cluster, client, source).expect("hosted");

@@ -29,7 +29,11 @@ fn spawn(cluster: &mut Cluster, server: AppId) -> Entity {
 
 /// A server, a client, and a parent with a child on the server.
 fn family(seed: u64) -> (Cluster, [AppId; 2], [Entity; 2]) {
-    let (mut cluster, [server, client]) = pair(seed, Weather::near(), setup);
+    family_in(seed, Weather::near())
+}
+
+fn family_in(seed: u64, weather: Weather) -> (Cluster, [AppId; 2], [Entity; 2]) {
+    let (mut cluster, [server, client]) = pair(seed, weather, setup);
     let parent = spawn(&mut cluster, server);
     let child = spawn(&mut cluster, server);
     cluster
@@ -149,7 +153,7 @@ fn what_is_published_in_the_place_of_a_parent_to_come_stays_the_clients_own() {
 #[test]
 fn who_sees_a_child_leave_its_parent_may_despawn_either() {
     for despawned in 0..3 {
-        let (mut cluster, apps, [parent, child]) = family(9);
+        let (mut cluster, apps, [parent, child]) = family_in(9, Weather::lossy(0.3));
         let [server, client] = apps;
         let bundle = (Replicated, Place::default(), ChildOf(parent));
         let sibling = cluster.world(server).spawn(bundle).id();

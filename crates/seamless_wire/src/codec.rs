@@ -1,8 +1,8 @@
 //! The one place that knows which serde format we use.
 //!
 //! bincode 2.0.1 writes, and is frozen upstream: kept because the format is frozen too, and because
-//! replacing it is a change of this file. What it wrote is read by a [`reader`] of our own. Five
-//! rules make that safe on hostile bytes:
+//! replacing it is a change of this file. What it wrote is read by code of our own
+//! ([`parts`]). Five rules make that safe on hostile bytes:
 //!
 //! * no value is longer than [`MAX_VALUE`], and nothing is allocated for a length before its bytes
 //!   are there;
@@ -14,6 +14,7 @@
 //! * digests are taken over the bytes as received, never over a second encoding, because more
 //!   than one encoding decodes to the same value.
 
+mod parts;
 mod reader;
 
 use bincode::{config::standard, enc::write::Writer, error::EncodeError};
@@ -110,7 +111,7 @@ pub fn decode_front<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), Wir
         });
     }
     let mut reader = Reader::new(bytes);
-    let value = reader.read()?;
+    let value = parts::read(&mut reader)?;
     Ok((value, bytes.len() - reader.left()))
 }
 
