@@ -16,12 +16,14 @@ pub(crate) fn prefetch<T>(values: &[T]) {
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         let start = values.as_ptr().cast::<i8>();
-        for line in (0..size_of_val(values)).step_by(64) {
+        let mut line = 0;
+        while line < size_of_val(values) {
             #[expect(unsafe_code, reason = "an intrinsic that takes a pointer")]
             // SAFETY: it reads nothing, and the pointer stays within `values`.
             unsafe {
                 _mm_prefetch::<_MM_HINT_T0>(start.add(line));
             }
+            line += 64;
         }
     }
     #[cfg(not(target_arch = "x86_64"))]

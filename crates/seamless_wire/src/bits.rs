@@ -4,8 +4,10 @@
 //! another at any offset ([`BitWriter::put_run`]), which is what lets one encoding be shared by
 //! many clients.
 
+mod ahead;
 mod reader;
 
+pub(crate) use ahead::Ahead;
 pub use reader::BitReader;
 
 /// Writes bits into a growing buffer. Reuse one: [`BitWriter::clear`] keeps the memory.

@@ -6,12 +6,15 @@
 
 use crate::{
     BitReader, BitWriter, WireError,
-    bits::{unzigzag, zigzag},
+    bits::{Ahead, unzigzag, zigzag},
     delta::Baseline,
 };
 
 /// Most integers of one value.
 pub const MAX_INTS: usize = 64;
+
+/// Most pairs of bits of a distance: all of an `i32`.
+const MAX_PAIRS: u32 = 16;
 
 #[inline]
 fn int_at(bytes: &[u8], at: usize) -> i32 {
@@ -61,32 +64,66 @@ pub fn read_ints(
     base: Option<Baseline<'_>>,
     out: &mut Vec<u8>,
 ) -> Result<(), WireError> {
-    if let Some(base) = base
-        && !r.get_bool()?
-    {
-        let len = base.value.len();
-        if !len.is_multiple_of(4) || len > MAX_INTS * 4 {
-            return Err(WireError::Invalid {
-                what: "length of a baseline of integers",
-                value: len as u64,
-            });
-        }
-        let motion = base.motion();
+    if let Some(base) = base {
         let start = out.len();
-        out.resize(start + len, 0);
-        let (places, _) = out[start..].as_chunks_mut::<4>();
-        for (at, place) in places.iter_mut().enumerate() {
-            let motion = motion.map(|(before, steps)| (int_at(before, at), steps));
-            let expected = predict(int_at(base.value, at), motion);
-            *place = expected.wrapping_add(get_distance(r)?).to_le_bytes();
+        if base.value.len() <= MAX_INTS * 4 {
+            out.extend_from_slice(base.value);
         }
-        return Ok(());
+        if read_ints_over(r, base, &mut out[start..])? {
+            return Ok(());
+        }
+        out.truncate(start);
     }
     let count = r.get_bounded(2, MAX_INTS as u64, "integers of a value")?;
     for _ in 0..count {
         out.extend_from_slice(&get_whole(r)?.to_le_bytes());
     }
     Ok(())
+}
+
+/// As [`read_ints`], in the place of `out`, which has the length of `base.value`. False if there are
+/// more or fewer integers now: they are still to be read, and `out` is as it was.
+///
+/// # Errors
+/// As [`read_ints`]; `out` is of no use then.
+#[inline]
+pub fn read_ints_over(
+    r: &mut BitReader<'_>,
+    base: Baseline<'_>,
+    out: &mut [u8],
+) -> Result<bool, WireError> {
+    if r.get_bool()? {
+        return Ok(false);
+    }
+    let len = base.value.len();
+    if !len.is_multiple_of(4) || len > MAX_INTS * 4 || len != out.len() {
+        return Err(WireError::Invalid {
+            what: "length of a baseline of integers",
+            value: len as u64,
+        });
+    }
+    let mut ahead = Ahead::new(r);
+    let places = out.as_chunks_mut::<4>().0.iter_mut();
+    let places = places.zip(base.value.as_chunks::<4>().0);
+    match base.motion() {
+        None => {
+            for (place, last) in places {
+                let last = i32::from_le_bytes(*last);
+                *place = last.wrapping_add(get_distance(&mut ahead)?).to_le_bytes();
+            }
+        }
+        Some((before, steps)) => {
+            for ((place, last), before) in places.zip(before.as_chunks::<4>().0) {
+                let before = i32::from_le_bytes(*before);
+                let expected = predict(i32::from_le_bytes(*last), Some((before, steps)));
+                *place = expected
+                    .wrapping_add(get_distance(&mut ahead)?)
+                    .to_le_bytes();
+            }
+        }
+    }
+    ahead.finish()?;
+    Ok(true)
 }
 
 /// `n` bits, of which the highest is known, after a prefix: `0` for none, else a one for each pair
@@ -104,23 +141,32 @@ fn put_distance(w: &mut BitWriter, distance: i32) {
     w.put(prefix | rest << (pairs + 2), pairs + 2 + low);
 }
 
-#[inline]
-fn get_distance(r: &mut BitReader<'_>) -> Result<i32, WireError> {
-    let bits = r.peek();
-    let pairs = bits.trailing_ones();
-    if pairs == 0 {
-        r.skip(1)?;
-        return Ok(0);
-    }
-    if pairs > 16 {
+/// Length and value of the distance that these bits begin with, the sign in the lowest bit. More than
+/// 32 bits after a prefix that is longer than any: that counts as [`MAX_PAIRS`] and one more.
+#[inline(always)]
+fn distance_of(bits: u64) -> (u32, u64) {
+    let pairs = (!bits | 1 << (MAX_PAIRS + 1)).trailing_zeros();
+    // Without a branch: what rests and what moves come mixed.
+    let any = u32::from(pairs != 0).wrapping_neg();
+    let rest = bits >> (pairs + 1);
+    let low = (pairs * 2 + (rest as u32 & 1)).wrapping_sub(2) & any;
+    let value = 1 << low | (rest >> 1) & ((1 << low) - 1);
+    (
+        1 + ((pairs + 1 + low) & any),
+        value & u64::from(any & 1).wrapping_neg(),
+    )
+}
+
+/// Takes the next distance.
+#[inline(always)]
+fn get_distance(ahead: &mut Ahead<'_, '_>) -> Result<i32, WireError> {
+    let value = ahead.next(distance_of)?;
+    if value > u32::MAX.into() {
         return Err(WireError::Invalid {
             what: "width of an integer",
-            value: pairs.into(),
+            value: (MAX_PAIRS + 1).into(),
         });
     }
-    let low = (pairs - 1) * 2 + (bits >> (pairs + 1)) as u32 % 2;
-    r.skip(pairs + 2 + low)?;
-    let value = 1 << low | (bits >> (pairs + 2)) & ((1 << low) - 1);
     Ok(unzigzag(value) as i32)
 }
 

@@ -12,7 +12,11 @@ use seamless_wire::{
 };
 
 use super::{
-    ParseContext, ParseError, ParsedRows, apply, audit, leave, parse, parse_big_row, show,
+    ParseContext, ParseError, Parsed, ParsedRows, apply, audit,
+    burst::{self, BURST, header_context},
+    leave, parse,
+    parse::{MAX_UNFOLDED, Sets},
+    parse_big_row, show,
 };
 use crate::{
     clock::NetClock,
@@ -66,13 +70,10 @@ pub(crate) fn receive(world: &mut World) {
         for bytes in arrivals.frames.drain(..) {
             take_frame(world, &mut peer, &bytes);
         }
-        for bytes in arrivals.datagrams.drain(..) {
-            take_datagram(world, &mut peer, &bytes);
-            if peer.receiver.table.waiting() >= show::TOGETHER {
-                show::show_waiting(world, &mut peer);
-            }
+        for datagrams in arrivals.datagrams.chunks(BURST) {
+            take_burst(world, &mut peer, datagrams);
         }
-        show::show_waiting(world, &mut peer);
+        arrivals.datagrams.clear();
         audit::compare(world, &mut peer);
         hand_out_control(world, &mut peer);
         if peer.receiver.counters.malformed > MAX_MALFORMED && peer.state != PeerState::Ended {
@@ -218,20 +219,23 @@ fn take_big_row(world: &mut World, peer: &mut Peer, big: &BigRow) {
         tick: peer.receiver.tick,
     };
     let registry = world.resource::<Registry>().clone();
-    let (parsed, sets_left) = {
+    let (parsed, left) = {
         let mut rows = world.resource_mut::<Rows>();
         let mut context = ParseContext {
             registry: &registry,
-            sets: &mut rows.sets,
+            sets: Sets::Growing {
+                sets: &mut rows.sets,
+                left: sets_left(peer),
+            },
             receiver: &peer.receiver,
             header,
-            sets_left: sets_left(peer),
             spare: ParsedRows::default(),
+            max_unfolded: MAX_UNFOLDED,
         };
         let parsed = parse_big_row(big, &mut context);
-        (parsed, context.sets_left)
+        (parsed, context.sets.left())
     };
-    peer.receiver.invented = invented(sets_left);
+    peer.receiver.invented = invented(left);
     match parsed {
         Ok(mut rows) => {
             let Some(kept) = rows.iter().next().map(|(row, _)| Control::RowKept {
@@ -252,33 +256,33 @@ fn take_big_row(world: &mut World, peer: &mut Peer, big: &BigRow) {
     }
 }
 
-fn take_datagram(world: &mut World, peer: &mut Peer, bytes: &[u8]) {
+/// Takes in datagrams that came in one frame, and shows what they tell.
+fn take_burst(world: &mut World, peer: &mut Peer, datagrams: &[Bytes]) {
+    if peer.state == PeerState::Ready {
+        burst::read(world, peer, datagrams);
+    }
+    let together = match peer.receiver.burst.is_read() {
+        true => usize::MAX,
+        false => show::TOGETHER,
+    };
+    for (at, bytes) in datagrams.iter().enumerate() {
+        take_datagram(world, peer, at, bytes);
+        if peer.receiver.table.waiting() >= together {
+            show::show_waiting(world, peer);
+        }
+    }
+    show::show_waiting(world, peer);
+}
+
+/// `at`: where it is in its burst.
+fn take_datagram(world: &mut World, peer: &mut Peer, at: usize, bytes: &[u8]) {
     if peer.state != PeerState::Ready {
         return;
     }
     peer.receiver.counters.packets += 1;
-    let header = HeaderContext {
-        seq: peer.receiver.received.newest(),
-        sent: peer.sender.newest_sent(),
-        tick: peer.receiver.tick,
-    };
-    let spare = std::mem::take(&mut peer.receiver.spare);
-    let registry = world.resource::<Registry>().clone();
-    let (parsed, sets_left) = {
-        let mut rows = world.resource_mut::<Rows>();
-        let mut context = ParseContext {
-            registry: &registry,
-            sets: &mut rows.sets,
-            receiver: &peer.receiver,
-            header,
-            sets_left: sets_left(peer),
-            spare,
-        };
-        let parsed = parse(bytes, &mut context);
-        (parsed, context.sets_left)
-    };
-    peer.receiver.invented = invented(sets_left);
-    let mut parsed = match parsed {
+    let meaning = peer.receiver.table.meaning();
+    let read = peer.receiver.burst.take(at, meaning).map(Ok);
+    let mut parsed = match read.unwrap_or_else(|| read_datagram(world, peer, bytes)) {
         Ok(parsed) => parsed,
         Err(ParseError::Late(_)) => {
             peer.receiver.counters.late += 1;
@@ -295,6 +299,7 @@ fn take_datagram(world: &mut World, peer: &mut Peer, bytes: &[u8]) {
         && !peer.receiver.received.arrive(seq)
     {
         peer.receiver.counters.duplicates += 1;
+        peer.receiver.burst.recycle(parsed.rows);
         return;
     }
     peer.receiver.tick = peer.receiver.tick.max(tick);
@@ -310,10 +315,31 @@ fn take_datagram(world: &mut World, peer: &mut Peer, bytes: &[u8]) {
         kept &= leave::take_leave(world, peer, leave, tick);
     }
     kept &= apply::take_rows(world, peer, &mut parsed.rows);
-    peer.receiver.spare = parsed.rows;
+    peer.receiver.burst.recycle(parsed.rows);
     if let Some(seq) = parsed.header.seq {
         peer.receiver.received.report(seq, kept);
     }
+}
+
+fn read_datagram(world: &mut World, peer: &mut Peer, bytes: &[u8]) -> Result<Parsed, ParseError> {
+    let spare = peer.receiver.burst.spare();
+    let registry = world.resource::<Registry>().clone();
+    let mut rows = world.resource_mut::<Rows>();
+    let mut context = ParseContext {
+        registry: &registry,
+        sets: Sets::Growing {
+            sets: &mut rows.sets,
+            left: sets_left(peer),
+        },
+        receiver: &peer.receiver,
+        header: header_context(peer),
+        spare,
+        max_unfolded: MAX_UNFOLDED,
+    };
+    let parsed = parse(bytes, &mut context);
+    let left = context.sets.left();
+    peer.receiver.invented = invented(left);
+    parsed
 }
 
 fn take_inputs(

@@ -12,12 +12,12 @@ use seamless_wire::{
 use super::{ParsedRows, Receiver};
 use crate::{
     registry::{MAX_COMPONENT_BYTES, Registry},
-    rows::{ComponentSets, Fence, MAX_ROW_BYTES, Past, SetId},
+    rows::{ComponentSets, Fence, MAX_ROW_BYTES, Past, RowBuilder, SetId},
 };
 
 /// Most bytes of rows that one datagram may unfold to. Ours unfold to some hundred kilobytes at
 /// worst; without a bound, records against large baselines would multiply.
-const MAX_UNFOLDED: usize = 4 << 20;
+pub(super) const MAX_UNFOLDED: usize = 4 << 20;
 
 /// Everything in a datagram.
 #[derive(Debug)]
@@ -36,13 +36,51 @@ pub(crate) struct Parsed {
 /// What parsing reads.
 pub(crate) struct ParseContext<'a> {
     pub(crate) registry: &'a Registry,
-    pub(crate) sets: &'a mut ComponentSets,
+    pub(crate) sets: Sets<'a>,
     pub(crate) receiver: &'a Receiver,
     pub(crate) header: HeaderContext,
-    /// How many sets of components the peer may still invent; `None`: any number.
-    pub(crate) sets_left: Option<u16>,
     /// An empty list for the rows, for its memory.
     pub(crate) spare: ParsedRows,
+    /// Most bytes of rows that the datagram may unfold to, not above [`MAX_UNFOLDED`].
+    pub(crate) max_unfolded: usize,
+}
+
+/// Sets of components, by which a section is told.
+pub(crate) enum Sets<'a> {
+    /// Only those that are known.
+    Known(&'a ComponentSets),
+    /// Others are added to them. `left`: how many the peer may still invent; `None`: any number.
+    Growing {
+        sets: &'a mut ComponentSets,
+        left: Option<u16>,
+    },
+}
+
+impl Sets<'_> {
+    fn id(&mut self, components: &[u16]) -> Option<SetId> {
+        match self {
+            Self::Known(sets) => sets.get(components),
+            Self::Growing { sets, left } => match left {
+                Some(left) => sets.intern_invented(components, left),
+                None => sets.intern(components),
+            },
+        }
+    }
+
+    const fn all(&self) -> &ComponentSets {
+        match self {
+            Self::Known(sets) => sets,
+            Self::Growing { sets, .. } => sets,
+        }
+    }
+
+    /// How many the peer may still invent.
+    pub(super) const fn left(&self) -> Option<u16> {
+        match self {
+            Self::Known(_) => None,
+            Self::Growing { left, .. } => *left,
+        }
+    }
 }
 
 /// Why a datagram was not read.
@@ -140,11 +178,7 @@ fn read_rows(
     out: &mut ParsedRows,
 ) -> Result<(), ParseError> {
     let head = RowsHead::read(r, context.registry.components().len())?;
-    let set = match &mut context.sets_left {
-        Some(left) => context.sets.intern_invented(&head.components, left),
-        None => context.sets.intern(&head.components),
-    };
-    let Some(set) = set else {
+    let Some(set) = context.sets.id(&head.components) else {
         let value = head.components.len() as u64;
         return Err(WireError::Invalid {
             what: "set of components",
@@ -155,11 +189,11 @@ fn read_rows(
     let mut cursor = RecordCursor::new(tick, head.components.len());
     while let Some(record) = cursor.read(r, head.components.len())? {
         read_record(r, tick, &head, set, &record, out, context)?;
-        if out.unfolded() > MAX_UNFOLDED {
+        if out.unfolded() > context.max_unfolded {
             return Err(WireError::OutOfBounds {
                 what: "unfolded datagram",
                 value: out.unfolded() as u64,
-                max: MAX_UNFOLDED as u64,
+                max: context.max_unfolded as u64,
             }
             .into());
         }
@@ -176,7 +210,7 @@ fn read_record(
     out: &mut ParsedRows,
     context: &ParseContext<'_>,
 ) -> Result<(), ParseError> {
-    let parsed = out.begin(head.components.len());
+    let parsed = out.begin();
     parsed.allocator = head.allocator;
     parsed.index = record.index;
     parsed.tick = tick;
@@ -232,9 +266,59 @@ fn read_record(
         }
     };
     let builder = out.builder();
-    let sets = &*context.sets;
-    for (bit, &component) in head.components.iter().enumerate() {
-        let old = past.get(sets, (bit, component));
+    if !read_over(r, &past, mask, &head.components, builder, context.registry)? {
+        read_values(r, &past, mask, &head.components, builder, context)?;
+    }
+    out.end();
+    Ok(())
+}
+
+/// Reads the values that differ over a copy of the baseline. False if that cannot be done: then
+/// nothing is read.
+///
+/// A copy of the row, and a step for each value that differs.
+#[inline]
+fn read_over(
+    r: &mut BitReader<'_>,
+    past: &Past<'_>,
+    mask: u64,
+    components: &[u16],
+    builder: &mut RowBuilder,
+    registry: &Registry,
+) -> Result<bool, WireError> {
+    let Some((base, at)) = past.alike() else {
+        return Ok(false);
+    };
+    let before = r.clone();
+    builder.copy(base);
+    let mut left = mask;
+    while left != 0 {
+        let position = left.trailing_zeros() as usize;
+        left &= left - 1;
+        let (range, old) = at(position);
+        let erased = &registry.component(components[position]).erased;
+        if !erased.decode_over(old, r, builder.value_mut(range))? {
+            *r = before;
+            builder.drop_last();
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Reads all values one after the other.
+#[inline(never)]
+fn read_values(
+    r: &mut BitReader<'_>,
+    past: &Past<'_>,
+    mask: u64,
+    components: &[u16],
+    builder: &mut RowBuilder,
+    context: &ParseContext<'_>,
+) -> Result<(), WireError> {
+    builder.begin(components.len());
+    for (bit, &component) in components.iter().enumerate() {
+        let old = past.get(context.sets.all(), (bit, component));
         if mask >> bit & 1 == 0 {
             let old = old.ok_or(WireError::Invalid {
                 what: "mask",
@@ -252,12 +336,10 @@ fn read_record(
                     what: "row",
                     value: len as u64,
                     max,
-                }
-                .into());
+                });
             }
             builder.end_value();
         }
     }
-    out.end();
     Ok(())
 }

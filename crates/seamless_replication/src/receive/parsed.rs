@@ -62,11 +62,10 @@ pub(crate) struct ParsedRows {
 }
 
 impl ParsedRows {
-    /// Begins a record of so many values. Gives its head, to be written where it lies: to copy what was
-    /// just written piece by piece makes the processor wait.
+    /// Begins a record. Gives its head, to be written where it lies: to copy what was just written
+    /// piece by piece makes the processor wait.
     #[inline]
-    pub(super) fn begin(&mut self, values: usize) -> &mut ParsedHead {
-        self.values.begin(values);
+    pub(super) fn begin(&mut self) -> &mut ParsedHead {
         self.heads.push_mut(ParsedHead::default())
     }
 
@@ -88,6 +87,11 @@ impl ParsedRows {
     /// Bytes of all values.
     pub(super) const fn unfolded(&self) -> usize {
         self.unfolded
+    }
+
+    /// Bytes that it holds on to when it is empty.
+    pub(super) fn memory(&self) -> usize {
+        self.heads.capacity() * size_of::<ParsedHead>() + self.values.memory()
     }
 
     pub(crate) const fn is_empty(&self) -> bool {

@@ -1,19 +1,22 @@
 //! Rows to components.
 //!
-//! Nearly all rows change components of an entity that is there already. Those wait for some others;
-//! then each type of component is written in one go.
+//! Nearly all rows change components of an entity that is there already. Those wait for some others
+//! and are then written where they lie, all in one go.
 
 use bevy::prelude::*;
 use seamless_transport::LinkSide;
 use seamless_wire::{WireError, WriteMask};
+use smallvec::SmallVec;
 
 use super::{RemoteTable, table::RemoteSlot};
 use crate::{
     peer::Peer,
-    registry::{Arrivals, Registered, Registry},
+    plugin::ReplicationConfig,
+    registry::{Arrivals, Columns, Registered, Registry},
     rows::{Rows, SetId, Stored, same},
     slots::NetSlot,
     stats::{ReplicationStats, UndecodableComponent},
+    threads::{shares, together},
 };
 
 /// Rows that are shown together once so many wait: a few datagrams of them. Fewer, and each type's
@@ -167,10 +170,10 @@ pub(super) fn take_off(
     }
 }
 
-/// Shows the rows of a link that wait for it.
+/// Shows the rows of a link that wait for it, on several threads if there are many.
 ///
-/// Per row: a comparison of each value with what is shown; per changed component: one decode, in
-/// the order of the entities, type by type.
+/// Per row: a look at where its entity is, a comparison of each value with what is shown; per
+/// changed component: one decode, to where the component lies.
 pub(super) fn show_waiting(world: &mut World, peer: &mut Peer) {
     let table = &mut peer.receiver.table;
     let waiting = table.take_waiting();
@@ -179,62 +182,114 @@ pub(super) fn show_waiting(world: &mut World, peer: &mut Peer) {
     }
     debug_assert_eq!(peer.side, LinkSide::ToServer, "a server shows at once");
     let registry = world.resource::<Registry>().clone();
-    let mut changes = std::mem::take(&mut table.changes);
-    changes.resize_with(registry.components().len(), Vec::new);
-    changes.iter_mut().for_each(Vec::clear);
-    let mut others = Vec::new();
-    let sets = &world.resource::<Rows>().sets;
-    for &place in &waiting {
-        let slot = table.at_mut(place);
-        let (Some(entity), Some(newest)) = (slot.entity, slot.ring.newest()) else {
-            continue;
-        };
-        let shown = slot.shown.and_then(|(version, _)| slot.ring.get(version));
-        let is_known = |shown: &&Stored| shown.row.set == newest.row.set && !slot.distrusted;
-        let Some(shown) = shown.filter(is_known) else {
-            others.push(place);
-            continue;
-        };
-        if shown.version == newest.version {
-            continue;
-        }
-        let (was, is) = (shown.row.values(), newest.row.values());
-        let components = sets.components(newest.row.set).iter().enumerate();
-        let mut change = |at: usize, component: u16| {
-            changes[component as usize].push((entity, place, at as u16));
-        };
-        if let Some(beside) = was.beside(is) {
-            for ((at, &component), (was, is)) in components.zip(beside) {
-                if !same(was, is) {
-                    change(at, component);
-                }
-            }
-        } else {
-            let differs = components.filter(|&(at, _)| was.at(at) != is.at(at));
-            differs.for_each(|(at, &component)| change(at, component));
-        }
-        slot.shown = Some((newest.version, newest.row.set));
-    }
+    let least = world.resource::<ReplicationConfig>().parallel_rows;
+    let missed = show_in_place(
+        world,
+        &registry,
+        table,
+        &waiting,
+        shares(waiting.len(), least),
+    );
     let mut undecodable = 0;
-    for (changes, registered) in changes.iter().zip(registry.components()) {
-        if !changes.is_empty() {
-            let mut values = changes.iter().map(|&(entity, place, at)| {
-                let stored = table.at(place).ring.newest();
-                let row = &stored.expect("it was compared above").row;
-                (entity, row.value(at as usize))
-            });
-            for (entity, error) in registered.apply_all(world, &mut values) {
-                name_undecodable(world, entity, registered, error);
-                undecodable += 1;
-            }
-        }
-    }
-    for place in others {
+    for &place in missed.iter().flat_map(|missed| &missed.rows) {
         undecodable += show_one(world, table, place);
     }
-    table.changes = changes;
+    for &(place, entity) in &waiting {
+        table.at_mut(place).shows_newest(entity);
+    }
+    let mut failed = |world: &mut World, entity, component, error| {
+        name_undecodable(world, entity, registry.component(component), error);
+        undecodable += 1;
+    };
+    for missed in missed {
+        for (entity, component, error) in missed.failed {
+            failed(world, entity, component, error);
+        }
+        for (entity, place, (at, component)) in missed.values {
+            let stored = table.at(place).ring.newest();
+            let value = stored.expect("it was compared above").row.value(at);
+            let erased = &registry.component(component).erased;
+            if let Err(error) = erased.apply(world, entity, value) {
+                failed(world, entity, component, error);
+            }
+        }
+    }
     table.recycle_waiting(waiting);
     peer.receiver.counters.undecodable += undecodable;
+}
+
+/// What could not be shown by overwriting components where they lie.
+#[derive(Default)]
+struct Missed {
+    /// Values that do not decode.
+    failed: Vec<(Entity, u16, WireError)>,
+    /// Components of rows, and where they stand.
+    values: Vec<(Entity, u32, (usize, u16))>,
+    /// Rows of other components than what is shown.
+    rows: Vec<u32>,
+}
+
+/// Overwrites components that differ from what is shown, each thread those of its entities.
+fn show_in_place(
+    world: &mut World,
+    registry: &Registry,
+    table: &RemoteTable,
+    waiting: &[(u32, Entity)],
+    threads: usize,
+) -> SmallVec<[Missed; 8]> {
+    let mut missed: SmallVec<[Missed; 8]> = (0..threads).map(|_| Missed::default()).collect();
+    let columns = Columns::several(world, registry, threads);
+    together(columns.zip(&mut missed), |(mut columns, missed)| {
+        for &(place, entity) in waiting {
+            if columns.has(entity) {
+                show_differing(&mut columns, table.at(place), (place, entity), missed);
+            }
+        }
+    });
+    missed
+}
+
+#[inline]
+fn show_differing(
+    columns: &mut Columns<'_>,
+    slot: &RemoteSlot,
+    (place, entity): (u32, Entity),
+    missed: &mut Missed,
+) {
+    let Some(newest) = slot.ring.newest().filter(|_| slot.entity == Some(entity)) else {
+        return;
+    };
+    let shown = slot.shown.and_then(|(version, _)| slot.ring.get(version));
+    let is_known = |shown: &&Stored| shown.row.set == newest.row.set && !slot.distrusted;
+    let Some(shown) = shown.filter(is_known) else {
+        return missed.rows.push(place);
+    };
+    if shown.version == newest.version {
+        return;
+    }
+    let sets = columns.sets();
+    let mut lies = columns.at(entity);
+    let (was, is) = (shown.row.values(), newest.row.values());
+    let components = sets.components(newest.row.set).iter().enumerate();
+    let mut change = |at: usize, component: u16, value: &[u8]| match lies
+        .as_mut()
+        .map(|lies| lies.put(component, value))
+    {
+        Some(Ok(true)) => {}
+        Some(Err(error)) => missed.failed.push((entity, component, error)),
+        Some(Ok(false)) | None => missed.values.push((entity, place, (at, component))),
+    };
+    if let Some(beside) = was.beside(is) {
+        for ((at, &component), (was, is)) in components.zip(beside) {
+            if !same(was, is) {
+                change(at, component, is);
+            }
+        }
+    } else {
+        for (at, &component) in components.filter(|&(at, _)| was.at(at) != is.at(at)) {
+            change(at, component, is.at(at));
+        }
+    }
 }
 
 fn show_one(world: &mut World, table: &mut RemoteTable, place: u32) -> u64 {

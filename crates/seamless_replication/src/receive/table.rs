@@ -50,6 +50,14 @@ impl RemoteSlot {
         self.global
     }
 
+    /// The world shows the newest row, on this entity.
+    #[inline]
+    pub(super) fn shows_newest(&mut self, entity: Entity) {
+        if let Some(newest) = self.ring.newest().filter(|_| self.entity == Some(entity)) {
+            self.shown = Some((newest.version, newest.row.set));
+        }
+    }
+
     /// Whether all that is kept was written before the tenure that began at `since`.
     pub(crate) fn is_of_before(&self, since: Epoch) -> bool {
         self.ring
@@ -90,13 +98,18 @@ pub(crate) struct RemoteTable {
     /// When each goes, the first to go first.
     expiries: VecDeque<(Tick, u32)>,
     bytes: usize,
-    /// Places whose newest row waits to be shown.
-    waiting: Vec<u32>,
-    /// By component: whose value changes, and where it stands. For its memory.
-    pub(super) changes: Vec<Vec<(Entity, u32, u16)>>,
+    /// Places whose newest row waits to be shown, and their entities.
+    waiting: Vec<(u32, Entity)>,
+    meaning: u64,
 }
 
 impl RemoteTable {
+    /// Another number whenever records that were read before may mean something else now: a name
+    /// stands for another entity, or baselines are gone without being replaced by later ones.
+    pub(crate) const fn meaning(&self) -> u64 {
+        self.meaning
+    }
+
     /// Where records under one of the peer's own names go now, if that was migrated.
     pub(crate) fn redirect(&self, allocator: Allocator, index: u32) -> Option<&Redirect> {
         if allocator == Allocator::Local {
@@ -109,6 +122,7 @@ impl RemoteTable {
     /// The entity that the peer hosted under `index` is ours now, in `redirect.slot`: the stream
     /// goes on under that name, with the same baselines.
     pub(crate) fn migrate(&mut self, index: u32, redirect: Redirect) {
+        self.meaning += 1;
         if let Some(place) = self.place(Allocator::Peer, index) {
             self.forget(Allocator::Local, redirect.slot);
             let slot = &mut self.slots[place as usize];
@@ -124,6 +138,7 @@ impl RemoteTable {
 
     /// The peer has migrated what it had under `index` as well.
     pub(crate) fn confirm(&mut self, index: u32) {
+        self.meaning += 1;
         if let Some(redirect) = self.redirects.get_mut(&index) {
             redirect.confirmed = true;
         }
@@ -131,6 +146,7 @@ impl RemoteTable {
 
     /// The old name is used for another entity.
     pub(crate) fn drop_redirect(&mut self, index: u32) {
+        self.meaning += 1;
         self.redirects.remove(&index);
     }
 
@@ -144,6 +160,7 @@ impl RemoteTable {
             let same = |redirect: &Redirect| redirect.expires == expires;
             if self.redirects.get(&index).is_some_and(same) {
                 self.redirects.remove(&index);
+                self.meaning += 1;
             }
         }
     }
@@ -276,12 +293,14 @@ impl RemoteTable {
             slot.distrusted = true;
             let gone = before - slot.ring.bytes();
             self.bytes -= gone;
+            self.meaning += 1;
         }
         newest
     }
 
     /// Nothing that is kept of a name is right: all of it goes, and what comes is shown as a whole.
     pub(crate) fn distrust(&mut self, allocator: Allocator, index: u32) {
+        self.meaning += 1;
         if let Some(slot) = self.get_mut(allocator, index) {
             let bytes = slot.ring.bytes();
             slot.ring.clear();
@@ -293,8 +312,11 @@ impl RemoteTable {
     /// The newest row in a place is to be shown with the others.
     #[inline]
     pub(crate) fn show_later(&mut self, place: u32) {
-        if !std::mem::replace(&mut self.slots[place as usize].waiting, true) {
-            self.waiting.push(place);
+        let slot = &mut self.slots[place as usize];
+        if let Some(entity) = slot.entity
+            && !std::mem::replace(&mut slot.waiting, true)
+        {
+            self.waiting.push((place, entity));
         }
     }
 
@@ -303,15 +325,16 @@ impl RemoteTable {
         self.waiting.len()
     }
 
-    /// Places whose newest row waits to be shown, in the order in which they came.
-    pub(crate) fn take_waiting(&mut self) -> Vec<u32> {
+    /// Places whose newest row waits to be shown, in the order in which they came, and the entities
+    /// that they stood for then.
+    pub(crate) fn take_waiting(&mut self) -> Vec<(u32, Entity)> {
         let mut waiting = std::mem::take(&mut self.waiting);
-        waiting.retain(|place| std::mem::take(&mut self.slots[*place as usize].waiting));
+        waiting.retain(|(place, _)| std::mem::take(&mut self.slots[*place as usize].waiting));
         waiting
     }
 
     /// Gives the list back, for its memory.
-    pub(crate) fn recycle_waiting(&mut self, mut list: Vec<u32>) {
+    pub(crate) fn recycle_waiting(&mut self, mut list: Vec<(u32, Entity)>) {
         list.clear();
         self.waiting = list;
     }
@@ -407,6 +430,7 @@ impl RemoteTable {
 
     /// The name gets another entity: all is forgotten but the version numbers.
     pub(crate) fn begin_life(&mut self, allocator: Allocator, index: u32) {
+        self.meaning += 1;
         let Some(place) = self.place(allocator, index) else {
             return;
         };
@@ -426,6 +450,7 @@ impl RemoteTable {
     /// baselines stay, because it was told that they are kept, and versions are ticks, so those of
     /// a later tenure are later.
     pub(crate) fn begin_tenure(&mut self, allocator: Allocator, index: u32) {
+        self.meaning += 1;
         if let Some(slot) = self.get_mut(allocator, index) {
             slot.newest = None;
             slot.entity = None;
@@ -437,6 +462,7 @@ impl RemoteTable {
 
     /// The name's entity has left. Gives it back if it was there.
     pub(crate) fn end_life(&mut self, allocator: Allocator, index: u32) -> Option<Entity> {
+        self.meaning += 1;
         let place = self.place(allocator, index)?;
         let slot = &mut self.slots[place as usize];
         self.bytes -= slot.ring.bytes();
@@ -451,6 +477,7 @@ impl RemoteTable {
     /// Forgets a name of ours: only its holder's writes were kept under it, and those of an ended
     /// tenure are fenced.
     pub(crate) fn forget(&mut self, allocator: Allocator, index: u32) {
+        self.meaning += 1;
         if let Some(place) = self.place(allocator, index) {
             let slot = std::mem::take(&mut self.slots[place as usize]);
             self.bytes -= slot.ring.bytes();

@@ -1,102 +1,188 @@
-//! Components of one type, overwritten where they lie.
+//! Components overwritten where they lie.
 
-use std::{cell::UnsafeCell, panic::Location};
+use std::{cell::UnsafeCell, panic::Location, ptr::NonNull};
 
 use bevy::{
     ecs::{
         change_detection::{MaybeLocation, Tick},
-        component::{ComponentId, ComponentMutability},
-        storage::TableId,
+        component::ComponentId,
+        storage::{Table, TableId},
     },
     prelude::*,
 };
+use seamless_wire::WireError;
 
-/// Columns of one component, as entities one after the other ask for them.
-pub(super) struct Columns<'w, C> {
-    /// Borrowed exclusively while this lives, see [`Columns::of`].
-    world: &'w World,
-    id: ComponentId,
-    now: Tick,
-    last: Option<Column<'w, C>>,
-}
+use super::Registry;
+use crate::rows::{ComponentSets, Rows};
 
-/// The column of one table.
-struct Column<'w, C> {
-    table: TableId,
-    components: &'w [UnsafeCell<C>],
+/// The column of one type in one table, the type forgotten.
+#[derive(Clone, Copy)]
+pub(crate) struct Column<'w> {
+    components: NonNull<()>,
+    /// As many as there are components.
     changed: &'w [UnsafeCell<Tick>],
     changed_by: MaybeLocation<Option<&'w [UnsafeCell<&'static Location<'static>>]>>,
 }
 
-impl<'w, C: Component> Columns<'w, C> {
-    /// The columns of `C`, whose id in this world is `id`. `None` if it may not be overwritten.
+impl<'w> Column<'w> {
+    /// The column of `C`. `None` if there is none in the table.
     ///
     /// # Safety
     /// `id` is that of `C`.
     #[expect(unsafe_code, reason = "the id must be that of the type")]
-    pub(super) unsafe fn of(world: &'w mut World, id: ComponentId) -> Option<Self> {
-        let now = world.change_tick();
-        C::Mutability::MUTABLE.then_some(Self {
-            world,
-            id,
-            now,
-            last: None,
+    pub(super) unsafe fn of<C: Component>(table: &'w Table, id: ComponentId) -> Option<Self> {
+        // SAFETY: the caller promises it.
+        let components = unsafe { table.get_data_slice_for::<C>(id) }?;
+        let changed = table.get_changed_ticks_slice_for(id)?;
+        debug_assert_eq!(components.len(), changed.len());
+        Some(Self {
+            components: NonNull::from(components).cast(),
+            changed,
+            changed_by: table.get_changed_by_slice_for(id),
         })
     }
 
-    /// Overwrites the entity's component, as if it were written to through a query. Gives the new
-    /// one back if there is none in a table.
+    /// Overwrites the component in a row of the table, as if it were written to through a query.
     ///
-    /// A look at where the entity is, and another one at its table if the entity before was in
-    /// another.
+    /// # Safety
+    /// The column is of type `C`, `row` is in the table, and nobody else looks at the column.
     #[inline]
-    pub(super) fn put(&mut self, entity: Entity, component: C) -> Result<(), C> {
-        let Ok(found) = self.world.get_entity(entity) else {
-            return Err(component);
-        };
-        let (table, row) = (found.location().table_id, found.location().table_row);
-        if self.last.as_ref().is_none_or(|last| last.table != table) {
-            self.last = self.column(table);
-        }
-        let Some(last) = &self.last else {
-            return Err(component);
-        };
-        let row = row.index();
-        let (Some(place), Some(changed)) = (last.components.get(row), last.changed.get(row)) else {
-            return Err(component);
-        };
-        #[expect(
-            unsafe_code,
-            reason = "a component in a column that is behind UnsafeCells"
-        )]
-        // SAFETY: the world is borrowed exclusively for as long as `self` lives, and no reference
-        // to a component or its ticks is handed out, so these are the only ones.
+    #[expect(unsafe_code, reason = "a component in a column without a type")]
+    pub(super) unsafe fn put<C: Component>(&self, row: usize, component: C, now: Tick) {
+        // SAFETY: a column has a tick for each component, so that there are at least `row + 1`, and
+        // the caller promises the rest.
         unsafe {
-            *place.get() = component;
-            *changed.get() = self.now;
+            let places = self.components.cast::<UnsafeCell<C>>();
+            *places.add(row).as_ref().get() = component;
+            *self.changed[row].get() = now;
         }
-        last.changed_by.map(|places| {
+        self.changed_by.map(|places| {
             if let Some(place) = places.and_then(|places| places.get(row)) {
-                #[expect(unsafe_code, reason = "as above")]
                 // SAFETY: as above.
                 unsafe {
                     *place.get() = Location::caller();
                 }
             }
         });
-        Ok(())
+    }
+}
+
+/// Columns of all registered components, as entities one after the other ask for them. They are
+/// looked up again when an entity is in another table than the one before it.
+///
+/// It is one of several that share the entities among them, each for a thread of its own. Which
+/// has an entity is said by the entity, so that no two ever write the same component.
+pub(crate) struct Columns<'w> {
+    /// Borrowed exclusively while any of them lives. Of components that are registered no reference
+    /// is handed out.
+    world: &'w World,
+    registry: &'w Registry,
+    sets: &'w ComponentSets,
+    now: Tick,
+    /// Which this is, and of how many.
+    share: (u32, u32),
+    /// By component: the table where it was looked for last, and what was found.
+    found: Vec<Option<(TableId, Option<Column<'w>>)>>,
+}
+
+#[expect(
+    unsafe_code,
+    reason = "columns without a type are shared among threads"
+)]
+// SAFETY: what is behind the pointers are components, which are `Send` and `Sync`, and their ticks;
+// and of all that share a world only one writes those of an entity, see `at`.
+unsafe impl Send for Columns<'_> {}
+
+impl<'w> Columns<'w> {
+    /// As many as are asked for.
+    pub(crate) fn several(
+        world: &'w mut World,
+        registry: &'w Registry,
+        count: usize,
+    ) -> impl Iterator<Item = Self> {
+        let now = world.change_tick();
+        let world = &*world;
+        // Ours alone and never registered.
+        let sets = &world.resource::<Rows>().sets;
+        (0..count as u32).map(move |share| Self {
+            world,
+            registry,
+            sets,
+            now,
+            share: (share, count as u32),
+            found: vec![None; registry.components().len()],
+        })
     }
 
-    fn column(&self, id: TableId) -> Option<Column<'w, C>> {
-        let table = self.world.storages().tables.get(id)?;
-        #[expect(unsafe_code, reason = "the id must be that of the type")]
-        // SAFETY: `Columns::of` asks for it.
-        let components = unsafe { table.get_data_slice_for::<C>(self.id) }?;
-        Some(Column {
-            table: id,
-            components,
-            changed: table.get_changed_ticks_slice_for(self.id)?,
-            changed_by: table.get_changed_by_slice_for(self.id),
+    /// Whether this one has the entity. Neighbours mostly are together.
+    #[inline]
+    pub(crate) const fn has(&self, entity: Entity) -> bool {
+        let (share, count) = self.share;
+        count == 1 || entity.index_u32() / Self::NEIGHBOURS % count == share
+    }
+
+    const NEIGHBOURS: u32 = 64;
+
+    pub(crate) const fn sets(&self) -> &'w ComponentSets {
+        self.sets
+    }
+
+    /// The components of an entity. `None` if it is nowhere, or of another share.
+    #[inline]
+    pub(crate) fn at(&mut self, entity: Entity) -> Option<InPlace<'_, 'w>> {
+        let found = self.world.get_entity(entity).ok()?.location();
+        self.has(entity).then_some(InPlace {
+            table: found.table_id,
+            row: found.table_row.index(),
+            columns: self,
         })
+    }
+}
+
+/// The components of one entity, where they lie.
+pub(crate) struct InPlace<'c, 'w> {
+    columns: &'c mut Columns<'w>,
+    table: TableId,
+    row: usize,
+}
+
+impl InPlace<'_, '_> {
+    /// Overwrites a component with that of a row value. False if that cannot be done in place: it
+    /// is not there, or not in a table, or more is to be done.
+    ///
+    /// # Errors
+    /// [`WireError`] if the value does not decode; the component stays.
+    #[inline]
+    pub(crate) fn put(&mut self, component: u16, value: &[u8]) -> Result<bool, WireError> {
+        let Columns {
+            world,
+            registry,
+            now,
+            ref mut found,
+            ..
+        } = *self.columns;
+        let registered = registry.component(component);
+        let found = &mut found[component as usize];
+        let column = match *found {
+            Some((table, column)) if table == self.table => column,
+            _ => {
+                let table = world.storages().tables.get(self.table);
+                let look = |table| registered.erased.column(table, registered.component_id);
+                let column = table.and_then(look);
+                *found = Some((self.table, column));
+                column
+            }
+        };
+        let Some(column) = column.filter(|column| self.row < column.changed.len()) else {
+            return Ok(false);
+        };
+        #[expect(unsafe_code, reason = "a component in a column without a type")]
+        // SAFETY: the column was found for this component and the row is in it. The world is borrowed
+        // exclusively for as long as any of the shares lives, neither the components nor their ticks
+        // are handed out, and no other share has the entity.
+        unsafe {
+            registered.erased.put(&column, self.row, value, now)?;
+        }
+        Ok(true)
     }
 }

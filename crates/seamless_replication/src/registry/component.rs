@@ -3,7 +3,9 @@
 use bevy::{
     ecs::{
         archetype::Archetype,
+        change_detection::Tick,
         component::{ComponentId, ComponentMutability, StorageType},
+        storage::Table,
     },
     prelude::*,
     ptr::Ptr,
@@ -14,7 +16,7 @@ use seamless_wire::{
 
 use super::{
     audience::Audience,
-    columns::Columns,
+    columns::Column,
     condition::Condition,
     replicator::{MAX_COMPONENT_BYTES, Replicator},
     resource,
@@ -46,18 +48,34 @@ pub(crate) trait ErasedComponent: Send + Sync {
         out: &mut Vec<u8>,
     ) -> Result<(), WireError>;
 
+    /// Row value of bits over the baseline's, see [`Replicator::decode_over`].
+    fn decode_over(
+        &self,
+        base: Baseline<'_>,
+        r: &mut BitReader<'_>,
+        value: &mut [u8],
+    ) -> Result<bool, WireError>;
+
     /// Puts the component of a row value on `entity`, in place if there is one.
     fn apply(&self, world: &mut World, entity: Entity, value: &[u8]) -> Result<(), WireError>;
 
-    /// Puts the components of row values on entities that mostly have one. Values that do not
-    /// decode are handed to `failed`.
-    fn apply_all(
+    /// The column of the type in a table, if components of it may be overwritten there and that is
+    /// all there is to do. `id`: of the type.
+    fn column<'w>(&self, table: &'w Table, id: ComponentId) -> Option<Column<'w>>;
+
+    /// Overwrites the component in a row of a table with that of a row value.
+    ///
+    /// # Safety
+    /// The column was found by [`column`](Self::column) of the same type, `row` is in it, and nobody
+    /// else looks at it.
+    #[expect(unsafe_code, reason = "the column has no type")]
+    unsafe fn put(
         &self,
-        world: &mut World,
-        id: ComponentId,
-        values: &mut dyn Iterator<Item = (Entity, &[u8])>,
-        failed: &mut dyn FnMut(Entity, WireError),
-    );
+        column: &Column<'_>,
+        row: usize,
+        value: &[u8],
+        now: Tick,
+    ) -> Result<(), WireError>;
 
     /// Whether a component is another one than the row value says. `live` becomes its own row
     /// value. References to entities that are not here count for nothing, and neither does a
@@ -131,19 +149,6 @@ impl Registered {
     pub(crate) fn has_sparse_condition(&self) -> bool {
         self.conditions.iter().any(Condition::is_sparse)
     }
-
-    /// Puts components of this type on entities; gives those that did not decode.
-    pub(crate) fn apply_all(
-        &self,
-        world: &mut World,
-        values: &mut dyn Iterator<Item = (Entity, &[u8])>,
-    ) -> Vec<(Entity, WireError)> {
-        let mut failures = Vec::new();
-        let mut failed = |entity, error| failures.push((entity, error));
-        let id = self.component_id;
-        self.erased.apply_all(world, id, values, &mut failed);
-        failures
-    }
 }
 
 pub(crate) struct Typed<C, R> {
@@ -205,41 +210,46 @@ impl<C: Component, R: Replicator<C>> ErasedComponent for Typed<C, R> {
         self.replicator.decode(base, r, out)
     }
 
+    fn decode_over(
+        &self,
+        base: Baseline<'_>,
+        r: &mut BitReader<'_>,
+        value: &mut [u8],
+    ) -> Result<bool, WireError> {
+        self.replicator.decode_over(base, r, value)
+    }
+
     fn apply(&self, world: &mut World, entity: Entity, value: &[u8]) -> Result<(), WireError> {
         let component = self.replicator.read(value)?;
         put(world, entity, component, self.copy.is_some());
         Ok(())
     }
 
-    fn apply_all(
-        &self,
-        world: &mut World,
-        id: ComponentId,
-        values: &mut dyn Iterator<Item = (Entity, &[u8])>,
-        failed: &mut dyn FnMut(Entity, WireError),
-    ) {
-        let mut read = values.filter_map(|(entity, value)| {
-            let component = self.replicator.read(value);
-            let component = component.map_err(|error| failed(entity, error)).ok()?;
-            Some((entity, component))
-        });
-        loop {
-            let in_place = |columns: &mut Columns<'_, C>, (entity, component)| {
-                let elsewhere = columns.put(entity, component).err()?;
-                Some((entity, elsewhere))
-            };
-            #[expect(unsafe_code, reason = "the id must be that of the type")]
-            // SAFETY: the registry maps each id to the codec of its type, and this is `id`'s.
-            let columns = unsafe { Columns::of(world, id) }.filter(|_| self.copy.is_none());
-            let next = match columns {
-                Some(mut columns) => read.find_map(|value| in_place(&mut columns, value)),
-                None => read.next(),
-            };
-            let Some((entity, component)) = next else {
-                return;
-            };
-            put(world, entity, component, self.copy.is_some());
+    fn column<'w>(&self, table: &'w Table, id: ComponentId) -> Option<Column<'w>> {
+        if !C::Mutability::MUTABLE || self.copy.is_some() {
+            return None;
         }
+        #[expect(unsafe_code, reason = "the id must be that of the type")]
+        // SAFETY: the registry maps each id to the codec of its type, and this is `id`'s.
+        unsafe {
+            Column::of::<C>(table, id)
+        }
+    }
+
+    #[expect(unsafe_code, reason = "the column has no type")]
+    unsafe fn put(
+        &self,
+        column: &Column<'_>,
+        row: usize,
+        value: &[u8],
+        now: Tick,
+    ) -> Result<(), WireError> {
+        let component = self.replicator.read(value)?;
+        // SAFETY: the caller promises it.
+        unsafe {
+            column.put::<C>(row, component, now);
+        }
+        Ok(())
     }
 
     #[expect(unsafe_code, reason = "the audit reads components by their id")]

@@ -38,6 +38,7 @@ use crate::plugin::ReplicationSystems;
 pub use audience::{Audience, Viewer};
 pub use bundle::ReplicatedBundle;
 
+pub(crate) use columns::Columns;
 pub(crate) use component::{Registered, Typed};
 pub use quantized::{Ints, IntsReader, Quantize, TransformPrecision};
 pub use replicator::{Lossless, MAX_COMPONENT_BYTES, Replicator};

@@ -358,6 +358,15 @@ impl<C: Component + Quantize> Replicator<C> for Quantized<C> {
     ) -> Result<(), WireError> {
         ints::read_ints(r, base, out)
     }
+
+    fn decode_over(
+        &self,
+        base: Baseline<'_>,
+        r: &mut BitReader<'_>,
+        value: &mut [u8],
+    ) -> Result<bool, WireError> {
+        ints::read_ints_over(r, base, value)
+    }
 }
 
 #[cfg(test)]

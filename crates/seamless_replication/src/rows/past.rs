@@ -1,5 +1,7 @@
 //! What a row is told against: two earlier versions, value beside value.
 
+use std::ops::Range;
+
 use seamless_wire::delta::Baseline;
 
 use super::{
@@ -24,6 +26,20 @@ struct Alike<'a> {
     /// Nothing if there are no steps.
     before: &'a [u8],
     steps: u32,
+}
+
+impl<'a> Alike<'a> {
+    /// Where a value lies, and its baseline.
+    #[inline(always)]
+    fn at(&self, position: usize) -> (Range<usize>, Baseline<'a>) {
+        let range = self.base.range(position);
+        let before = match self.steps {
+            0 => None,
+            steps => Some((&self.before[range.clone()], steps)),
+        };
+        let value = &self.base.bytes()[range.clone()];
+        (range, Baseline { value, before })
+    }
 }
 
 impl<'a> Past<'a> {
@@ -57,18 +73,20 @@ impl<'a> Past<'a> {
     /// The baseline of a component at this position of the set; `None` if it has none.
     #[inline(always)]
     pub(crate) fn get(&self, sets: &ComponentSets, place: (usize, u16)) -> Option<Baseline<'a>> {
-        let Some(alike) = &self.alike else {
-            return self.find(sets, place);
-        };
-        let range = alike.base.range(place.0);
-        let before = match alike.steps {
-            0 => None,
-            steps => Some((&alike.before[range.clone()], steps)),
-        };
-        Some(Baseline {
-            value: &alike.base.bytes()[range],
-            before,
-        })
+        match &self.alike {
+            Some(alike) => Some(alike.at(place.0).1),
+            None => self.find(sets, place),
+        }
+    }
+
+    /// The baseline as a whole, if it is of the same set, and the version before it lies as it does:
+    /// mostly.
+    #[inline(always)]
+    pub(crate) fn alike(
+        &self,
+    ) -> Option<(&'a Row, impl Fn(usize) -> (Range<usize>, Baseline<'a>))> {
+        let alike = self.alike?;
+        Some((self.base?, move |position| alike.at(position)))
     }
 
     /// As [`get`](Self::get) for all positions at once, next to the values of `row`, if that is of

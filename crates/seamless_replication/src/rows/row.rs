@@ -229,6 +229,11 @@ impl RowBuilder {
         self.data.clear();
     }
 
+    /// Bytes that it holds on to.
+    pub(crate) const fn memory(&self) -> usize {
+        self.data.capacity()
+    }
+
     /// Begins a row of `count` values, after those that are there.
     #[inline]
     pub(crate) fn begin(&mut self, count: usize) {
@@ -236,6 +241,26 @@ impl RowBuilder {
         self.next = self.start;
         self.values = self.start + count * END;
         self.data.resize(self.values, 0);
+    }
+
+    /// Begins a row as a copy of another, and ends it: what differs is still to be written over.
+    #[inline]
+    pub(crate) fn copy(&mut self, row: &Row) {
+        self.start = self.data.len();
+        self.data.extend_from_slice(&row.data);
+        self.values = self.start + row.count as usize * END;
+        self.next = self.values;
+    }
+
+    /// A value of the row that was begun last.
+    #[inline]
+    pub(crate) fn value_mut(&mut self, range: Range<usize>) -> &mut [u8] {
+        &mut self.data[self.values..][range]
+    }
+
+    /// Forgets the row that was begun last.
+    pub(crate) fn drop_last(&mut self) {
+        self.data.truncate(self.start);
     }
 
     /// The buffer to append the next value to; [`end_value`](Self::end_value) closes it.

@@ -126,34 +126,56 @@ pub fn read_bytes(
     max: usize,
     out: &mut Vec<u8>,
 ) -> Result<(), WireError> {
-    let base = match base {
-        Some(base) if !r.get_bool()? => base,
-        _ => {
-            let len = r.get_bounded(4, max as u64, "length of a value")? as usize;
-            return r.get_bytes(len, out);
-        }
-    };
-    let old = base.value;
-    if words::are_in(old.len()) && r.get_bool()? {
-        return words::read(r, &base, out);
-    }
-    for old in old.chunks(GROUP) {
+    if let Some(base) = base {
         let start = out.len();
-        out.extend_from_slice(old);
+        out.extend_from_slice(base.value);
+        if read_bytes_over(r, base, &mut out[start..])? {
+            return Ok(());
+        }
+        out.truncate(start);
+    }
+    let len = r.get_bounded(4, max as u64, "length of a value")? as usize;
+    r.get_bytes(len, out)
+}
+
+/// As [`read_bytes`], over a copy of `base.value`. False if the value has another length: it is
+/// still to be read, and `out` is as it was.
+///
+/// # Errors
+/// As [`read_bytes`]; `out` is of no use then.
+#[inline]
+pub fn read_bytes_over(
+    r: &mut BitReader<'_>,
+    base: Baseline<'_>,
+    out: &mut [u8],
+) -> Result<bool, WireError> {
+    debug_assert_eq!(base.value, out, "no copy");
+    if r.get_bool()? {
+        return Ok(false);
+    }
+    if words::are_in(out.len()) && r.get_bool()? {
+        words::read(r, &base, out)?;
+        return Ok(true);
+    }
+    for group in out.chunks_mut(GROUP) {
         if r.get_bool()? {
-            let mask = r.get(old.len() as u32)?;
+            let mask = r.get(group.len() as u32)?;
             if mask == 0 {
                 return Err(WireError::Invalid {
                     what: "empty byte mask",
                     value: 0,
                 });
             }
-            for i in (0..old.len()).filter(|i| mask >> i & 1 != 0) {
-                out[start + i] = r.get(8)? as u8;
+            for (_, byte) in group
+                .iter_mut()
+                .enumerate()
+                .filter(|(i, _)| mask >> i & 1 != 0)
+            {
+                *byte = r.get(8)? as u8;
             }
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use wide::{CmpEq, f32x4, i32x4, u32x4};
 
 use super::{Baseline, GROUP, group_bits};
-use crate::{BitReader, BitWriter, WireError};
+use crate::{BitReader, BitWriter, WireError, bits::Ahead};
 
 /// Longest value that may travel as words, in words.
 const MAX_WORDS: usize = 32;
@@ -209,48 +209,49 @@ pub(super) fn write(w: &mut BitWriter, base: &Baseline<'_>, new: &[u8]) -> bool 
     shorter
 }
 
+/// Length and value of the residual that these bits begin with.
 #[inline(always)]
-fn read_residual(r: &mut BitReader<'_>) -> Result<u32, WireError> {
-    let bits = r.peek();
+const fn residual_of(bits: u64) -> (u32, u64) {
     if bits & 1 == 0 {
-        r.skip(1)?;
-        return Ok(0);
+        return (1, 0);
     }
     let low = (bits >> 1) as u32 & 31;
-    r.skip(6 + low)?;
-    Ok(1 << low | (bits >> 6) as u32 & ((1 << low) - 1))
+    (6 + low, 1 << low | (bits >> 6) & ((1 << low) - 1))
 }
 
-/// Appends to `out` the value that [`write`](fn@write) wrote against the same baseline.
+/// Puts the value that [`write`](fn@write) wrote against the same baseline in the place of `out`,
+/// which has its length.
 #[inline]
 pub(super) fn read(
     r: &mut BitReader<'_>,
     base: &Baseline<'_>,
-    out: &mut Vec<u8>,
+    out: &mut [u8],
 ) -> Result<(), WireError> {
     let motion = motion(base);
-    if base.value.len() <= LANES * 4 {
-        return read_block(r, base.value, motion, 0, out);
+    let mut ahead = Ahead::new(r);
+    let (places, _) = out.as_chunks_mut::<4>();
+    if places.len() <= LANES {
+        read_block(&mut ahead, base.value, motion, 0, places)?;
+        return ahead.finish();
     }
-    for at in (0..base.value.len() / 4).step_by(LANES) {
-        read_block(r, base.value, motion, at, out)?;
+    for (at, places) in places.chunks_mut(LANES).enumerate() {
+        read_block(&mut ahead, base.value, motion, at * LANES, places)?;
     }
-    Ok(())
+    ahead.finish()
 }
 
-/// Reads the next [`LANES`] words from word `at`, or what there is of them.
+/// Reads the next [`LANES`] words from word `at`, or as many as there are places.
 #[inline(always)]
 fn read_block(
-    r: &mut BitReader<'_>,
+    ahead: &mut Ahead<'_, '_>,
     base: &[u8],
     motion: Option<(&[u8], f32x4)>,
     at: usize,
-    out: &mut Vec<u8>,
+    places: &mut [[u8; 4]],
 ) -> Result<(), WireError> {
-    let here = LANES.min(base.len() / 4 - at);
     // One by one: through a list that is written in a loop they would go to memory and back.
-    let mut next = |at: usize| match at < here {
-        true => read_residual(r),
+    let mut next = |at: usize| match at < places.len() {
+        true => ahead.next(residual_of).map(|residual| residual as u32),
         false => Ok(0),
     };
     let residuals = [next(0)?, next(1)?, next(2)?, next(3)?];
@@ -264,10 +265,16 @@ fn read_block(
     };
     let number = ascending(expected) + distance;
     let words = from_ascending(number).to_array().map(i32::to_le_bytes);
-    // All four, whose number the compiler knows, and then as many as there are.
-    let end = out.len() + here * 4;
-    out.extend_from_slice(words.as_flattened());
-    out.truncate(end);
+    // In pieces whose length the compiler knows.
+    match places {
+        [a, b, c, d] => [*a, *b, *c, *d] = words,
+        [a, b, c] => [*a, *b, *c, _] = words,
+        [a, b] => [*a, *b, ..] = words,
+        places => places
+            .iter_mut()
+            .zip(words)
+            .for_each(|(place, word)| *place = word),
+    }
     Ok(())
 }
 

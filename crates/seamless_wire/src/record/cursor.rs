@@ -208,6 +208,14 @@ impl RecordCursor {
         r: &mut BitReader<'_>,
         components: usize,
     ) -> Result<Option<RecordHead>, WireError> {
+        if !self.first && r.peek() & 0b1111 == 0b1111 && self.next_index < WireId::MAX_INDEX {
+            // As the one before in all.
+            r.skip(4)?;
+            let index = self.next_index;
+            self.next_index += 1;
+            let form = self.delta(Version(self.tick.0), None);
+            return Ok(Some(RecordHead { index, form }));
+        }
         if !r.get_bool()? {
             return Ok(None);
         }
@@ -256,16 +264,20 @@ impl RecordCursor {
             }
             self.mask = mask;
         }
-        Ok(Some(RecordHead {
-            index,
-            form: Form::Delta {
-                version,
-                baseline: Version(version.0.wrapping_sub(self.age)),
-                steps: self.steps,
-                mask: self.mask,
-                fence,
-            },
-        }))
+        let form = self.delta(version, fence);
+        Ok(Some(RecordHead { index, form }))
+    }
+
+    /// What is told against a baseline as old as the last one, and as much of it.
+    #[inline]
+    const fn delta(&self, version: Version, fence: Option<FenceChange>) -> Form {
+        Form::Delta {
+            version,
+            baseline: Version(version.0.wrapping_sub(self.age)),
+            steps: self.steps,
+            mask: self.mask,
+            fence,
+        }
     }
 
     fn read_absolute(
