@@ -37,14 +37,18 @@ enum Outcome {
 pub(crate) fn take_rows(world: &mut World, peer: &mut Peer, rows: &mut ParsedRows) -> bool {
     let limits = world.resource::<ReplicationConfig>().limits(peer.side);
     let mut kept = true;
-    let mut slots = world.resource::<Slots>();
+    // Looked up where it is needed: what else arrives may be a world full of entities.
+    let mut slots = None;
     for (head, row) in rows.iter() {
-        kept &= match take_usual(slots, peer, head, row, limits.baseline_bytes) {
+        let usual = head.place.and_then(|place| {
+            let slots = slots.get_or_insert_with(|| world.resource::<Slots>());
+            take_usual(slots, peer, (head, place), row, limits.baseline_bytes)
+        });
+        kept &= match usual {
             Some(kept) => kept,
             None => {
-                let kept = take_row(world, peer, head.with(row), limits);
-                slots = world.resource::<Slots>();
-                kept
+                slots = None;
+                take_row(world, peer, head.with(row), limits)
             }
         };
     }
@@ -59,12 +63,11 @@ pub(crate) fn take_rows(world: &mut World, peer: &mut Peer, rows: &mut ParsedRow
 fn take_usual(
     slots: &Slots,
     peer: &mut Peer,
-    head: &ParsedHead,
+    (head, place): (&ParsedHead, u32),
     row: RowRef<'_>,
     bytes: usize,
 ) -> Option<bool> {
     let table = &mut peer.receiver.table;
-    let place = head.place?;
     let room = table.bytes() + row.byte_len() <= bytes;
     let slot = table.at_mut(place);
     let usual = room

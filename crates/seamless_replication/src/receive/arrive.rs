@@ -1,9 +1,10 @@
 //! Entities that a server tells of for the first time, as nearly all of them come: nothing waits for
 //! them. Each gets all that it comes with in one move between archetypes, and observers see all of it.
 
-use bevy::prelude::*;
+use bevy::{ecs::component::ComponentId, prelude::*};
 use seamless_transport::LinkSide;
 use seamless_wire::{Allocator, GlobalEntity, Holder, Tenure, WireError, WireId};
+use smallvec::SmallVec;
 
 use super::show::name_undecodable;
 use crate::{
@@ -22,6 +23,7 @@ pub(crate) struct Arriving {
     set: SetId,
     registry: Registry,
     components: Vec<u16>,
+    ids: SmallVec<[ComponentId; 16]>,
     /// None refers to entities, or is a resource.
     are_plain: bool,
     /// The client may have spawned such an entity ahead.
@@ -36,8 +38,10 @@ impl Arriving {
         let components: Vec<u16> = world.resource::<Rows>().sets.components(set).into();
         let is_plain = |&component: &u16| registry.component(component).is_plain();
         let number = prespawn::number(world, &registry);
+        let id = |&component: &u16| registry.component(component).component_id;
         Self {
             set,
+            ids: components.iter().map(id).collect(),
             are_plain: components.iter().all(is_plain),
             may_be_claimed: number.is_some_and(|number| components.contains(&number)),
             staged: components.iter().map(|_| None).collect(),
@@ -71,10 +75,13 @@ impl Arriving {
         failures: &[(usize, WireError)],
         marks: RemoteMarks,
     ) {
+        if failures.is_empty() {
+            let staged = self.staged.iter_mut().flatten();
+            return put_remote(world, entity, self.ids.clone(), staged, marks);
+        }
         let decoded = |at: &usize| failures.iter().all(|(failed, _)| failed != at);
-        let ids = self.components.iter().enumerate();
-        let ids = ids.filter(|(at, _)| decoded(at));
-        let ids = ids.map(|(_, &component)| self.registry.component(component).component_id);
+        let ids = self.ids.iter().enumerate();
+        let ids = ids.filter(|(at, _)| decoded(at)).map(|(_, id)| *id);
         let ids = ids.collect();
         let staged = self.staged.iter_mut().enumerate();
         let staged = staged.filter(|(at, _)| decoded(at));

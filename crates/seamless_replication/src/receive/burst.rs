@@ -18,7 +18,7 @@ use crate::{
 
 /// Most datagrams that are read before the first of them is taken in. What was read of more would
 /// lie too far away by then.
-pub(super) const BURST: usize = 128;
+pub(super) const BURST: usize = 32;
 
 /// Bytes of a record, if there are few. Only for a guess at how much there is to do.
 const BYTES_OF_RECORD: usize = 8;

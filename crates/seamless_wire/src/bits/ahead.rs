@@ -15,7 +15,7 @@ pub(crate) struct Ahead<'r, 'a> {
 
 impl<'r, 'a> Ahead<'r, 'a> {
     /// How many bits a look gives at least: the longest code there may be.
-    const VALID: u32 = 57;
+    const VALID: u32 = BitReader::PEEKED;
 
     #[inline(always)]
     pub(crate) fn new(reader: &'r mut BitReader<'a>) -> Self {

@@ -11,6 +11,9 @@ pub struct BitReader<'a> {
 }
 
 impl<'a> BitReader<'a> {
+    /// Bits that [`peek`](Self::peek) gives at least.
+    pub(crate) const PEEKED: u32 = 57;
+
     /// Reads from the first bit of `bytes`.
     #[must_use]
     pub const fn new(bytes: &'a [u8]) -> Self {
@@ -77,29 +80,6 @@ impl<'a> BitReader<'a> {
         Ok(self.get(32)? | (self.get(32)? << 32))
     }
 
-    /// Reads zeros up to the next one, and the one; gives how many zeros.
-    #[inline]
-    fn get_zeros(&mut self) -> Result<u32, WireError> {
-        let word = self.peek() & ((1 << 57) - 1);
-        if word != 0 {
-            let zeros = word.trailing_zeros();
-            // `peek` is filled up with zeros, so the one is really there.
-            self.at += zeros as usize + 1;
-            return Ok(zeros);
-        }
-        let mut width = 0;
-        while !self.get_bool()? {
-            width += 1;
-            if width > 63 {
-                return Err(WireError::Invalid {
-                    what: "golomb width",
-                    value: width,
-                });
-            }
-        }
-        Ok(width as u32)
-    }
-
     /// At least the next 57 bits, filled up with zeros past the end. [`skip`](Self::skip) takes
     /// those that mattered.
     #[inline]
@@ -122,6 +102,22 @@ impl<'a> BitReader<'a> {
     /// [`WireError::Truncated`], or [`WireError::Invalid`] if the number needs more than 64 bits.
     #[inline]
     pub fn get_golomb(&mut self, k: u32) -> Result<u64, WireError> {
+        let word = self.peek();
+        // What `peek` does not promise counts as a one that makes it too long.
+        let width = (word | 1 << (Self::PEEKED - 1)).trailing_zeros();
+        let len = 2 * width + 1 + k;
+        if len > Self::PEEKED {
+            return self.get_long_golomb(k);
+        }
+        self.skip(len)?;
+        let high = (1 << width | (word >> (width + 1)) & ((1 << width) - 1)) - 1;
+        Ok(high << k | (word >> (2 * width + 1)) & ((1 << k) - 1))
+    }
+
+    /// One that may be longer than what can be looked at at once.
+    #[cold]
+    #[inline(never)]
+    fn get_long_golomb(&mut self, k: u32) -> Result<u64, WireError> {
         let width = self.get_zeros()?;
         let low = if width > 32 {
             self.get(32)? | (self.get(width - 32)? << 32)
@@ -136,6 +132,21 @@ impl<'a> BitReader<'a> {
             });
         }
         Ok((high << k) | self.get(k)?)
+    }
+
+    /// Reads zeros up to the next one, and the one; gives how many zeros.
+    fn get_zeros(&mut self) -> Result<u32, WireError> {
+        let mut width = 0;
+        while !self.get_bool()? {
+            width += 1;
+            if width > 63 {
+                return Err(WireError::Invalid {
+                    what: "golomb width",
+                    value: width,
+                });
+            }
+        }
+        Ok(width as u32)
     }
 
     /// Reads an Exp-Golomb number and refuses one above `max`.
@@ -178,10 +189,12 @@ impl<'a> BitReader<'a> {
         } else {
             out.reserve(count);
             for _ in 0..count / 4 {
-                out.extend_from_slice(&(self.get(32)? as u32).to_le_bytes());
+                out.extend_from_slice(&(self.peek() as u32).to_le_bytes());
+                self.at += 32;
             }
             for _ in 0..count % 4 {
-                out.push(self.get(8)? as u8);
+                out.push(self.peek() as u8);
+                self.at += 8;
             }
         }
         Ok(())
