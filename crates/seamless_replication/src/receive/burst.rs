@@ -7,7 +7,7 @@ use bevy::prelude::*;
 use bytes::Bytes;
 use seamless_wire::packet::HeaderContext;
 
-use super::{ParseContext, Parsed, ParsedRows, parse, parse::Sets};
+use super::{ParseContext, Parsed, ParsedRows, RemoteTable, parse, parse::Sets};
 use crate::{
     peer::Peer,
     plugin::ReplicationConfig,
@@ -57,10 +57,13 @@ impl Burst {
         !self.read.is_empty()
     }
 
-    /// What was read of a datagram, if that is still what it says.
-    pub(super) fn take(&mut self, at: usize, meaning: u64) -> Option<Parsed> {
+    /// What was read of a datagram, if it would be read the same now.
+    ///
+    /// A look for each record at what it is told against.
+    pub(super) fn take(&mut self, at: usize, table: &RemoteTable) -> Option<Parsed> {
         let read = self.read.get_mut(at)?.take()?;
-        if self.meaning == meaning {
+        let there = |rows: &ParsedRows| rows.iter().all(|(head, _)| table.has_baseline_of(head));
+        if self.meaning == table.meaning() && there(&read.rows) {
             return Some(read);
         }
         self.recycle(read.rows);

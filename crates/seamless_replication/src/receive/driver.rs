@@ -280,8 +280,8 @@ fn take_datagram(world: &mut World, peer: &mut Peer, at: usize, bytes: &[u8]) {
         return;
     }
     peer.receiver.counters.packets += 1;
-    let meaning = peer.receiver.table.meaning();
-    let read = peer.receiver.burst.take(at, meaning).map(Ok);
+    let receiver = &mut peer.receiver;
+    let read = receiver.burst.take(at, &receiver.table).map(Ok);
     let mut parsed = match read.unwrap_or_else(|| read_datagram(world, peer, bytes)) {
         Ok(parsed) => parsed,
         Err(ParseError::Late(_)) => {

@@ -237,17 +237,10 @@ fn read_record(
         } => {
             let missing = || ParseError::Late(record.index);
             let table = &context.receiver.table;
-            let redirect = match table.has_redirects() {
-                true => table.redirect(head.allocator, record.index),
-                false => None,
-            };
-            let place = match redirect {
-                Some(redirect) => table.place(Allocator::Local, redirect.slot),
-                None => table.place(head.allocator, record.index),
-            };
-            let place = place.ok_or_else(missing)?;
-            parsed.place =
-                (redirect.is_none() && head.allocator == Allocator::Peer).then_some(place);
+            let (place, direct) = table
+                .place_now(head.allocator, record.index)
+                .ok_or_else(missing)?;
+            parsed.place = (direct && head.allocator == Allocator::Peer).then_some(place);
             table.prefetch_after(place);
             let ring = &table.at(place).ring;
             let (base, past, _) = ring.get_with_past(baseline).ok_or_else(missing)?;
@@ -260,6 +253,7 @@ fn read_record(
                 None => base_fence.clone(),
             };
             parsed.baseline = Some(baseline);
+            parsed.is_predicted = steps > 0;
             parsed.version = version;
             let before = past.map(|past| (&past.row, steps));
             (Past::new(set, Some(&base.row), before), mask)

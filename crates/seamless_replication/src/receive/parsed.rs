@@ -16,6 +16,8 @@ pub(crate) struct ParsedHead {
     pub(crate) global: Option<GlobalEntity>,
     pub(crate) version: Version,
     pub(crate) baseline: Option<Version>,
+    /// Whether the version before the baseline counted as well.
+    pub(super) is_predicted: bool,
     pub(crate) tick: Tick,
     pub(crate) set: SetId,
     pub(crate) fence: Fence,

@@ -8,7 +8,7 @@ use bevy::{
 };
 use seamless_wire::{Allocator, Epoch, GlobalEntity, Tick, WireId, record::Version};
 
-use super::{ParsedRow, index::PagedIndex};
+use super::{ParsedHead, ParsedRow, index::PagedIndex};
 use crate::{
     names::hash_of,
     rows::{Ring, Row, RowRef, SetId},
@@ -104,8 +104,9 @@ pub(crate) struct RemoteTable {
 }
 
 impl RemoteTable {
-    /// Another number whenever records that were read before may mean something else now: a name
-    /// stands for another entity, or baselines are gone without being replaced by later ones.
+    /// Another number whenever a name may lie in another place than before, or a version in a ring be
+    /// another row. What was read before may mean something else now. That a baseline is gone is not
+    /// told by it.
     pub(crate) const fn meaning(&self) -> u64 {
         self.meaning
     }
@@ -138,7 +139,6 @@ impl RemoteTable {
 
     /// The peer has migrated what it had under `index` as well.
     pub(crate) fn confirm(&mut self, index: u32) {
-        self.meaning += 1;
         if let Some(redirect) = self.redirects.get_mut(&index) {
             redirect.confirmed = true;
         }
@@ -172,16 +172,34 @@ impl RemoteTable {
             .map(|(index, redirect)| (*index, redirect))
     }
 
-    /// Whether any old name means one of ours.
-    #[inline]
-    pub(crate) fn has_redirects(&self) -> bool {
-        !self.redirects.is_empty()
-    }
-
     /// Where a name's slot is.
     #[inline]
     pub(crate) fn place(&self, allocator: Allocator, index: u32) -> Option<u32> {
         self.places[allocator as usize].get(index)
+    }
+
+    /// Where the slot is that a name means now, and whether the name is still its own.
+    #[inline]
+    pub(super) fn place_now(&self, allocator: Allocator, index: u32) -> Option<(u32, bool)> {
+        if !self.redirects.is_empty()
+            && let Some(redirect) = self.redirect(allocator, index)
+        {
+            let place = self.place(Allocator::Local, redirect.slot);
+            return place.map(|place| (place, false));
+        }
+        self.place(allocator, index).map(|place| (place, true))
+    }
+
+    /// Whether what a record is told against is kept, if it is told against anything.
+    #[inline]
+    pub(super) fn has_baseline_of(&self, head: &ParsedHead) -> bool {
+        let Some(baseline) = head.baseline else {
+            return true;
+        };
+        let found = || self.place_now(head.allocator, head.index);
+        let place = head.place.or_else(|| found().map(|(place, _)| place));
+        let kept = place.and_then(|place| self.at(place).ring.get_with_past(baseline));
+        kept.is_some_and(|(_, before, _)| before.is_some() || !head.is_predicted)
     }
 
     /// The slot in a place.
@@ -300,7 +318,6 @@ impl RemoteTable {
 
     /// Nothing that is kept of a name is right: all of it goes, and what comes is shown as a whole.
     pub(crate) fn distrust(&mut self, allocator: Allocator, index: u32) {
-        self.meaning += 1;
         if let Some(slot) = self.get_mut(allocator, index) {
             let bytes = slot.ring.bytes();
             slot.ring.clear();
@@ -430,7 +447,6 @@ impl RemoteTable {
 
     /// The name gets another entity: all is forgotten but the version numbers.
     pub(crate) fn begin_life(&mut self, allocator: Allocator, index: u32) {
-        self.meaning += 1;
         let Some(place) = self.place(allocator, index) else {
             return;
         };
@@ -450,7 +466,6 @@ impl RemoteTable {
     /// baselines stay, because it was told that they are kept, and versions are ticks, so those of
     /// a later tenure are later.
     pub(crate) fn begin_tenure(&mut self, allocator: Allocator, index: u32) {
-        self.meaning += 1;
         if let Some(slot) = self.get_mut(allocator, index) {
             slot.newest = None;
             slot.entity = None;
@@ -462,7 +477,6 @@ impl RemoteTable {
 
     /// The name's entity has left. Gives it back if it was there.
     pub(crate) fn end_life(&mut self, allocator: Allocator, index: u32) -> Option<Entity> {
-        self.meaning += 1;
         let place = self.place(allocator, index)?;
         let slot = &mut self.slots[place as usize];
         self.bytes -= slot.ring.bytes();
@@ -516,6 +530,32 @@ mod tests {
         let slot = table.entry(allocator, index, LIMIT).expect("room");
         slot.live = true;
         table.set_global(allocator, index, Some(global));
+    }
+
+    #[test]
+    fn what_moves_a_name_changes_what_was_read() {
+        let mut table = RemoteTable::default();
+        let global = GlobalEntity::new(7, 1).expect("legal");
+        begin(&mut table, (Allocator::Peer, 3), global);
+        let redirect = Redirect {
+            generation: 0,
+            slot: 5,
+            slot_generation: 1,
+            confirmed: false,
+            expires: Tick(9),
+        };
+        let changes: [(&str, &dyn Fn(&mut RemoteTable)); 5] = [
+            ("migrated", &|table| table.migrate(3, redirect)),
+            ("expired", &|table| table.expire_redirects(Tick(9))),
+            ("migrated again", &|table| table.migrate(3, redirect)),
+            ("used anew", &|table| table.drop_redirect(3)),
+            ("forgotten", &|table| table.forget(Allocator::Local, 5)),
+        ];
+        for (what, change) in changes {
+            let before = table.meaning();
+            change(&mut table);
+            assert_ne!(table.meaning(), before, "{what}");
+        }
     }
 
     #[test]
