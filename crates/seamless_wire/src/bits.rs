@@ -6,9 +6,11 @@
 
 mod ahead;
 mod reader;
+mod run;
 
 pub(crate) use ahead::Ahead;
 pub use reader::BitReader;
+pub(crate) use run::Run;
 
 /// Writes bits into a growing buffer. Reuse one: [`BitWriter::clear`] keeps the memory.
 #[derive(Debug, Default, Clone)]

@@ -6,7 +6,7 @@
 
 use crate::{
     BitReader, BitWriter, WireError,
-    bits::{Ahead, unzigzag, zigzag},
+    bits::{Ahead, Run, unzigzag, zigzag},
     delta::Baseline,
 };
 
@@ -17,8 +17,9 @@ pub const MAX_INTS: usize = 64;
 const MAX_PAIRS: u32 = 16;
 
 #[inline]
-fn int_at(bytes: &[u8], at: usize) -> i32 {
-    i32::from_le_bytes(bytes.as_chunks::<4>().0[at])
+fn ints_of(bytes: &[u8]) -> impl Iterator<Item = i32> {
+    let words = bytes.as_chunks::<4>().0.iter();
+    words.map(|word| i32::from_le_bytes(*word))
 }
 
 /// The integer that is to be expected. Wraps, as everything about distances here does.
@@ -39,18 +40,26 @@ pub fn write_ints(w: &mut BitWriter, base: Option<Baseline<'_>>, new: &[u8]) {
     if let Some(base) = base {
         w.put_bool(base.value.len() != new.len());
         if base.value.len() == new.len() {
-            let motion = base.motion();
-            for at in 0..count {
-                let motion = motion.map(|(before, steps)| (int_at(before, at), steps));
-                let expected = predict(int_at(base.value, at), motion);
-                put_distance(w, int_at(new, at).wrapping_sub(expected));
+            let mut run = Run::new(w);
+            let pairs = ints_of(new).zip(ints_of(base.value)).take(count);
+            match base.motion() {
+                None => {
+                    pairs.for_each(|(new, last)| run.put(distance_code(new.wrapping_sub(last))))
+                }
+                Some((before, steps)) => {
+                    for ((new, last), before) in pairs.zip(ints_of(before)) {
+                        let expected = predict(last, Some((before, steps)));
+                        run.put(distance_code(new.wrapping_sub(expected)));
+                    }
+                }
             }
+            run.finish();
             return;
         }
     }
     w.put_golomb(count as u64, 2);
-    for at in 0..count {
-        put_whole(w, int_at(new, at));
+    for int in ints_of(new).take(count) {
+        put_whole(w, int);
     }
 }
 
@@ -104,21 +113,19 @@ pub fn read_ints_over(
     }
     let mut ahead = Ahead::new(r);
     let places = out.as_chunks_mut::<4>().0.iter_mut();
-    let places = places.zip(base.value.as_chunks::<4>().0);
+    let places = places.zip(ints_of(base.value));
     match base.motion() {
         None => {
             for (place, last) in places {
-                let last = i32::from_le_bytes(*last);
-                *place = last.wrapping_add(get_distance(&mut ahead)?).to_le_bytes();
+                let int = last.wrapping_add(get_distance(&mut ahead)?);
+                *place = int.to_le_bytes();
             }
         }
         Some((before, steps)) => {
-            for ((place, last), before) in places.zip(before.as_chunks::<4>().0) {
-                let before = i32::from_le_bytes(*before);
-                let expected = predict(i32::from_le_bytes(*last), Some((before, steps)));
-                *place = expected
-                    .wrapping_add(get_distance(&mut ahead)?)
-                    .to_le_bytes();
+            for ((place, last), before) in places.zip(ints_of(before)) {
+                let expected = predict(last, Some((before, steps)));
+                let int = expected.wrapping_add(get_distance(&mut ahead)?);
+                *place = int.to_le_bytes();
             }
         }
     }
@@ -128,17 +135,17 @@ pub fn read_ints_over(
 
 /// `n` bits, of which the highest is known, after a prefix: `0` for none, else a one for each pair
 /// of `n`, a zero, and which of the pair it is.
-fn put_distance(w: &mut BitWriter, distance: i32) {
+#[inline(always)]
+fn distance_code(distance: i32) -> (u64, u32) {
     let value = zigzag(i64::from(distance));
     if value == 0 {
-        w.put(0, 1);
-        return;
+        return (0, 1);
     }
-    let low = 63 - value.leading_zeros();
+    let low = value.ilog2();
     let pairs = low / 2 + 1;
     let prefix = ((1u64 << pairs) - 1) | (u64::from(low % 2) << (pairs + 1));
     let rest = value & ((1 << low) - 1);
-    w.put(prefix | rest << (pairs + 2), pairs + 2 + low);
+    (prefix | rest << (pairs + 2), pairs + 2 + low)
 }
 
 /// Length and value of the distance that these bits begin with, the sign in the lowest bit. More than
@@ -265,7 +272,8 @@ mod tests {
     fn distances_take_these_bits() {
         for (distance, expected) in [(0, 1), (-1, 3), (1, 4), (2, 6), (4, 7), (-8, 7), (8, 9)] {
             let mut w = BitWriter::new();
-            put_distance(&mut w, distance);
+            let (bits, len) = distance_code(distance);
+            w.put(bits, len);
             assert_eq!(w.bit_len(), expected, "{distance}");
         }
     }

@@ -127,16 +127,25 @@ fn smallest_three(rotation: Quat, bits: u32) -> ([i32; 4], bool) {
     if !rotation.is_finite() {
         return smallest_three(Quat::IDENTITY, bits);
     }
-    // Near a tie another part may stand for the largest as well: take what is nearest.
     let sizes = parts.map(f32::abs);
-    let largest = sizes.into_iter().fold(0.0, f32::max);
     let scale = rotation_scale(bits);
-    let behind = |at: &usize| (largest - sizes[*at]) * scale;
-    let mut near = (0..4).filter(|at| behind(at) <= 2.5);
-    let first = without(&parts, near.next().unwrap_or(3), bits);
-    if bits <= EXACT_BITS && (0..4).filter(|at| behind(at) <= CLEAR).count() == 1 {
-        return (first, true);
+    // The largest of each half, then of both; what is not the largest is at most the second.
+    let half = |at: usize| match sizes[at] >= sizes[at + 1] {
+        true => (at, sizes[at], sizes[at + 1]),
+        false => (at + 1, sizes[at + 1], sizes[at]),
+    };
+    let (one, other) = (half(0), half(2));
+    let (ahead, behind) = match one.1 >= other.1 {
+        true => (one, other),
+        false => (other, one),
+    };
+    let (largest, second) = (ahead.1, behind.1.max(ahead.2));
+    if bits <= EXACT_BITS && (largest - second) * scale > CLEAR {
+        return (without(&parts, ahead.0, bits), true);
     }
+    // Near a tie another part may stand for the largest as well: take what is nearest.
+    let mut near = (0..4).filter(|at| (largest - sizes[*at]) * scale <= 2.5);
+    let first = without(&parts, near.next().unwrap_or(3), bits);
     // In `f64`: how long a quaternion of `f32` is would weigh more than where it points.
     let cosine = |told| {
         let restored = restore_rotation(told, bits).as_dquat().normalize();

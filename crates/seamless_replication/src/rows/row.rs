@@ -191,17 +191,29 @@ impl<'a> Values<'a> {
     }
 }
 
-/// Whether two values are the same. Most are short, and not worth a call.
+/// Whether two values are the same. Most are short, and not worth a call: their first and last bytes
+/// are all of them.
 #[inline]
 pub(crate) fn same(one: &[u8], other: &[u8]) -> bool {
-    const SHORT: usize = 32;
-    if one.len() != other.len() || one.len() > SHORT || !one.len().is_multiple_of(END) {
-        return one == other;
+    if one.len() != other.len() {
+        return false;
     }
-    let words = one.as_chunks::<END>().0.iter().zip(other.as_chunks().0);
-    words.fold(0, |differ, (one, other)| {
-        differ | (u32::from_ne_bytes(*one) ^ u32::from_ne_bytes(*other))
-    }) == 0
+    if let (Some(a), Some(b)) = (ends::<8>(one), ends::<8>(other)) {
+        let word = u64::from_ne_bytes;
+        return (word(*a.0) ^ word(*b.0)) | (word(*a.1) ^ word(*b.1)) == 0;
+    }
+    if let (Some(a), Some(b)) = (ends::<4>(one), ends::<4>(other)) {
+        let word = u32::from_ne_bytes;
+        return (word(*a.0) ^ word(*b.0)) | (word(*a.1) ^ word(*b.1)) == 0;
+    }
+    one == other
+}
+
+/// The first and the last bytes, if there are none between them.
+#[inline(always)]
+fn ends<const N: usize>(bytes: &[u8]) -> Option<(&[u8; N], &[u8; N])> {
+    let (first, last) = (bytes.first_chunk()?, bytes.last_chunk()?);
+    (bytes.len() <= 2 * N).then_some((first, last))
 }
 
 /// Makes rows value by value, in the order of their sets, in memory that is used again.
