@@ -187,8 +187,11 @@ fn read_rows(
         .into());
     };
     let mut cursor = RecordCursor::new(tick, head.components.len());
+    let mut last = u32::MAX;
     while let Some(record) = cursor.read(r, head.components.len())? {
-        read_record(r, tick, &head, set, &record, out, context)?;
+        let is_next = record.index == last.wrapping_add(1);
+        last = record.index;
+        read_record(r, tick, &head, set, (&record, is_next), out, context)?;
         if out.unfolded() > context.max_unfolded {
             return Err(WireError::OutOfBounds {
                 what: "unfolded datagram",
@@ -201,12 +204,14 @@ fn read_rows(
     Ok(())
 }
 
+/// `is_next`: it is of the name after that of the record before, and so the records after it may well
+/// be of the names after it.
 fn read_record(
     r: &mut BitReader<'_>,
     tick: Tick,
     head: &RowsHead,
     set: SetId,
-    record: &RecordHead,
+    (record, is_next): (&RecordHead, bool),
     out: &mut ParsedRows,
     context: &ParseContext<'_>,
 ) -> Result<(), ParseError> {
@@ -241,7 +246,9 @@ fn read_record(
                 .place_now(head.allocator, record.index)
                 .ok_or_else(missing)?;
             parsed.place = (direct && head.allocator == Allocator::Peer).then_some(place);
-            table.prefetch_after(place);
+            if is_next {
+                table.prefetch_after(place);
+            }
             let ring = &table.at(place).ring;
             let (base, past, _) = ring.get_with_past(baseline).ok_or_else(missing)?;
             if steps > 0 && past.is_none() {

@@ -208,8 +208,9 @@ impl RemoteTable {
         &self.slots[place as usize]
     }
 
-    /// A record after the next may well be of the place after the next: rows of one tick come in the
-    /// order of their slots, and they lie apart from each other.
+    /// A record after the next may well be of the place after the next: where all entities change,
+    /// rows of one tick come in the order of their slots, and they lie apart from each other. Where few
+    /// change it is not, and to look there costs more than all the rest.
     #[inline]
     pub(crate) fn prefetch_after(&self, place: u32) {
         if let Some(slot) = self.slots.get(place as usize + 2) {
