@@ -148,6 +148,23 @@ fn distance_code(distance: i32) -> (u64, u32) {
     (prefix | rest << (pairs + 2), pairs + 2 + low)
 }
 
+/// Goes past what [`write_ints`] wrote against a baseline of `len` bytes. False if the value has
+/// another length, and is still to be read.
+///
+/// # Errors
+/// [`WireError`] if the bits end early. What they mean is not looked at.
+pub fn skip_ints(r: &mut BitReader<'_>, len: usize) -> Result<bool, WireError> {
+    if r.get_bool()? {
+        return Ok(false);
+    }
+    let mut ahead = Ahead::new(r);
+    for _ in 0..len.min(MAX_INTS * 4) / 4 {
+        ahead.next(distance_of)?;
+    }
+    ahead.finish()?;
+    Ok(true)
+}
+
 /// Length and value of the distance that these bits begin with, the sign in the lowest bit. More than
 /// 32 bits after a prefix that is longer than any: that counts as [`MAX_PAIRS`] and one more.
 #[inline(always)]
@@ -216,6 +233,11 @@ mod tests {
         let mut r = BitReader::new(&written);
         let mut out = vec![];
         read_ints(&mut r, base, &mut out).unwrap();
+        if base.is_some_and(|base| base.value.len() == new.len()) {
+            let mut past = BitReader::new(&written);
+            assert_eq!(skip_ints(&mut past, new.len()), Ok(true));
+            assert_eq!(past.position(), r.position());
+        }
         assert_eq!(r.expect_end(), Ok(()));
         (out, bits)
     }

@@ -14,6 +14,7 @@ mod index;
 pub(crate) mod leave;
 mod parse;
 mod parsed;
+mod scout;
 mod show;
 mod table;
 

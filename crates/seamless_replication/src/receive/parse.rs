@@ -9,7 +9,10 @@ use seamless_wire::{
     record::{Form, Leave, RecordCursor, RecordHead, RowsHead},
 };
 
-use super::{ParsedRows, Receiver};
+use super::{
+    ParsedRows, Receiver,
+    scout::{Scout, Terrain},
+};
 use crate::{
     registry::{MAX_COMPONENT_BYTES, Registry},
     rows::{ComponentSets, Fence, MAX_ROW_BYTES, Past, RowBuilder, SetId},
@@ -171,8 +174,8 @@ pub(crate) fn parse_big_row(
     Ok(rows)
 }
 
-fn read_rows(
-    r: &mut BitReader<'_>,
+fn read_rows<'a>(
+    r: &mut BitReader<'a>,
     tick: Tick,
     context: &mut ParseContext<'_>,
     out: &mut ParsedRows,
@@ -188,10 +191,18 @@ fn read_rows(
     };
     let mut cursor = RecordCursor::new(tick, head.components.len());
     let mut last = u32::MAX;
+    let mut scout = Scout::default();
     while let Some(record) = cursor.read(r, head.components.len())? {
         let is_next = record.index == last.wrapping_add(1);
         last = record.index;
         read_record(r, tick, &head, set, (&record, is_next), out, context)?;
+        let terrain = Terrain {
+            registry: context.registry,
+            table: &context.receiver.table,
+            allocator: head.allocator,
+            components: &head.components,
+        };
+        scout.follow(is_next, (r, &cursor), out.last_lens(), &terrain);
         if out.unfolded() > context.max_unfolded {
             return Err(WireError::OutOfBounds {
                 what: "unfolded datagram",

@@ -86,6 +86,12 @@ impl ParsedRows {
         }
     }
 
+    /// Bytes of each value of the record that was ended last.
+    pub(super) fn last_lens(&self) -> impl Iterator<Item = usize> {
+        let last = self.heads.last().map(|head| head.built);
+        self.values.lens(last.unwrap_or_default())
+    }
+
     /// Bytes of all values.
     pub(super) const fn unfolded(&self) -> usize {
         self.unfolded

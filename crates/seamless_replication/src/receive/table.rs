@@ -11,6 +11,7 @@ use seamless_wire::{Allocator, Epoch, GlobalEntity, Tick, WireId, record::Versio
 use super::{ParsedHead, ParsedRow, index::PagedIndex};
 use crate::{
     names::hash_of,
+    prefetch::prefetch_at,
     rows::{Ring, Row, RowRef, SetId},
     slots::SlotStamp,
 };
@@ -208,14 +209,26 @@ impl RemoteTable {
         &self.slots[place as usize]
     }
 
+    /// The slot in a place is soon looked at.
+    #[inline]
+    pub(super) fn prefetch_slot(&self, place: u32) {
+        prefetch_at(&self.slots, place);
+    }
+
+    /// And the rows behind it.
+    #[inline]
+    pub(super) fn prefetch_rows(&self, place: u32) {
+        if let Some(slot) = self.slots.get(place as usize) {
+            slot.ring.prefetch();
+        }
+    }
+
     /// A record after the next may well be of the place after the next: where all entities change,
     /// rows of one tick come in the order of their slots, and they lie apart from each other. Where few
     /// change it is not, and to look there costs more than all the rest.
     #[inline]
     pub(crate) fn prefetch_after(&self, place: u32) {
-        if let Some(slot) = self.slots.get(place as usize + 2) {
-            slot.ring.prefetch();
-        }
+        self.prefetch_rows(place + 2);
     }
 
     /// The slot in a place, to change.

@@ -56,6 +56,9 @@ pub(crate) trait ErasedComponent: Send + Sync {
         value: &mut [u8],
     ) -> Result<bool, WireError>;
 
+    /// Goes past the bits of a value, see [`Replicator::skip`].
+    fn skip(&self, len: usize, r: &mut BitReader<'_>) -> Result<bool, WireError>;
+
     /// Puts the component of a row value on `entity`, in place if there is one.
     fn apply(&self, world: &mut World, entity: Entity, value: &[u8]) -> Result<(), WireError>;
 
@@ -217,6 +220,10 @@ impl<C: Component, R: Replicator<C>> ErasedComponent for Typed<C, R> {
         value: &mut [u8],
     ) -> Result<bool, WireError> {
         self.replicator.decode_over(base, r, value)
+    }
+
+    fn skip(&self, len: usize, r: &mut BitReader<'_>) -> Result<bool, WireError> {
+        self.replicator.skip(len, r)
     }
 
     fn apply(&self, world: &mut World, entity: Entity, value: &[u8]) -> Result<(), WireError> {

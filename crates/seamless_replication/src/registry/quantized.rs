@@ -376,6 +376,10 @@ impl<C: Component + Quantize> Replicator<C> for Quantized<C> {
     ) -> Result<bool, WireError> {
         ints::read_ints_over(r, base, value)
     }
+
+    fn skip(&self, len: usize, r: &mut BitReader<'_>) -> Result<bool, WireError> {
+        ints::skip_ints(r, len)
+    }
 }
 
 #[cfg(test)]

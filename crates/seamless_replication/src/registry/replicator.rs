@@ -73,6 +73,17 @@ pub trait Replicator<C>: Send + Sync + 'static {
         let _ = (base, r, value);
         Ok(false)
     }
+
+    /// Goes past the bits of a value that is as long as its baseline, which has `len` bytes. False
+    /// if it cannot be done, or the value is longer or shorter. Only to look ahead for what is
+    /// needed next: a wrong answer does no harm but to speed.
+    ///
+    /// # Errors
+    /// [`WireError`] for bits that [`encode`](Self::encode) cannot have made.
+    fn skip(&self, len: usize, r: &mut BitReader<'_>) -> Result<bool, WireError> {
+        let _ = (len, r);
+        Ok(false)
+    }
 }
 
 /// Any serde component, lossless.
@@ -104,5 +115,9 @@ impl<C: Component + Serialize + DeserializeOwned> Replicator<C> for Lossless<C> 
         value: &mut [u8],
     ) -> Result<bool, WireError> {
         delta::read_bytes_over(r, base, value)
+    }
+
+    fn skip(&self, len: usize, r: &mut BitReader<'_>) -> Result<bool, WireError> {
+        delta::skip_bytes(r, len)
     }
 }

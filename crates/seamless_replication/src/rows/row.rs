@@ -313,6 +313,16 @@ impl RowBuilder {
         }
     }
 
+    /// Bytes of each value of such a row.
+    pub(crate) fn lens(&self, built: Built) -> impl Iterator<Item = usize> {
+        let data = &self.data[built.start as usize..built.end as usize];
+        let ends = data.as_chunks::<END>().0.iter().take(built.count.into());
+        ends.scan(0, |start, end| {
+            let end = u32::from_le_bytes(*end) as usize;
+            Some(end - std::mem::replace(start, end))
+        })
+    }
+
     /// A row that was made since [`clear`](Self::clear).
     #[inline]
     pub(crate) fn row<'a>(&'a self, built: Built, set: SetId, fence: &'a Fence) -> RowRef<'a> {

@@ -178,6 +178,28 @@ pub fn read_bytes_over(
     Ok(true)
 }
 
+/// Goes past what [`write_bytes`] wrote against a baseline of `len` bytes. False if the value has
+/// another length, and is still to be read.
+///
+/// # Errors
+/// [`WireError`] if the bits end early. What they mean is not looked at.
+pub fn skip_bytes(r: &mut BitReader<'_>, len: usize) -> Result<bool, WireError> {
+    if r.get_bool()? {
+        return Ok(false);
+    }
+    if words::are_in(len) && r.get_bool()? {
+        words::skip(r, len)?;
+        return Ok(true);
+    }
+    for at in (0..len).step_by(GROUP) {
+        if r.get_bool()? {
+            let mask = r.get((len - at).min(GROUP) as u32)?;
+            r.skip(mask.count_ones() * 8)?;
+        }
+    }
+    Ok(true)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -192,6 +214,11 @@ mod tests {
         let mut r = BitReader::new(&bytes);
         let mut out = vec![];
         read_bytes(&mut r, base, 1000, &mut out).unwrap();
+        if base.is_some_and(|base| base.value.len() == new.len()) {
+            let mut past = BitReader::new(&bytes);
+            assert_eq!(skip_bytes(&mut past, new.len()), Ok(true));
+            assert_eq!(past.position(), r.position());
+        }
         assert_eq!(r.expect_end(), Ok(()));
         (out, bits)
     }

@@ -240,6 +240,15 @@ pub(super) fn read(
     ahead.finish()
 }
 
+/// Goes past a value of `len` bytes that [`write`](fn@write) wrote.
+pub(super) fn skip(r: &mut BitReader<'_>, len: usize) -> Result<(), WireError> {
+    let mut ahead = Ahead::new(r);
+    for _ in 0..len / 4 {
+        ahead.next(residual_of)?;
+    }
+    ahead.finish()
+}
+
 /// Reads the next [`LANES`] words from word `at`, or as many as there are places.
 #[inline(always)]
 fn read_block(
