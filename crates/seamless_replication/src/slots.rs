@@ -22,6 +22,7 @@ use self::{by_name::ByName, migrations::Migrations};
 use crate::{
     authority::{FenceFollower, Hosted},
     names::Names,
+    prefetch::prefetch_at,
     rows::{Fence, Rows},
 };
 
@@ -276,6 +277,12 @@ impl Slots {
     #[inline]
     pub(crate) fn is_as_it_was(&self, then: SlotStamp) -> bool {
         self.stamps.get(then.slot as usize) == Some(&then.stamp)
+    }
+
+    /// It is soon asked whether a slot is as it was.
+    #[inline]
+    pub(crate) fn prefetch_stamp(&self, then: SlotStamp) {
+        prefetch_at(&self.stamps, then.slot);
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Slot)> {

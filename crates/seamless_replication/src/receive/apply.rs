@@ -16,6 +16,7 @@ use crate::{
     authority::{Authority, Remote},
     peer::Peer,
     plugin::{Limits, ReplicationConfig},
+    prefetch::FAR_AHEAD,
     prespawn,
     references::References,
     registry::Registry,
@@ -39,9 +40,14 @@ pub(crate) fn take_rows(world: &mut World, peer: &mut Peer, rows: &mut ParsedRow
     let mut kept = true;
     // Looked up where it is needed: what else arrives may be a world full of entities.
     let mut slots = None;
-    for (head, row) in rows.iter() {
+    for (at, (head, row)) in rows.iter().enumerate() {
+        let soon = rows.head(at + FAR_AHEAD).and_then(|head| head.place);
         let usual = head.place.and_then(|place| {
             let slots = slots.get_or_insert_with(|| world.resource::<Slots>());
+            let checked = soon.and_then(|soon| peer.receiver.table.at(soon).checked);
+            if let Some(then) = checked {
+                slots.prefetch_stamp(then);
+            }
             take_usual(slots, peer, (head, place), row, limits.baseline_bytes)
         });
         kept &= match usual {

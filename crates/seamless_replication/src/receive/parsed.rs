@@ -106,6 +106,12 @@ impl ParsedRows {
         self.heads.is_empty()
     }
 
+    /// What stands before the values of a record, by its number.
+    #[inline]
+    pub(super) fn head(&self, at: usize) -> Option<&ParsedHead> {
+        self.heads.get(at)
+    }
+
     /// All records.
     #[inline]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&ParsedHead, RowRef<'_>)> {
