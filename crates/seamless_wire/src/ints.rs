@@ -44,7 +44,9 @@ pub fn write_ints(w: &mut BitWriter, base: Option<Baseline<'_>>, new: &[u8]) {
             let pairs = ints_of(new).zip(ints_of(base.value)).take(count);
             match base.motion() {
                 None => {
-                    pairs.for_each(|(new, last)| run.put(distance_code(new.wrapping_sub(last))))
+                    for (new, last) in pairs {
+                        run.put(distance_code(new.wrapping_sub(last)));
+                    }
                 }
                 Some((before, steps)) => {
                     for ((new, last), before) in pairs.zip(ints_of(before)) {

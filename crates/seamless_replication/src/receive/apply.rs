@@ -7,7 +7,7 @@ use seamless_wire::{
 };
 
 use super::{
-    ParsedHead, ParsedRow, ParsedRows,
+    ParsedRow,
     arrive::arrive,
     leave::end_remote,
     show::{Part, show, strip, take_off},
@@ -16,11 +16,10 @@ use crate::{
     authority::{Authority, Remote},
     peer::Peer,
     plugin::{Limits, ReplicationConfig},
-    prefetch::FAR_AHEAD,
     prespawn,
     references::References,
     registry::Registry,
-    rows::{Fence, RowRef, Rows},
+    rows::{Fence, Rows},
     slots::{NetSlot, Role, Slot, Slots},
 };
 
@@ -33,71 +32,13 @@ enum Outcome {
     NotKept,
 }
 
-/// Takes the records of a datagram, and leaves the list empty. False if it must not be
-/// acknowledged.
-pub(crate) fn take_rows(world: &mut World, peer: &mut Peer, rows: &mut ParsedRows) -> bool {
-    let limits = world.resource::<ReplicationConfig>().limits(peer.side);
-    let mut kept = true;
-    // Looked up where it is needed: what else arrives may be a world full of entities.
-    let mut slots = None;
-    for (at, (head, row)) in rows.iter().enumerate() {
-        let soon = rows.head(at + FAR_AHEAD).and_then(|head| head.place);
-        let usual = head.place.and_then(|place| {
-            let slots = slots.get_or_insert_with(|| world.resource::<Slots>());
-            let checked = soon.and_then(|soon| peer.receiver.table.at(soon).checked);
-            if let Some(then) = checked {
-                slots.prefetch_stamp(then);
-            }
-            take_usual(slots, peer, (head, place), row, limits.baseline_bytes)
-        });
-        kept &= match usual {
-            Some(kept) => kept,
-            None => {
-                slots = None;
-                take_row(world, peer, head.with(row), limits)
-            }
-        };
-    }
-    rows.clear();
-    kept
-}
-
-/// A newer state of a server's entity that is shown here, under the fence of the state before:
-/// nothing but its components changes, and they can wait for the others. Whether it was kept;
-/// `None` for anything else.
-#[inline]
-fn take_usual(
-    slots: &Slots,
-    peer: &mut Peer,
-    (head, place): (&ParsedHead, u32),
-    row: RowRef<'_>,
-    bytes: usize,
-) -> Option<bool> {
-    let table = &mut peer.receiver.table;
-    let room = table.bytes() + row.byte_len() <= bytes;
-    let slot = table.at_mut(place);
-    let usual = room
-        && peer.side == LinkSide::ToServer
-        && slot.live
-        && slot.entity.is_some()
-        && slot.checked.is_some_and(|then| slots.is_as_it_was(then))
-        && slot.newest.is_some_and(|newest| head.tick > newest)
-        && slot
-            .ring
-            .newest()
-            .is_some_and(|newest| newest.row.fence == *row.fence);
-    if !usual {
-        return None;
-    }
-    slot.newest = Some(head.tick);
-    let kept = table.keep_at(place, head.version, head.baseline, row);
-    table.show_later(place);
-    peer.receiver.counters.records += 1;
-    Some(kept)
-}
-
 /// Takes one record. False if its datagram must not be acknowledged.
-fn take_row(world: &mut World, peer: &mut Peer, mut parsed: ParsedRow<'_>, limits: Limits) -> bool {
+pub(super) fn take_row(
+    world: &mut World,
+    peer: &mut Peer,
+    mut parsed: ParsedRow<'_>,
+    limits: Limits,
+) -> bool {
     peer.receiver.counters.records += 1;
     let mut as_host = false;
     if let Some(&redirect) = peer.receiver.table.redirect(parsed.allocator, parsed.index) {

@@ -12,11 +12,12 @@ use seamless_wire::{
 };
 
 use super::{
-    ParseContext, ParseError, Parsed, ParsedRows, apply, audit,
+    ParseContext, ParseError, Parsed, ParsedRows, audit,
     burst::{self, BURST, header_context},
     leave, parse,
     parse::{MAX_UNFOLDED, Sets},
     parse_big_row, show,
+    usual::take_rows,
 };
 use crate::{
     clock::NetClock,
@@ -246,7 +247,7 @@ fn take_big_row(world: &mut World, peer: &mut Peer, big: &BigRow) {
             }) else {
                 return;
             };
-            if apply::take_rows(world, peer, &mut rows)
+            if take_rows(world, peer, &mut rows)
                 && let Err(error) = peer.send_control(&kept)
             {
                 tracing::warn!(%error, "a big row cannot be acknowledged");
@@ -314,7 +315,7 @@ fn take_datagram(world: &mut World, peer: &mut Peer, at: usize, bytes: &[u8]) {
     for leave in &parsed.leaves {
         kept &= leave::take_leave(world, peer, leave, tick);
     }
-    kept &= apply::take_rows(world, peer, &mut parsed.rows);
+    kept &= take_rows(world, peer, &mut parsed.rows);
     peer.receiver.burst.recycle(parsed.rows);
     if let Some(seq) = parsed.header.seq {
         peer.receiver.received.report(seq, kept);

@@ -16,7 +16,9 @@ mod parse;
 mod parsed;
 mod scout;
 mod show;
+mod slot;
 mod table;
+mod usual;
 
 pub(crate) use audit::AuditIn;
 use burst::Burst;

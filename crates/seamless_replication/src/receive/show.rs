@@ -8,7 +8,7 @@ use seamless_transport::LinkSide;
 use seamless_wire::{WireError, WriteMask};
 use smallvec::SmallVec;
 
-use super::{RemoteTable, table::RemoteSlot};
+use super::{RemoteTable, slot::RemoteSlot};
 use crate::{
     peer::Peer,
     plugin::ReplicationConfig,

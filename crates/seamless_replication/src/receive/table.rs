@@ -6,66 +6,14 @@ use bevy::{
     platform::collections::{HashMap, HashTable},
     prelude::Entity,
 };
-use seamless_wire::{Allocator, Epoch, GlobalEntity, Tick, WireId, record::Version};
+use seamless_wire::{Allocator, GlobalEntity, Tick, WireId, record::Version};
 
-use super::{ParsedHead, ParsedRow, index::PagedIndex};
+use super::{ParsedHead, ParsedRow, index::PagedIndex, slot::RemoteSlot};
 use crate::{
     names::hash_of,
     prefetch::prefetch_at,
-    rows::{Ring, Row, RowRef, SetId},
-    slots::SlotStamp,
+    rows::{Row, RowRef},
 };
-
-/// One short name of a peer. Kept for the link's life, past the entity's end, so that nothing old
-/// is ever applied.
-#[derive(Debug, Default)]
-pub(crate) struct RemoteSlot {
-    /// Rows we have acknowledged: the baselines of what is to come.
-    pub(crate) ring: Ring,
-    /// Under which name it stands here.
-    name: (Allocator, u32),
-    pub(crate) generation: u32,
-    /// Set by [`RemoteTable::set_global`].
-    global: Option<GlobalEntity>,
-    /// Our entity, once spawned.
-    pub(crate) entity: Option<Entity>,
-    /// Tick of the newest record or leave, once there was one.
-    pub(crate) newest: Option<Tick>,
-    /// The row that the world shows, and its components.
-    pub(crate) shown: Option<(Version, SetId)>,
-    /// Our slot for the entity, as it was when a record was last found to apply to it. While that
-    /// is unchanged, records with the same fence apply too.
-    pub(crate) checked: Option<SlotStamp>,
-    /// Whether the name stands for an entity at present.
-    pub(crate) live: bool,
-    /// We hold the entity: of its components only those that the host writes are shown.
-    pub(crate) held: bool,
-    /// A newer row waits to be shown.
-    pub(crate) waiting: bool,
-    /// What the world shows is not the kept row of that version.
-    pub(crate) distrusted: bool,
-}
-
-impl RemoteSlot {
-    pub(crate) const fn global(&self) -> Option<GlobalEntity> {
-        self.global
-    }
-
-    /// The world shows the newest row, on this entity.
-    #[inline]
-    pub(super) fn shows_newest(&mut self, entity: Entity) {
-        if let Some(newest) = self.ring.newest().filter(|_| self.entity == Some(entity)) {
-            self.shown = Some((newest.version, newest.row.set));
-        }
-    }
-
-    /// Whether all that is kept was written before the tenure that began at `since`.
-    pub(crate) fn is_of_before(&self, since: Epoch) -> bool {
-        self.ring
-            .newest()
-            .is_none_or(|kept| kept.row.fence.epoch < since)
-    }
-}
 
 /// An old name that now means one of our own.
 #[derive(Debug, Clone, Copy)]
