@@ -10,6 +10,7 @@
 mod archetypes;
 mod scan;
 mod table;
+mod window;
 
 use bevy::{
     ecs::{

@@ -1,11 +1,9 @@
 //! What a look at the world is made of: change ticks of columns, rows of entities, positions.
 
-use std::cell::UnsafeCell;
-
 use bevy::{
     ecs::{
         archetype::ArchetypeId,
-        change_detection::{MAX_CHANGE_AGE, Tick as ChangeTick},
+        change_detection::Tick as ChangeTick,
         component::{ComponentId, StorageType},
         storage::{Table, TableRow},
     },
@@ -14,9 +12,12 @@ use bevy::{
 };
 use nonmax::NonMaxU32;
 use seamless_wire::{PeerId, WireError};
-use wide::{CmpGt, i32x4};
 
-use super::{archetypes::ReplicatedTable, holds, keeps_rows};
+use super::{
+    archetypes::ReplicatedTable,
+    holds, keeps_rows,
+    window::{Ticks, Window},
+};
 use crate::{
     interest::{PositionAccessor, Positions},
     registry::Registry,
@@ -24,14 +25,8 @@ use crate::{
     slots::{NetSlot, Slots},
 };
 
-/// Change ticks of a column.
-pub(super) type Ticks<'t> = &'t [UnsafeCell<ChangeTick>];
-
 /// Entities that are looked at together.
 pub(super) const BLOCK: usize = 256;
-
-/// Change ticks that are looked at at once.
-const LANES: usize = 4;
 
 /// Everything one pass over the world reads. The world is borrowed shared, so nothing writes a
 /// column while it is read.
@@ -177,77 +172,20 @@ impl Pass<'_> {
         unsafe { registered.erased.write(ptr, self.world, out) }
     }
 
-    /// Which change ticks are newer than the last run: for [`LANES`] of them all bits or none.
-    ///
-    /// The same arithmetic as [`ChangeTick::is_newer_than`], without a branch and on signed numbers,
-    /// which is what processors compare several of at once.
+    /// Whether any of these change ticks is newer than the last run.
     #[inline]
-    #[expect(
-        unsafe_code,
-        reason = "change ticks of a column are behind UnsafeCells"
-    )]
-    fn is_newer(&self) -> impl Fn(&[UnsafeCell<ChangeTick>; LANES]) -> i32x4 {
-        const SIGN: u32 = 1 << 31;
-        let now = self.this_run.get();
-        let window = now.wrapping_sub(self.last_run.get()).min(MAX_CHANGE_AGE);
-        let now = i32x4::splat((now ^ SIGN) as i32);
-        let window = i32x4::splat((window ^ SIGN) as i32);
-        move |ticks| {
-            // SAFETY: the world is borrowed shared for the whole pass, so nobody writes the ticks.
-            let tick = |at: usize| unsafe { *ticks[at].get() }.get() as i32;
-            let ticks = i32x4::new([tick(0), tick(1), tick(2), tick(3)]);
-            window.cmp_gt(now - ticks)
-        }
-    }
-
-    /// Whether a change tick is newer than the last run.
-    #[expect(
-        unsafe_code,
-        reason = "change ticks of a column are behind UnsafeCells"
-    )]
-    fn is_one_newer(&self, tick: &UnsafeCell<ChangeTick>) -> bool {
-        // SAFETY: as above.
-        let tick = unsafe { *tick.get() };
-        tick.is_newer_than(self.last_run, self.this_run)
-    }
-
-    /// Whether any of these change ticks is newer than the last run. Some six instructions for each
-    /// [`LANES`] of them.
-    #[inline]
+    #[expect(unsafe_code, reason = "the ticks may not be written meanwhile")]
     pub(super) fn is_any_newer(&self, ticks: Ticks<'_>) -> bool {
-        let is_newer = self.is_newer();
-        let (all, rest) = ticks.as_chunks::<LANES>();
-        let (pairs, one) = all.as_chunks::<2>();
-        let mut newer = [i32x4::ZERO; 2];
-        for [first, second] in pairs {
-            newer = [newer[0] | is_newer(first), newer[1] | is_newer(second)];
-        }
-        for ticks in one {
-            newer[0] |= is_newer(ticks);
-        }
-        (newer[0] | newer[1]).any() || rest.iter().any(|tick| self.is_one_newer(tick))
+        // SAFETY: the world is borrowed shared for the whole pass, so nobody writes them.
+        unsafe { Window::between(self.last_run, self.this_run).has_any(ticks) }
     }
 
     /// Sets `bit` for the rows whose change tick is newer than the last run.
     #[inline]
+    #[expect(unsafe_code, reason = "the ticks may not be written meanwhile")]
     pub(super) fn mark_newer(&self, ticks: Ticks<'_>, bit: u64, masks: &mut [u64; BLOCK]) {
-        let is_newer = self.is_newer();
-        let (all, rest) = ticks.as_chunks::<LANES>();
-        let (blocks, _) = masks.as_chunks_mut::<LANES>();
-        for (ticks, masks) in all.iter().zip(blocks) {
-            let newer = is_newer(ticks).to_array();
-            for (mask, newer) in masks.iter_mut().zip(newer) {
-                *mask |= newer as u64 & bit;
-            }
-        }
-        let behind = all.len() * LANES;
-        for (mask, _) in masks[behind..]
-            .iter_mut()
-            .zip(rest)
-            .filter(|(_, tick)| self.is_one_newer(tick))
-        {
-            *mask |= bit;
-        }
+        // SAFETY: as above.
+        unsafe { Window::between(self.last_run, self.this_run).mark(ticks, bit, masks) }
     }
 
     /// The slots of a table's rows.

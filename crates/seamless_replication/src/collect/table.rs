@@ -8,7 +8,8 @@ use smallvec::SmallVec;
 use super::{
     archetypes::ReplicatedTable,
     holds, keeps_rows,
-    scan::{BLOCK, Pass, Ticks},
+    scan::{BLOCK, Pass},
+    window::Ticks,
 };
 use crate::{
     prefetch::AHEAD,

@@ -66,11 +66,7 @@ impl Sender {
             return &[];
         }
         let mut at = audit.cursor;
-        let words = self
-            .visible
-            .as_slice()
-            .len()
-            .min(self.dirty.as_slice().len());
+        let words = self.visible.as_slice().len().min(self.dirty.words().len());
         let end = words.min(at / 64 + MAX_WORDS);
         let mut looks = MAX_LOOKS;
         while self.audit.entities.len() < most && looks > 0 {
@@ -78,7 +74,7 @@ impl Sender {
             if word >= end {
                 break;
             }
-            let settled = self.visible.as_slice()[word] & !self.dirty.as_slice()[word];
+            let settled = self.visible.as_slice()[word] & !self.dirty.words()[word];
             let rest = settled >> (at % 64);
             if rest == 0 {
                 at = (word + 1) * 64;

@@ -5,6 +5,7 @@
 
 mod audit;
 mod congestion;
+mod dirty;
 pub(crate) mod driver;
 mod encode;
 mod encoder;
@@ -29,6 +30,7 @@ use seamless_wire::{
 
 use audit::{AuditOut, AuditSent};
 use congestion::Congestion;
+use dirty::Dirty;
 pub(crate) use encode::{EncodeCache, Projection};
 use log::Contents;
 use log::SendLog;
@@ -60,7 +62,7 @@ pub(crate) struct Sender {
     seen: usize,
     /// Slots with something to tell: a row the peer lacks, or a leave. What is due in this tick is
     /// not among them, unless it was put back.
-    dirty: FixedBitSet,
+    dirty: Dirty,
     pub(crate) control: ControlOut,
     pub(crate) rtt: Rtt,
     congestion: Congestion,
@@ -143,12 +145,9 @@ impl Sender {
         ((full as f32 * share) as usize).max(full.min(seamless_wire::MAX_DATAGRAM))
     }
 
-    /// Slots that are not settled for this peer. A step for each 64 slots, a short one while all is.
+    /// Slots that are not settled for this peer. A step for each 64 slots, none while all is.
     pub(crate) fn unsettled(&self) -> usize {
-        match self.dirty.is_clear() {
-            true => 0,
-            false => self.dirty.count_ones(..),
-        }
+        self.dirty.count()
     }
 
     /// The stream goes on over another link: what was under way is lost, and how long it took says
@@ -165,7 +164,7 @@ impl Sender {
                 self.slots[slot as usize].forget_sent();
             }
         }
-        self.dirty.union_with(&self.visible);
+        self.dirty.add_all(&self.visible);
     }
 
     /// The slot comes into the peer's sight: it gets the whole row, whatever it had before, and
@@ -246,17 +245,14 @@ impl Sender {
         } else {
             // It never heard of it, so there is nothing to take back.
             *state = LinkSlot::default();
-            self.dirty.set(slot as usize, false);
+            self.dirty.remove(slot as usize);
         }
     }
 
     /// What the peer sees of what changed in this tick is looked after otherwise, whether or not
     /// it was dirty. A step for each 64 slots, up to the last one that changed.
     fn pass_over(&mut self, changed: &[Block]) {
-        let words = self.visible.as_slice().iter().zip(changed);
-        for (dirty, (visible, changed)) in self.dirty.as_mut_slice().iter_mut().zip(words) {
-            *dirty &= !(visible & changed);
-        }
+        self.dirty.remove_common(self.visible.as_slice(), changed);
     }
 
     /// The peer has this version by other means, as a baseline.
@@ -326,7 +322,7 @@ impl Sender {
                         if self.lives.of(seq)(slot) && state.presence == Presence::Leaving {
                             *state = LinkSlot::default();
                             self.exceptions.remove(&slot);
-                            self.dirty.set(slot as usize, false);
+                            self.dirty.remove(slot as usize);
                         }
                     }
                     SentItem::Control(seq) => self.control.acked(seq),

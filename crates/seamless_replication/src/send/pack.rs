@@ -229,7 +229,7 @@ impl Sender {
                 leave.write(datagram.w);
                 let slot = leave.id.index;
                 datagram.contents.items.push(SentItem::Leave { slot });
-                self.dirty.set(slot as usize, false);
+                self.dirty.remove(slot as usize);
                 written += 1;
             }
             Leave::write_end(datagram.w);
@@ -449,7 +449,7 @@ impl Sender {
             .version;
         if section.len() > MAX_BIG_ROW {
             self.except(slot, |_, exception| exception.too_large = Some(version));
-            self.dirty.set(slot as usize, false);
+            self.dirty.remove(slot as usize);
             let found = (slot, version, section.len(), MAX_BIG_ROW);
             context.found.push(found);
             return;

@@ -182,10 +182,9 @@ impl Sender {
             }
         }
         let mut next = 0;
-        while let Some(skipped) = first_not_clear(&self.dirty.as_slice()[next..]) {
-            let block = next + skipped;
+        while let Some(block) = self.dirty.next_word(next) {
             next = block + 1;
-            let mut word = self.dirty.as_slice()[block];
+            let mut word = self.dirty.words()[block];
             while word != 0 {
                 let bit = word.trailing_zeros() as usize;
                 word &= word - 1;
@@ -228,7 +227,7 @@ impl Sender {
             state.set_sent(head.version);
         }
         if state.sent() == Some(head.version) {
-            self.dirty.set(index, false);
+            self.dirty.remove(index);
             return;
         }
         let has = state.has(Projection::Full);
@@ -241,7 +240,7 @@ impl Sender {
             return;
         };
         due.add_usual(head.set, slot, run, context.cache.get(run).bits);
-        self.dirty.set(index, false);
+        self.dirty.remove(index);
     }
 
     /// A slot that leaves, is lent, is under way on the bulk channel, or is large.
@@ -252,7 +251,7 @@ impl Sender {
         let next = self.next;
         let state = &mut self.slots[index];
         match state.presence {
-            Presence::Unknown => return self.dirty.set(index, false),
+            Presence::Unknown => return self.dirty.remove(index),
             Presence::Leaving => {
                 let leaves = self.exceptions.get(&slot).and_then(|e| e.leaves);
                 let (reason, generation) = leaves.unwrap_or((LeaveReason::Despawned, 0));
@@ -315,7 +314,7 @@ impl Sender {
             self.counters.refused_big_rows += 1;
         }
         if state.sent() == Some(version) || exception.too_large == Some(version) {
-            self.dirty.set(index, false);
+            self.dirty.remove(index);
             return self.settle(slot, exception);
         }
         let has = state.has(projection);
@@ -331,14 +330,14 @@ impl Sender {
         let size = told_bytes(rows, slot, told);
         if size > MAX_ROW_BYTES {
             exception.too_large = Some(version);
-            self.dirty.set(index, false);
+            self.dirty.remove(index);
             context.found.push((slot, version, size, MAX_ROW_BYTES));
             return self.settle(slot, exception);
         }
         self.settle(slot, exception);
         if head.is_large() {
             let row = Candidate { slot, run: NO_RUN };
-            self.dirty.set(index, false);
+            self.dirty.remove(index);
             return due.add(told, id.allocator, row, large_bits(size));
         }
         let here = (rows, context.slots);
@@ -352,7 +351,7 @@ impl Sender {
         }
         let bits = written.bits + HEAD_BITS;
         due.add(told, id.allocator, Candidate { slot, run }, bits);
-        self.dirty.set(index, false);
+        self.dirty.remove(index);
     }
 
     /// Keeps what is out of the ordinary with a slot, or forgets that anything was.
@@ -367,16 +366,6 @@ impl Sender {
             self.exceptions.remove(&slot);
         }
     }
-}
-
-/// The first word in which a bit is set. Eight at once, because mostly there is none.
-#[inline]
-fn first_not_clear(words: &[Block]) -> Option<usize> {
-    let (eights, _) = words.as_chunks::<8>();
-    let is_clear = |eight: &&[Block; 8]| eight.iter().fold(0, |all, word| all | word) == 0;
-    let clear = eights.iter().take_while(is_clear).count() * 8;
-    let at = words[clear..].iter().position(|word| *word != 0)?;
-    Some(clear + at)
 }
 
 /// Whether a version is of the present tenure.
