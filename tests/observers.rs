@@ -15,14 +15,15 @@ use seamless_authority::{
     AuthorityCommandsExt, AuthorityPolicy, AuthorityView, Delegated, OwnerLeft, Published,
 };
 use seamless_replication::{
-    Authority, ControlReceived, Hosted, NetSlot, Registry, Remote, Replicated, Slots,
+    Authority, ControlReceived, Hosted, NetSlot, Registry, Remote, Replicated, ReplicationConfig,
+    Slots,
     snapshot::{stage, take_snapshot},
     wire::{
         GlobalEntity, Holder,
         control::{Control, DenyReason},
     },
 };
-use seamless_testkit::{AppId, Cluster, Weather};
+use seamless_testkit::{AppId, Cluster, Fate, Way, Weather};
 
 const A_WHILE: usize = 200;
 
@@ -365,4 +366,46 @@ fn what_is_despawned_as_a_snapshot_brings_it_is_not_there_and_the_others_are() {
     assert_eq!(census(&mut new, server), (2, 0));
     wait_for(&mut new, client, snapshot.rows[2].entity);
     assert_eq!(find(&mut new, client, unwanted), None);
+}
+
+/// The world audit would find what is wrong and heal it.
+fn without_audit(app: &mut App) {
+    common::register(app);
+    let mut config = app.world_mut().resource_mut::<ReplicationConfig>();
+    (config.audit_world, config.audit_per_second) = (false, 0);
+}
+
+#[test]
+fn what_comes_again_in_the_frame_in_which_it_was_despawned_shows_what_was_told_last() {
+    let (mut cluster, [server, client], wire) = on_a_wire(without_audit);
+    let [entity, there] = spawn_on(&mut cluster, [server, client], Place(1.0, 0.0, 0.0));
+    cluster.run(10);
+    let name = name(&mut cluster, server, entity);
+    // The client's game takes it away as another one comes.
+    cluster
+        .world(client)
+        .add_observer(move |_: On<Add, Label>, mut commands: Commands| {
+            if let Ok(mut entity) = commands.get_entity(there) {
+                entity.despawn();
+            }
+        });
+    // All of this reaches the client in one frame.
+    wire.all(Way::ToClient, Fate::Hold);
+    for tick in 1..=5u8 {
+        let world = cluster.world(server);
+        if let Some(mut place) = world.get_mut::<Place>(entity) {
+            place.1 = tick.into();
+        }
+        if tick == 2 {
+            world.spawn((Replicated, Label("other".into())));
+        }
+        cluster.step();
+    }
+    wire.pass();
+    wire.kept().into_iter().for_each(|parcel| wire.put(parcel));
+    cluster.run(20);
+    let again = find(&mut cluster, client, name).expect("it is told of");
+    assert_ne!(again, there, "it was not despawned meanwhile");
+    let shown = cluster.world(client).get(again);
+    assert_eq!(shown, Some(&Place(1.0, 5.0, 0.0)));
 }

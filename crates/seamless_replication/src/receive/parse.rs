@@ -271,7 +271,7 @@ fn read_record(
                 None => base_fence.clone(),
             };
             parsed.baseline = Some(baseline);
-            parsed.is_predicted = steps > 0;
+            parsed.before = past.filter(|_| steps > 0).map(|past| past.version);
             parsed.version = version;
             let before = past.map(|past| (&past.row, steps));
             (Past::new(set, Some(&base.row), before), mask)

@@ -16,8 +16,8 @@ pub(crate) struct ParsedHead {
     pub(crate) global: Option<GlobalEntity>,
     pub(crate) version: Version,
     pub(crate) baseline: Option<Version>,
-    /// Whether the version before the baseline counted as well.
-    pub(super) is_predicted: bool,
+    /// The version before the baseline, if it counted as well.
+    pub(super) before: Option<Version>,
     pub(crate) tick: Tick,
     pub(crate) set: SetId,
     pub(crate) fence: Fence,

@@ -24,6 +24,10 @@ const ROWS: usize = 4;
 /// look ahead. Where fewer are, the next places are known without.
 const GAPS: u32 = 3;
 
+/// Most bytes of a row that it goes past. To go past more would cost more than it gains, and a peer
+/// could have it go past them again and again.
+const MAX_BYTES: usize = 512;
+
 /// Goes before a reader.
 #[derive(Default)]
 pub(super) struct Scout<'a> {
@@ -50,7 +54,8 @@ pub(super) struct Terrain<'a> {
 impl<'a> Scout<'a> {
     /// The reader has come past a record. `here`: where it is now; `lens`: of the record's values.
     ///
-    /// A step for each value that differs in one record.
+    /// A step for each integer or each eight bytes of the values that differ in one record, and of
+    /// eight records where it sets out.
     #[inline]
     pub(super) fn follow(
         &mut self,
@@ -77,6 +82,7 @@ impl<'a> Scout<'a> {
             self.reader = Some((reader.clone(), *cursor));
             self.lens = lens.collect();
             self.ahead.clear();
+            self.is_lost = self.lens.iter().sum::<usize>() > MAX_BYTES;
         }
         // The reader has passed the nearest.
         self.ahead.pop();

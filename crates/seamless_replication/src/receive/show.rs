@@ -256,7 +256,11 @@ fn show_differing(
     (place, entity): (u32, Entity),
     missed: &mut Missed,
 ) {
-    let Some(newest) = slot.ring.newest().filter(|_| slot.entity == Some(entity)) else {
+    if slot.entity != Some(entity) {
+        // It was despawned meanwhile, and came again.
+        return missed.rows.push(place);
+    }
+    let Some(newest) = slot.ring.newest() else {
         return;
     };
     let shown = slot.shown.and_then(|(version, _)| slot.ring.get(version));

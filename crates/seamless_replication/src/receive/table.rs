@@ -53,9 +53,10 @@ pub(crate) struct RemoteTable {
 }
 
 impl RemoteTable {
-    /// Another number whenever a name may lie in another place than before, or a version in a ring be
-    /// another row. What was read before may mean something else now. That a baseline is gone is not
-    /// told by it.
+    /// Another number whenever a name may lie in another place than before, or a version have been
+    /// replaced by another row. What was read before may mean something else now. That a baseline is
+    /// gone is not told by it, also if the peer then used its version again, which none does that
+    /// means well.
     pub(crate) const fn meaning(&self) -> u64 {
         self.meaning
     }
@@ -148,7 +149,10 @@ impl RemoteTable {
         let found = || self.place_now(head.allocator, head.index);
         let place = head.place.or_else(|| found().map(|(place, _)| place));
         let kept = place.and_then(|place| self.at(place).ring.get_with_past(baseline));
-        kept.is_some_and(|(_, before, _)| before.is_some() || !head.is_predicted)
+        kept.is_some_and(|(_, before, _)| {
+            let counts = |version| before.is_some_and(|before| before.version == version);
+            head.before.is_none_or(counts)
+        })
     }
 
     /// The slot in a place.
