@@ -8,7 +8,7 @@ use std::{
 
 use bevy::prelude::*;
 use seamless_replication::{
-    Peers, ReplicateAppExt, ReplicationConfig, ReplicationStats, TransformPrecision,
+    Peers, ReplicateAppExt, ReplicationStats, TransformPrecision,
     interest::{InterestAppExt, PeerInterest, View},
 };
 use seamless_testkit::{AppId, Cluster, Weather};
@@ -58,14 +58,6 @@ impl Run {
 
     pub fn join(&mut self) {
         let client = self.cluster.client(self.server);
-        if self.clients.len() % 2 == 1 {
-            // It takes everything in on several threads.
-            let mut config = self
-                .cluster
-                .world(client)
-                .resource_mut::<ReplicationConfig>();
-            config.parallel_rows = 1;
-        }
         self.clients.push(client);
         self.exceptions.push(HashMap::new());
     }

@@ -59,8 +59,7 @@ pub struct ReplicationConfig {
     /// Most memory for baselines of a server's entities, in bytes.
     pub server_baseline_bytes: usize,
     /// Rows that change in a tick, times the links that may be told, from which on they are encoded
-    /// and packed on all threads of rayon's pool; and about how many that come in a frame from which
-    /// on they are read and shown on all of them. What is sent and shown is the same.
+    /// and packed on all threads of rayon's pool. What is sent is the same, byte for byte.
     /// 2,000 by default; `usize::MAX` for never.
     pub parallel_rows: usize,
 }

@@ -12,11 +12,7 @@ use seamless_wire::{
 };
 
 use super::{
-    ParseContext, ParseError, Parsed, ParsedRows, audit,
-    burst::{self, BURST, header_context},
-    leave, parse,
-    parse::{MAX_UNFOLDED, Sets},
-    parse_big_row, show,
+    ParseContext, ParseError, Parsed, ParsedRows, audit, leave, parse, parse_big_row, show,
     usual::take_rows,
 };
 use crate::{
@@ -71,10 +67,13 @@ pub(crate) fn receive(world: &mut World) {
         for bytes in arrivals.frames.drain(..) {
             take_frame(world, &mut peer, &bytes);
         }
-        for datagrams in arrivals.datagrams.chunks(BURST) {
-            take_burst(world, &mut peer, datagrams);
+        for bytes in arrivals.datagrams.drain(..) {
+            take_datagram(world, &mut peer, &bytes);
+            if peer.receiver.table.waiting() >= show::TOGETHER {
+                show::show_waiting(world, &mut peer);
+            }
         }
-        arrivals.datagrams.clear();
+        show::show_waiting(world, &mut peer);
         audit::compare(world, &mut peer);
         hand_out_control(world, &mut peer);
         if peer.receiver.counters.malformed > MAX_MALFORMED && peer.state != PeerState::Ended {
@@ -224,17 +223,14 @@ fn take_big_row(world: &mut World, peer: &mut Peer, big: &BigRow) {
         let mut rows = world.resource_mut::<Rows>();
         let mut context = ParseContext {
             registry: &registry,
-            sets: Sets::Growing {
-                sets: &mut rows.sets,
-                left: sets_left(peer),
-            },
+            sets: &mut rows.sets,
             receiver: &peer.receiver,
             header,
+            sets_left: sets_left(peer),
             spare: ParsedRows::default(),
-            max_unfolded: MAX_UNFOLDED,
         };
         let parsed = parse_big_row(big, &mut context);
-        (parsed, context.sets.left())
+        (parsed, context.sets_left)
     };
     peer.receiver.invented = invented(left);
     match parsed {
@@ -257,33 +253,12 @@ fn take_big_row(world: &mut World, peer: &mut Peer, big: &BigRow) {
     }
 }
 
-/// Takes in datagrams that came in one frame, and shows what they tell.
-fn take_burst(world: &mut World, peer: &mut Peer, datagrams: &[Bytes]) {
-    if peer.state == PeerState::Ready {
-        burst::read(world, peer, datagrams);
-    }
-    let together = match peer.receiver.burst.is_read() {
-        true => usize::MAX,
-        false => show::TOGETHER,
-    };
-    for (at, bytes) in datagrams.iter().enumerate() {
-        take_datagram(world, peer, at, bytes);
-        if peer.receiver.table.waiting() >= together {
-            show::show_waiting(world, peer);
-        }
-    }
-    show::show_waiting(world, peer);
-}
-
-/// `at`: where it is in its burst.
-fn take_datagram(world: &mut World, peer: &mut Peer, at: usize, bytes: &[u8]) {
+fn take_datagram(world: &mut World, peer: &mut Peer, bytes: &[u8]) {
     if peer.state != PeerState::Ready {
         return;
     }
     peer.receiver.counters.packets += 1;
-    let receiver = &mut peer.receiver;
-    let read = receiver.burst.take(at, &receiver.table).map(Ok);
-    let mut parsed = match read.unwrap_or_else(|| read_datagram(world, peer, bytes)) {
+    let mut parsed = match read_datagram(world, peer, bytes) {
         Ok(parsed) => parsed,
         Err(ParseError::Late(_)) => {
             peer.receiver.counters.late += 1;
@@ -300,7 +275,6 @@ fn take_datagram(world: &mut World, peer: &mut Peer, at: usize, bytes: &[u8]) {
         && !peer.receiver.received.arrive(seq)
     {
         peer.receiver.counters.duplicates += 1;
-        peer.receiver.burst.recycle(parsed.rows);
         return;
     }
     peer.receiver.tick = peer.receiver.tick.max(tick);
@@ -316,29 +290,30 @@ fn take_datagram(world: &mut World, peer: &mut Peer, at: usize, bytes: &[u8]) {
         kept &= leave::take_leave(world, peer, leave, tick);
     }
     kept &= take_rows(world, peer, &mut parsed.rows);
-    peer.receiver.burst.recycle(parsed.rows);
+    peer.receiver.spare = parsed.rows;
     if let Some(seq) = parsed.header.seq {
         peer.receiver.received.report(seq, kept);
     }
 }
 
 fn read_datagram(world: &mut World, peer: &mut Peer, bytes: &[u8]) -> Result<Parsed, ParseError> {
-    let spare = peer.receiver.burst.spare();
+    let spare = std::mem::take(&mut peer.receiver.spare);
     let registry = world.resource::<Registry>().clone();
     let mut rows = world.resource_mut::<Rows>();
     let mut context = ParseContext {
         registry: &registry,
-        sets: Sets::Growing {
-            sets: &mut rows.sets,
-            left: sets_left(peer),
-        },
+        sets: &mut rows.sets,
         receiver: &peer.receiver,
-        header: header_context(peer),
+        header: HeaderContext {
+            seq: peer.receiver.received.newest(),
+            sent: peer.sender.newest_sent(),
+            tick: peer.receiver.tick,
+        },
+        sets_left: sets_left(peer),
         spare,
-        max_unfolded: MAX_UNFOLDED,
     };
     let parsed = parse(bytes, &mut context);
-    let left = context.sets.left();
+    let left = context.sets_left;
     peer.receiver.invented = invented(left);
     parsed
 }

@@ -8,7 +8,6 @@
 pub(crate) mod apply;
 mod arrive;
 mod audit;
-mod burst;
 pub(crate) mod driver;
 mod index;
 pub(crate) mod leave;
@@ -21,7 +20,6 @@ mod table;
 mod usual;
 
 pub(crate) use audit::AuditIn;
-use burst::Burst;
 pub(crate) use parse::{ParseContext, ParseError, Parsed, parse, parse_big_row};
 pub(crate) use parsed::{ParsedHead, ParsedRow, ParsedRows};
 pub(crate) use table::{Redirect, RemoteTable};
@@ -48,8 +46,8 @@ pub(crate) struct Receiver {
     /// Slots of ours that the peer held, and when what it wrote of them is forgotten. Not at once:
     /// a datagram with a late record must still be readable for what else is in it.
     pub(crate) retired: VecDeque<(Tick, u32)>,
-    /// Datagrams that were read ahead.
-    pub(crate) burst: Burst,
+    /// For the rows of the next datagram.
+    pub(crate) spare: ParsedRows,
     /// For the next entity that the peer tells of for the first time.
     pub(crate) arriving: Option<Box<Arriving>>,
     /// Sets of components that the peer was the first to name.

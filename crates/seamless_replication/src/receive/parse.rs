@@ -20,7 +20,7 @@ use crate::{
 
 /// Most bytes of rows that one datagram may unfold to. Ours unfold to some hundred kilobytes at
 /// worst; without a bound, records against large baselines would multiply.
-pub(super) const MAX_UNFOLDED: usize = 4 << 20;
+const MAX_UNFOLDED: usize = 4 << 20;
 
 /// Everything in a datagram.
 #[derive(Debug)]
@@ -39,51 +39,13 @@ pub(crate) struct Parsed {
 /// What parsing reads.
 pub(crate) struct ParseContext<'a> {
     pub(crate) registry: &'a Registry,
-    pub(crate) sets: Sets<'a>,
+    pub(crate) sets: &'a mut ComponentSets,
     pub(crate) receiver: &'a Receiver,
     pub(crate) header: HeaderContext,
+    /// How many sets of components the peer may still invent; `None`: any number.
+    pub(crate) sets_left: Option<u16>,
     /// An empty list for the rows, for its memory.
     pub(crate) spare: ParsedRows,
-    /// Most bytes of rows that the datagram may unfold to, not above [`MAX_UNFOLDED`].
-    pub(crate) max_unfolded: usize,
-}
-
-/// Sets of components, by which a section is told.
-pub(crate) enum Sets<'a> {
-    /// Only those that are known.
-    Known(&'a ComponentSets),
-    /// Others are added to them. `left`: how many the peer may still invent; `None`: any number.
-    Growing {
-        sets: &'a mut ComponentSets,
-        left: Option<u16>,
-    },
-}
-
-impl Sets<'_> {
-    fn id(&mut self, components: &[u16]) -> Option<SetId> {
-        match self {
-            Self::Known(sets) => sets.get(components),
-            Self::Growing { sets, left } => match left {
-                Some(left) => sets.intern_invented(components, left),
-                None => sets.intern(components),
-            },
-        }
-    }
-
-    const fn all(&self) -> &ComponentSets {
-        match self {
-            Self::Known(sets) => sets,
-            Self::Growing { sets, .. } => sets,
-        }
-    }
-
-    /// How many the peer may still invent.
-    pub(super) const fn left(&self) -> Option<u16> {
-        match self {
-            Self::Known(_) => None,
-            Self::Growing { left, .. } => *left,
-        }
-    }
 }
 
 /// Why a datagram was not read.
@@ -181,7 +143,11 @@ fn read_rows<'a>(
     out: &mut ParsedRows,
 ) -> Result<(), ParseError> {
     let head = RowsHead::read(r, context.registry.components().len())?;
-    let Some(set) = context.sets.id(&head.components) else {
+    let set = match &mut context.sets_left {
+        Some(left) => context.sets.intern_invented(&head.components, left),
+        None => context.sets.intern(&head.components),
+    };
+    let Some(set) = set else {
         let value = head.components.len() as u64;
         return Err(WireError::Invalid {
             what: "set of components",
@@ -203,11 +169,11 @@ fn read_rows<'a>(
             components: &head.components,
         };
         scout.follow(is_next, (r, &cursor), out.last_lens(), &terrain);
-        if out.unfolded() > context.max_unfolded {
+        if out.unfolded() > MAX_UNFOLDED {
             return Err(WireError::OutOfBounds {
                 what: "unfolded datagram",
                 value: out.unfolded() as u64,
-                max: context.max_unfolded as u64,
+                max: MAX_UNFOLDED as u64,
             }
             .into());
         }
@@ -253,10 +219,17 @@ fn read_record(
         } => {
             let missing = || ParseError::Late(record.index);
             let table = &context.receiver.table;
-            let (place, direct) = table
-                .place_now(head.allocator, record.index)
-                .ok_or_else(missing)?;
-            parsed.place = (direct && head.allocator == Allocator::Peer).then_some(place);
+            let redirect = match table.has_redirects() {
+                true => table.redirect(head.allocator, record.index),
+                false => None,
+            };
+            let place = match redirect {
+                Some(redirect) => table.place(Allocator::Local, redirect.slot),
+                None => table.place(head.allocator, record.index),
+            };
+            let place = place.ok_or_else(missing)?;
+            parsed.place =
+                (redirect.is_none() && head.allocator == Allocator::Peer).then_some(place);
             if is_next {
                 table.prefetch_after(place);
             }
@@ -271,7 +244,6 @@ fn read_record(
                 None => base_fence.clone(),
             };
             parsed.baseline = Some(baseline);
-            parsed.before = past.filter(|_| steps > 0).map(|past| past.version);
             parsed.version = version;
             let before = past.map(|past| (&past.row, steps));
             (Past::new(set, Some(&base.row), before), mask)
@@ -330,7 +302,7 @@ fn read_values(
 ) -> Result<(), WireError> {
     builder.begin(components.len());
     for (bit, &component) in components.iter().enumerate() {
-        let old = past.get(context.sets.all(), (bit, component));
+        let old = past.get(context.sets, (bit, component));
         if mask >> bit & 1 == 0 {
             let old = old.ok_or(WireError::Invalid {
                 what: "mask",

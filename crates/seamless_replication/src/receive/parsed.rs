@@ -16,8 +16,6 @@ pub(crate) struct ParsedHead {
     pub(crate) global: Option<GlobalEntity>,
     pub(crate) version: Version,
     pub(crate) baseline: Option<Version>,
-    /// The version before the baseline, if it counted as well.
-    pub(super) before: Option<Version>,
     pub(crate) tick: Tick,
     pub(crate) set: SetId,
     pub(crate) fence: Fence,
@@ -95,11 +93,6 @@ impl ParsedRows {
     /// Bytes of all values.
     pub(super) const fn unfolded(&self) -> usize {
         self.unfolded
-    }
-
-    /// Bytes that it holds on to when it is empty.
-    pub(super) fn memory(&self) -> usize {
-        self.heads.capacity() * size_of::<ParsedHead>() + self.values.memory()
     }
 
     pub(crate) const fn is_empty(&self) -> bool {

@@ -6,17 +6,14 @@
 use bevy::prelude::*;
 use seamless_transport::LinkSide;
 use seamless_wire::{WireError, WriteMask};
-use smallvec::SmallVec;
 
 use super::{RemoteTable, slot::RemoteSlot};
 use crate::{
     peer::Peer,
-    plugin::ReplicationConfig,
     registry::{Arrivals, Columns, Registered, Registry},
     rows::{Rows, SetId, Stored, same},
     slots::NetSlot,
     stats::{ReplicationStats, UndecodableComponent},
-    threads::{shares, together},
 };
 
 /// Rows that are shown together once so many wait: a few datagrams of them. Fewer, and each type's
@@ -170,7 +167,7 @@ pub(super) fn take_off(
     }
 }
 
-/// Shows the rows of a link that wait for it, on several threads if there are many.
+/// Shows the rows of a link that wait for it.
 ///
 /// Per row: a look at where its entity is, a comparison of each value with what is shown; per
 /// changed component: one decode, to where the component lies.
@@ -182,37 +179,29 @@ pub(super) fn show_waiting(world: &mut World, peer: &mut Peer) {
     }
     debug_assert_eq!(peer.side, LinkSide::ToServer, "a server shows at once");
     let registry = world.resource::<Registry>().clone();
-    let least = world.resource::<ReplicationConfig>().parallel_rows;
-    let missed = show_in_place(
-        world,
-        &registry,
-        table,
-        &waiting,
-        shares(waiting.len(), least),
-    );
+    let mut missed = Missed::default();
+    let mut columns = Columns::of(world, &registry);
+    for &place in &waiting {
+        show_in_place(&mut columns, table.at_mut(place), place, &mut missed);
+    }
     let mut undecodable = 0;
-    for &place in missed.iter().flat_map(|missed| &missed.rows) {
-        undecodable += show_one(world, table, place);
-    }
-    for &(place, entity) in &waiting {
-        table.at_mut(place).shows_newest(entity);
-    }
     let mut failed = |world: &mut World, entity, component, error| {
         name_undecodable(world, entity, registry.component(component), error);
         undecodable += 1;
     };
-    for missed in missed {
-        for (entity, component, error) in missed.failed {
+    for (entity, component, error) in missed.failed {
+        failed(world, entity, component, error);
+    }
+    for (entity, place, (at, component)) in missed.values {
+        let stored = table.at(place).ring.newest();
+        let value = stored.expect("it was compared above").row.value(at);
+        let erased = &registry.component(component).erased;
+        if let Err(error) = erased.apply(world, entity, value) {
             failed(world, entity, component, error);
         }
-        for (entity, place, (at, component)) in missed.values {
-            let stored = table.at(place).ring.newest();
-            let value = stored.expect("it was compared above").row.value(at);
-            let erased = &registry.component(component).erased;
-            if let Err(error) = erased.apply(world, entity, value) {
-                failed(world, entity, component, error);
-            }
-        }
+    }
+    for place in missed.rows {
+        undecodable += show_one(world, table, place);
     }
     table.recycle_waiting(waiting);
     peer.receiver.counters.undecodable += undecodable;
@@ -229,38 +218,15 @@ struct Missed {
     rows: Vec<u32>,
 }
 
-/// Overwrites components that differ from what is shown, each thread those of its entities.
-fn show_in_place(
-    world: &mut World,
-    registry: &Registry,
-    table: &RemoteTable,
-    waiting: &[(u32, Entity)],
-    threads: usize,
-) -> SmallVec<[Missed; 8]> {
-    let mut missed: SmallVec<[Missed; 8]> = (0..threads).map(|_| Missed::default()).collect();
-    let columns = Columns::several(world, registry, threads);
-    together(columns.zip(&mut missed), |(mut columns, missed)| {
-        for &(place, entity) in waiting {
-            if columns.has(entity) {
-                show_differing(&mut columns, table.at(place), (place, entity), missed);
-            }
-        }
-    });
-    missed
-}
-
+/// Overwrites components that differ from what is shown.
 #[inline]
-fn show_differing(
+fn show_in_place(
     columns: &mut Columns<'_>,
-    slot: &RemoteSlot,
-    (place, entity): (u32, Entity),
+    slot: &mut RemoteSlot,
+    place: u32,
     missed: &mut Missed,
 ) {
-    if slot.entity != Some(entity) {
-        // It was despawned meanwhile, and came again.
-        return missed.rows.push(place);
-    }
-    let Some(newest) = slot.ring.newest() else {
+    let (Some(entity), Some(newest)) = (slot.entity, slot.ring.newest()) else {
         return;
     };
     let shown = slot.shown.and_then(|(version, _)| slot.ring.get(version));
@@ -294,6 +260,7 @@ fn show_differing(
             change(at, component, is.at(at));
         }
     }
+    slot.shown = Some((newest.version, newest.row.set));
 }
 
 fn show_one(world: &mut World, table: &mut RemoteTable, place: u32) -> u64 {

@@ -43,14 +43,6 @@ impl RemoteSlot {
         self.global
     }
 
-    /// The world shows the newest row, on this entity.
-    #[inline]
-    pub(super) fn shows_newest(&mut self, entity: Entity) {
-        if let Some(newest) = self.ring.newest().filter(|_| self.entity == Some(entity)) {
-            self.shown = Some((newest.version, newest.row.set));
-        }
-    }
-
     /// Whether all that is kept was written before the tenure that began at `since`.
     pub(crate) fn is_of_before(&self, since: Epoch) -> bool {
         self.ring

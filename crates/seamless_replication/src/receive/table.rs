@@ -8,7 +8,7 @@ use bevy::{
 };
 use seamless_wire::{Allocator, GlobalEntity, Tick, WireId, record::Version};
 
-use super::{ParsedHead, ParsedRow, index::PagedIndex, slot::RemoteSlot};
+use super::{ParsedRow, index::PagedIndex, slot::RemoteSlot};
 use crate::{
     names::hash_of,
     prefetch::prefetch_at,
@@ -47,20 +47,11 @@ pub(crate) struct RemoteTable {
     /// When each goes, the first to go first.
     expiries: VecDeque<(Tick, u32)>,
     bytes: usize,
-    /// Places whose newest row waits to be shown, and their entities.
-    waiting: Vec<(u32, Entity)>,
-    meaning: u64,
+    /// Places whose newest row waits to be shown.
+    waiting: Vec<u32>,
 }
 
 impl RemoteTable {
-    /// Another number whenever a name may lie in another place than before, or a version have been
-    /// replaced by another row. What was read before may mean something else now. That a baseline is
-    /// gone is not told by it, also if the peer then used its version again, which none does that
-    /// means well.
-    pub(crate) const fn meaning(&self) -> u64 {
-        self.meaning
-    }
-
     /// Where records under one of the peer's own names go now, if that was migrated.
     pub(crate) fn redirect(&self, allocator: Allocator, index: u32) -> Option<&Redirect> {
         if allocator == Allocator::Local {
@@ -73,7 +64,6 @@ impl RemoteTable {
     /// The entity that the peer hosted under `index` is ours now, in `redirect.slot`: the stream
     /// goes on under that name, with the same baselines.
     pub(crate) fn migrate(&mut self, index: u32, redirect: Redirect) {
-        self.meaning += 1;
         if let Some(place) = self.place(Allocator::Peer, index) {
             self.forget(Allocator::Local, redirect.slot);
             let slot = &mut self.slots[place as usize];
@@ -96,7 +86,6 @@ impl RemoteTable {
 
     /// The old name is used for another entity.
     pub(crate) fn drop_redirect(&mut self, index: u32) {
-        self.meaning += 1;
         self.redirects.remove(&index);
     }
 
@@ -110,7 +99,6 @@ impl RemoteTable {
             let same = |redirect: &Redirect| redirect.expires == expires;
             if self.redirects.get(&index).is_some_and(same) {
                 self.redirects.remove(&index);
-                self.meaning += 1;
             }
         }
     }
@@ -122,37 +110,16 @@ impl RemoteTable {
             .map(|(index, redirect)| (*index, redirect))
     }
 
+    /// Whether any old name means one of ours.
+    #[inline]
+    pub(crate) fn has_redirects(&self) -> bool {
+        !self.redirects.is_empty()
+    }
+
     /// Where a name's slot is.
     #[inline]
     pub(crate) fn place(&self, allocator: Allocator, index: u32) -> Option<u32> {
         self.places[allocator as usize].get(index)
-    }
-
-    /// Where the slot is that a name means now, and whether the name is still its own.
-    #[inline]
-    pub(super) fn place_now(&self, allocator: Allocator, index: u32) -> Option<(u32, bool)> {
-        if !self.redirects.is_empty()
-            && let Some(redirect) = self.redirect(allocator, index)
-        {
-            let place = self.place(Allocator::Local, redirect.slot);
-            return place.map(|place| (place, false));
-        }
-        self.place(allocator, index).map(|place| (place, true))
-    }
-
-    /// Whether what a record is told against is kept, if it is told against anything.
-    #[inline]
-    pub(super) fn has_baseline_of(&self, head: &ParsedHead) -> bool {
-        let Some(baseline) = head.baseline else {
-            return true;
-        };
-        let found = || self.place_now(head.allocator, head.index);
-        let place = head.place.or_else(|| found().map(|(place, _)| place));
-        let kept = place.and_then(|place| self.at(place).ring.get_with_past(baseline));
-        kept.is_some_and(|(_, before, _)| {
-            let counts = |version| before.is_some_and(|before| before.version == version);
-            head.before.is_none_or(counts)
-        })
     }
 
     /// The slot in a place.
@@ -277,7 +244,6 @@ impl RemoteTable {
             slot.distrusted = true;
             let gone = before - slot.ring.bytes();
             self.bytes -= gone;
-            self.meaning += 1;
         }
         newest
     }
@@ -295,11 +261,8 @@ impl RemoteTable {
     /// The newest row in a place is to be shown with the others.
     #[inline]
     pub(crate) fn show_later(&mut self, place: u32) {
-        let slot = &mut self.slots[place as usize];
-        if let Some(entity) = slot.entity
-            && !std::mem::replace(&mut slot.waiting, true)
-        {
-            self.waiting.push((place, entity));
+        if !std::mem::replace(&mut self.slots[place as usize].waiting, true) {
+            self.waiting.push(place);
         }
     }
 
@@ -308,16 +271,15 @@ impl RemoteTable {
         self.waiting.len()
     }
 
-    /// Places whose newest row waits to be shown, in the order in which they came, and the entities
-    /// that they stood for then.
-    pub(crate) fn take_waiting(&mut self) -> Vec<(u32, Entity)> {
+    /// Places whose newest row waits to be shown, in the order in which they came.
+    pub(crate) fn take_waiting(&mut self) -> Vec<u32> {
         let mut waiting = std::mem::take(&mut self.waiting);
-        waiting.retain(|(place, _)| std::mem::take(&mut self.slots[*place as usize].waiting));
+        waiting.retain(|place| std::mem::take(&mut self.slots[*place as usize].waiting));
         waiting
     }
 
     /// Gives the list back, for its memory.
-    pub(crate) fn recycle_waiting(&mut self, mut list: Vec<(u32, Entity)>) {
+    pub(crate) fn recycle_waiting(&mut self, mut list: Vec<u32>) {
         list.clear();
         self.waiting = list;
     }
@@ -457,7 +419,6 @@ impl RemoteTable {
     /// Forgets a name of ours: only its holder's writes were kept under it, and those of an ended
     /// tenure are fenced.
     pub(crate) fn forget(&mut self, allocator: Allocator, index: u32) {
-        self.meaning += 1;
         if let Some(place) = self.place(allocator, index) {
             let slot = std::mem::take(&mut self.slots[place as usize]);
             self.bytes -= slot.ring.bytes();
@@ -496,32 +457,6 @@ mod tests {
         let slot = table.entry(allocator, index, LIMIT).expect("room");
         slot.live = true;
         table.set_global(allocator, index, Some(global));
-    }
-
-    #[test]
-    fn what_moves_a_name_changes_what_was_read() {
-        let mut table = RemoteTable::default();
-        let global = GlobalEntity::new(7, 1).expect("legal");
-        begin(&mut table, (Allocator::Peer, 3), global);
-        let redirect = Redirect {
-            generation: 0,
-            slot: 5,
-            slot_generation: 1,
-            confirmed: false,
-            expires: Tick(9),
-        };
-        let changes: [(&str, &dyn Fn(&mut RemoteTable)); 5] = [
-            ("migrated", &|table| table.migrate(3, redirect)),
-            ("expired", &|table| table.expire_redirects(Tick(9))),
-            ("migrated again", &|table| table.migrate(3, redirect)),
-            ("used anew", &|table| table.drop_redirect(3)),
-            ("forgotten", &|table| table.forget(Allocator::Local, 5)),
-        ];
-        for (what, change) in changes {
-            let before = table.meaning();
-            change(&mut table);
-            assert_ne!(table.meaning(), before, "{what}");
-        }
     }
 
     #[test]

@@ -69,69 +69,39 @@ impl<'w> Column<'w> {
 
 /// Columns of all registered components, as entities one after the other ask for them. They are
 /// looked up again when an entity is in another table than the one before it.
-///
-/// It is one of several that share the entities among them, each for a thread of its own. Which
-/// has an entity is said by the entity, so that no two ever write the same component.
 pub(crate) struct Columns<'w> {
-    /// Borrowed exclusively while any of them lives. Of components that are registered no reference
-    /// is handed out.
+    /// Borrowed exclusively while this lives. Of components that are registered no reference is handed
+    /// out.
     world: &'w World,
     registry: &'w Registry,
     sets: &'w ComponentSets,
     now: Tick,
-    /// Which this is, and of how many.
-    share: (u32, u32),
     /// By component: the table where it was looked for last, and what was found.
     found: Vec<Option<(TableId, Option<Column<'w>>)>>,
 }
 
-#[expect(
-    unsafe_code,
-    reason = "columns without a type are shared among threads"
-)]
-// SAFETY: what is behind the pointers are components, which are `Send` and `Sync`, and their ticks;
-// and of all that share a world only one writes those of an entity, see `at`.
-unsafe impl Send for Columns<'_> {}
-
 impl<'w> Columns<'w> {
-    /// As many as are asked for.
-    pub(crate) fn several(
-        world: &'w mut World,
-        registry: &'w Registry,
-        count: usize,
-    ) -> impl Iterator<Item = Self> {
+    pub(crate) fn of(world: &'w mut World, registry: &'w Registry) -> Self {
         let now = world.change_tick();
-        let world = &*world;
-        // Ours alone and never registered.
-        let sets = &world.resource::<Rows>().sets;
-        (0..count as u32).map(move |share| Self {
+        Self {
             world,
             registry,
-            sets,
+            // Ours alone and never registered.
+            sets: &world.resource::<Rows>().sets,
             now,
-            share: (share, count as u32),
             found: vec![None; registry.components().len()],
-        })
+        }
     }
-
-    /// Whether this one has the entity. Neighbours mostly are together.
-    #[inline]
-    pub(crate) const fn has(&self, entity: Entity) -> bool {
-        let (share, count) = self.share;
-        count == 1 || entity.index_u32() / Self::NEIGHBOURS % count == share
-    }
-
-    const NEIGHBOURS: u32 = 64;
 
     pub(crate) const fn sets(&self) -> &'w ComponentSets {
         self.sets
     }
 
-    /// The components of an entity. `None` if it is nowhere, or of another share.
+    /// The components of an entity. `None` if it is nowhere.
     #[inline]
     pub(crate) fn at(&mut self, entity: Entity) -> Option<InPlace<'_, 'w>> {
         let found = self.world.get_entity(entity).ok()?.location();
-        self.has(entity).then_some(InPlace {
+        Some(InPlace {
             table: found.table_id,
             row: found.table_row.index(),
             columns: self,
@@ -178,8 +148,8 @@ impl InPlace<'_, '_> {
         };
         #[expect(unsafe_code, reason = "a component in a column without a type")]
         // SAFETY: the column was found for this component and the row is in it. The world is borrowed
-        // exclusively for as long as any of the shares lives, neither the components nor their ticks
-        // are handed out, and no other share has the entity.
+        // exclusively for as long as the columns live, and neither the components nor their ticks are
+        // handed out.
         unsafe {
             registered.erased.put(&column, self.row, value, now)?;
         }

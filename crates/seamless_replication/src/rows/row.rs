@@ -241,11 +241,6 @@ impl RowBuilder {
         self.data.clear();
     }
 
-    /// Bytes that it holds on to.
-    pub(crate) const fn memory(&self) -> usize {
-        self.data.capacity()
-    }
-
     /// Begins a row of `count` values, after those that are there.
     #[inline]
     pub(crate) fn begin(&mut self, count: usize) {

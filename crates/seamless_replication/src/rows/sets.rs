@@ -59,11 +59,6 @@ impl ComponentSets {
         Some(id)
     }
 
-    /// The id of a set that is there already.
-    pub(crate) fn get(&self, components: &[u16]) -> Option<SetId> {
-        self.ids.get(components).copied()
-    }
-
     /// As [`intern`](Self::intern), for a set that a client named. `left`: how many more it may
     /// invent.
     pub(crate) fn intern_invented(&mut self, components: &[u16], left: &mut u16) -> Option<SetId> {
