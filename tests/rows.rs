@@ -5,7 +5,7 @@ mod common;
 use bevy::prelude::*;
 use common::{
     Health, Label, Place,
-    authority::{at, grab, lending, move_to},
+    authority::{at, grab, lending, move_to, weathers},
     counted, find, get, name, on_a_wire, pair, register, settle, spawn_on, wait_for,
 };
 use seamless_authority::{AuthorityCommandsExt, Delegated};
@@ -258,4 +258,38 @@ fn a_large_row_that_was_refused_is_sent_again() {
     });
     let there = find(&mut cluster, server, name).expect("just now");
     assert_eq!(get(&mut cluster, server, there), Some(long("a")));
+}
+
+#[test]
+fn values_that_change_their_length_arrive_beside_others_whatever_their_coding() {
+    for (seed, weather) in weathers() {
+        let (mut cluster, apps) = pair(seed, weather, |app| {
+            app.replicate::<Place>();
+            app.replicate::<Health>();
+            // A coding of its own that offers nothing but what it must.
+            app.replicate_as::<Label>(Letters);
+        });
+        let [server, client] = apps;
+        let bundle = (Place::default(), Health(1), Label("a".into()));
+        let [book, there] = spawn_on(&mut cluster, apps, bundle);
+        for tick in 0..60u32 {
+            let world = cluster.world(server);
+            let mut book = world.entity_mut(book);
+            book.insert((
+                Place(tick as f32 * 0.3, 1.0, 7.0),
+                Health(if tick % 5 == 0 { 1 << 20 } else { tick }),
+                Label("b".repeat(tick as usize * 3 % 7)),
+            ));
+            cluster.step();
+            // Only whole states that the server had.
+            let place = at(&mut cluster, client, there).expect("it is there");
+            let label: Label = get(&mut cluster, client, there).expect("it is there");
+            if place > 0.0 {
+                let then = (place / 0.3).round() as usize;
+                assert_eq!(label.0.len(), then * 3 % 7, "seed {seed}, tick {tick}");
+            }
+        }
+        settle(&mut cluster, server, &[client]);
+        assert_eq!(counted(&mut cluster, client).refused.malformed, 0);
+    }
 }
