@@ -272,13 +272,18 @@ pub(crate) fn update(
 ) {
     let stats = &mut *stats;
     stats.tick_lateness = clock.lateness();
-    stats.links.retain(|link, _| peers.get(*link).is_some());
-    for peer in peers.iter() {
+    // Both ascend by the link's name, and mostly they are the same as in the last tick.
+    if !stats.links.keys().eq(peers.map.keys()) {
+        stats.links.retain(|link, _| peers.get(*link).is_some());
+        for peer in peers.iter() {
+            stats.links.entry(peer.link()).or_default();
+        }
+    }
+    for (peer, entry) in peers.iter().zip(stats.links.values_mut()) {
         let Some(link) = links.get(peer.link()) else {
             continue;
         };
         let wire = link.stats();
-        let entry = stats.links.entry(peer.link()).or_default();
         entry.peer = peer.id();
         entry.to_server = peer.side() == LinkSide::ToServer;
         entry.spectator = peer.is_spectator();

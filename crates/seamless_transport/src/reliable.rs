@@ -50,6 +50,8 @@ pub(crate) struct Reliable {
     windows: [ReceiveWindow; 2],
     ranges: AckRangeGuard,
     flight: Flight,
+    /// Where renet was given something and did not say since that all of it is acknowledged.
+    open: [bool; 2],
     acks: AckPacer,
     /// renet may hold messages that our full queue did not take.
     held_back: bool,
@@ -63,6 +65,7 @@ impl Default for Reliable {
             windows: Channel::ALL.map(ReceiveWindow::new),
             ranges: AckRangeGuard::default(),
             flight: Flight::default(),
+            open: [false; 2],
             acks: AckPacer::default(),
             held_back: false,
         }
@@ -115,7 +118,7 @@ impl Reliable {
         self.out.iter().all(|queue| queue.messages.is_empty())
             && Channel::ALL
                 .iter()
-                .all(|channel| engine.is_settled(*channel))
+                .all(|channel| !self.open[*channel as usize] || engine.is_settled(*channel))
     }
 
     /// Gives renet a packet that the gate let through.
@@ -171,8 +174,8 @@ impl Reliable {
 
     /// The packets of this tick, each handed to `send`. Call once a tick, after renet's update.
     ///
-    /// Costs a few look-ups when nothing waits, is unacknowledged, or must be acknowledged; then
-    /// it is `false`.
+    /// `false` when nothing waits, is unacknowledged, or must be acknowledged. It costs next to
+    /// nothing then: renet is not asked.
     pub(crate) fn flush(
         &mut self,
         now: Duration,
@@ -180,15 +183,15 @@ impl Reliable {
         mut send: impl FnMut(&[u8]),
     ) -> bool {
         self.flight.expire(now);
-        let mut open = false;
         for channel in Channel::ALL {
             self.feed(channel, engine);
-            let settled = engine.is_settled(channel);
-            if settled {
+            let open = &mut self.open[channel as usize];
+            if *open && engine.is_settled(channel) {
                 self.flight.settle(channel);
+                *open = false;
             }
-            open |= !settled;
         }
+        let open = self.open.contains(&true);
         let ack = self.acks.is_due(now);
         // renet writes its ranges into every acknowledgement, so asking it also tells their
         // number when the guard's bound has grown.
@@ -224,6 +227,7 @@ impl Reliable {
             }
             let Some(message) = queue.pop() else { break };
             self.flight.give(channel, message.len());
+            self.open[channel as usize] = true;
             engine.send(channel, message);
         }
     }

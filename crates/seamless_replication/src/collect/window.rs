@@ -1,18 +1,11 @@
-//! Change ticks against the time of the last run, several at once.
+//! Change ticks against the time of the last run, many at once.
 
 use std::cell::UnsafeCell;
 
 use bevy::ecs::change_detection::{MAX_CHANGE_AGE, Tick as ChangeTick};
-use wide::{CmpGt, i32x4};
 
 /// Change ticks of a column.
 pub(super) type Ticks<'t> = &'t [UnsafeCell<ChangeTick>];
-
-/// Change ticks that are looked at at once.
-const LANES: usize = 4;
-
-/// Turns unsigned numbers into signed ones of the same order, which processors compare.
-const SIGN: u32 = 1 << 31;
 
 /// The ticks since a run, up to this one. What changed in them is newer than that run, as
 /// [`ChangeTick::is_newer_than`] says.
@@ -36,53 +29,33 @@ impl Window {
         }
     }
 
-    const fn has(self, tick: ChangeTick) -> bool {
-        self.now.wrapping_sub(tick.get()) < self.len
-    }
-
-    /// Gives for each [`LANES`] ticks all bits of those that are older, and how many ticks are left.
+    /// How long ago each of these was.
     ///
     /// # Safety
     /// Nobody writes the ticks meanwhile.
-    #[inline]
+    #[inline(always)]
     #[expect(
         unsafe_code,
         reason = "change ticks of a column are behind UnsafeCells"
     )]
-    unsafe fn older(self, ticks: Ticks<'_>) -> (impl Iterator<Item = i32x4>, Ticks<'_>) {
-        // A tick is in the window if `now - tick < len`. Counted from the window's beginning, so that
-        // there is nothing to copy: older if `tick - begin > len - 1`. An empty one has no beginning.
-        let last = self.len.saturating_sub(1);
-        let begin = self.now.wrapping_sub(last);
-        let offset = i32x4::splat(SIGN.wrapping_sub(begin) as i32);
-        let last = i32x4::splat((last ^ SIGN) as i32);
-        let none = i32x4::splat(-i32::from(self.len == 0));
-        let (all, rest) = ticks.as_chunks::<LANES>();
-        let older = all.iter().map(move |ticks| {
+    unsafe fn ages(self, ticks: Ticks<'_>) -> impl Iterator<Item = u32> {
+        ticks.iter().map(move |tick| {
             // SAFETY: the caller promises it.
-            let tick = |at: usize| unsafe { *ticks[at].get() }.get() as i32;
-            let ticks = i32x4::new([tick(0), tick(1), tick(2), tick(3)]);
-            (ticks + offset).cmp_gt(last) | none
-        });
-        (older, rest)
+            let tick = unsafe { *tick.get() };
+            self.now.wrapping_sub(tick.get())
+        })
     }
 
-    /// Whether any of these is newer. Some five instructions for each [`LANES`] of them.
+    /// Whether any of these is newer. A third of an instruction for each with AVX2.
     ///
     /// # Safety
     /// Nobody writes the ticks meanwhile.
     #[inline]
-    #[expect(
-        unsafe_code,
-        reason = "change ticks of a column are behind UnsafeCells"
-    )]
+    #[expect(unsafe_code, reason = "as above")]
     pub(super) unsafe fn has_any(self, ticks: Ticks<'_>) -> bool {
         // SAFETY: the caller promises it.
-        let (older, rest) = unsafe { self.older(ticks) };
-        // SAFETY: as above.
-        let mut rest = rest.iter().map(|tick| unsafe { *tick.get() });
-        let all_older = older.fold(i32x4::splat(-1), |all, older| all & older);
-        !all_older.all() || rest.any(|tick| self.has(tick))
+        let ages = unsafe { self.ages(ticks) };
+        in_wide_registers(|| ages.fold(u32::MAX, u32::min)) < self.len
     }
 
     /// Sets `bit` for those that are newer. There are masks for all of them.
@@ -90,26 +63,35 @@ impl Window {
     /// # Safety
     /// Nobody writes the ticks meanwhile.
     #[inline]
-    #[expect(
-        unsafe_code,
-        reason = "change ticks of a column are behind UnsafeCells"
-    )]
+    #[expect(unsafe_code, reason = "as above")]
     pub(super) unsafe fn mark(self, ticks: Ticks<'_>, bit: u64, masks: &mut [u64]) {
         // SAFETY: the caller promises it.
-        let (older, rest) = unsafe { self.older(ticks) };
-        let (masks, last) = masks[..ticks.len()].as_chunks_mut::<LANES>();
-        for (older, masks) in older.zip(masks) {
-            for (mask, older) in masks.iter_mut().zip(older.to_array()) {
-                *mask |= bit & !(older as u64);
+        let ages = unsafe { self.ages(ticks) };
+        in_wide_registers(|| {
+            for (mask, age) in masks.iter_mut().zip(ages) {
+                *mask |= if age < self.len { bit } else { 0 };
             }
+        });
+    }
+}
+
+/// Does this work as it is compiled for the widest registers that the processor has: a plain loop
+/// then takes many values at once.
+#[inline(always)]
+fn in_wide_registers<R>(work: impl FnOnce() -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx2")]
+        fn with_avx2<R>(work: impl FnOnce() -> R) -> R {
+            work()
         }
-        for (tick, mask) in rest.iter().zip(last) {
-            // SAFETY: as above.
-            if self.has(unsafe { *tick.get() }) {
-                *mask |= bit;
-            }
+        if std::arch::is_x86_feature_detected!("avx2") {
+            #[expect(unsafe_code, reason = "not every processor may do it")]
+            // SAFETY: this one has what it takes.
+            return unsafe { with_avx2(work) };
         }
     }
+    work()
 }
 
 #[cfg(test)]
