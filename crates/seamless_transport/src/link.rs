@@ -241,6 +241,12 @@ impl Link {
         Ok(())
     }
 
+    /// Whether a state datagram or a reliable message waits to be read.
+    #[must_use]
+    pub fn has_unread(&self) -> bool {
+        self.inbox.len() > 0 || self.reliable.has_unread()
+    }
+
     /// The oldest received state datagram. It shares a block of 64 KiB with its neighbours: keep
     /// what was decoded, not the bytes.
     pub fn recv_datagram(&mut self) -> Option<Bytes> {

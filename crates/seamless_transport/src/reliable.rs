@@ -93,6 +93,10 @@ impl Reliable {
         self.inn[channel as usize].pop()
     }
 
+    pub(crate) fn has_unread(&self) -> bool {
+        self.inn.iter().any(|queue| !queue.messages.is_empty())
+    }
+
     /// A message that a recording gives: as if the engine had.
     pub(crate) fn play(&mut self, channel: Channel, message: Bytes) {
         self.inn[channel as usize].push(message);

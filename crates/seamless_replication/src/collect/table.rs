@@ -21,6 +21,10 @@ use crate::{
 /// Entities of which fewer are not worth another thread.
 const LEAST: usize = 4 * BLOCK;
 
+/// Entities of which it is looked at once whether any of them changed: where all rest, a look at each
+/// block would take as long as its change ticks.
+const STRETCH: usize = 16 * BLOCK;
+
 /// What one thread makes of its part of a table.
 #[derive(Default)]
 pub(super) struct Share {
@@ -64,8 +68,8 @@ impl Pass<'_> {
 
     /// Rows of one table. Returns how many values could not be encoded.
     ///
-    /// Reads four bytes for each component of each entity, in blocks of [`BLOCK`] entities; looks
-    /// at single entities only in a block where something changed. `shared`: some of them may be of
+    /// Reads four bytes for each component of each entity, twice where something changed, in blocks of
+    /// [`BLOCK`] entities; looks at single entities only in a block where something changed. `shared`: some of them may be of
     /// a mixed archetype. With more than one share, each is made on a thread of its own.
     pub(super) fn table(
         &self,
@@ -85,8 +89,7 @@ impl Pass<'_> {
             together(shares.iter_mut().enumerate(), |(at, share)| {
                 let part = at * each..len.min((at + 1) * each);
                 if let Some(columns) = self.columns(info) {
-                    for start in part.clone().step_by(BLOCK) {
-                        let block = start..(start + BLOCK).min(part.end);
+                    for block in self.blocks(&columns, part) {
                         self.block(info, &columns, block, before, share, shared);
                     }
                 }
@@ -98,13 +101,30 @@ impl Pass<'_> {
                 failed += self.end(rows, share);
             }
         } else if let Some(share) = shares.first_mut() {
-            for start in (0..len).step_by(BLOCK) {
-                let block = start..(start + BLOCK).min(len);
+            for block in self.blocks(&columns, 0..len) {
                 self.block(info, &columns, block, rows, share, shared);
                 failed += self.store(info, rows, share);
             }
         }
         failed
+    }
+
+    /// The blocks of a part of a table, but for those of a stretch in which nothing changed.
+    fn blocks<S>(
+        &self,
+        columns: &Columns<'_, S>,
+        part: Range<usize>,
+    ) -> impl Iterator<Item = Range<usize>> {
+        let pieces = |whole: Range<usize>, size: usize| {
+            let starts = whole.clone().step_by(size);
+            starts.map(move |start| start..(start + size).min(whole.end))
+        };
+        pieces(part, STRETCH)
+            .filter(|stretch| {
+                let mut columns = columns.ticks.iter();
+                columns.any(|ticks| self.is_any_newer(&ticks[stretch.clone()]))
+            })
+            .flat_map(move |stretch| pieces(stretch, BLOCK))
     }
 
     /// Makes rows of those of a block that changed.

@@ -49,8 +49,9 @@ pub(crate) fn receive(world: &mut World) {
     open_and_close(world);
     let mut arrivals = std::mem::take(&mut *world.resource_mut::<Arrivals>());
     arrivals.links.clear();
-    let peers = world.resource::<Peers>();
-    arrivals.links.extend(peers.map.keys().copied());
+    let links = world.resource::<Links>().iter();
+    let speaking = links.filter(|link| link.has_unread());
+    arrivals.links.extend(speaking.map(|link| link.id()));
     let mut any = false;
     for at in 0..arrivals.links.len() {
         let link = arrivals.links[at];
@@ -92,6 +93,16 @@ pub(crate) fn receive(world: &mut World) {
 fn open_and_close(world: &mut World) {
     let links = world.resource::<Links>();
     let peers = world.resource::<Peers>();
+    // Both ascend by the link's name, and mostly nothing opened or closed.
+    let connected = links
+        .iter()
+        .filter(|link| link.state() == LinkState::Connected);
+    if connected
+        .map(|link| link.id())
+        .eq(peers.map.keys().copied())
+    {
+        return resume::expire(world);
+    }
     let opened: Vec<LinkId> = links
         .iter()
         .filter(|link| link.state() == LinkState::Connected && peers.get(link.id()).is_none())
@@ -134,9 +145,11 @@ fn open_and_close(world: &mut World) {
 fn drain(world: &mut World, link: LinkId, arrivals: &mut Arrivals) {
     arrivals.frames.clear();
     arrivals.datagrams.clear();
+    let Some(peer) = world.resource::<Peers>().get(link) else {
+        return;
+    };
     // The channels know nothing of each other's order: rows may come before the welcome. They wait.
-    let peer = world.resource::<Peers>().get(link);
-    let is_greeting = peer.is_some_and(|peer| peer.state == PeerState::Greeting);
+    let is_greeting = peer.state == PeerState::Greeting;
     let mut links = world.resource_mut::<Links>();
     let Some(link) = links.get_mut(link) else {
         return;

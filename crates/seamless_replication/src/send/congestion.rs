@@ -61,8 +61,8 @@ impl Congestion {
     }
 
     /// Looks once in a round trip: a full network costs a third of the share, again and again until
-    /// the queue is nearly gone; else the share grows by a twentieth of itself and a little. `rtt`: smoothed and measured, not assumed; `sent`, `lost`:
-    /// datagrams since the link stands.
+    /// the queue is nearly gone; else the share grows by a twentieth of itself and a little. `rtt`:
+    /// smoothed and measured, not assumed; `sent`, `lost`: datagrams since the link stands.
     pub(crate) fn look(&mut self, now: Duration, rtt: Duration, sent: u64, lost: u64) {
         if now.saturating_sub(self.looked) < rtt {
             return;

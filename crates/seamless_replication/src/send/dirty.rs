@@ -39,6 +39,11 @@ impl Dirty {
         }
     }
 
+    /// Whether it was found out that there are none.
+    pub(super) const fn is_known_empty(&self) -> bool {
+        !self.may_be_any
+    }
+
     /// How many there are. A step for each word, if there may be any.
     pub(super) fn count(&self) -> usize {
         match self.may_be_any {

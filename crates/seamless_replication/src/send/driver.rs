@@ -217,7 +217,7 @@ fn send_together(
     });
 }
 
-/// Packs and queues what one peer is due.
+/// Packs and queues what one peer is due. A few looks if it is nothing.
 fn send_one(shared: &Shared<'_>, worker: &mut Worker, peer: &mut Peer, link: &mut Link) {
     let Here {
         slots,
@@ -245,12 +245,27 @@ fn send_one(shared: &Shared<'_>, worker: &mut Worker, peer: &mut Peer, link: &mu
         id: peer.id,
         spectator: peer.spectator,
     };
+    let player = view
+        .id
+        .filter(|_| view.side == LinkSide::ToClient && !view.spectator);
+    let inbox = player.and_then(|id| shared.here.inboxes.get(id));
+    let heard = inbox.map(|inbox| inbox.ack());
+    let told = &mut inputs.told;
+    let is_quiet = shared.here.changed.is_empty()
+        && report.is_none()
+        && !keep_alive
+        && view.side == LinkSide::ToClient
+        && unreliable.is_empty()
+        && (heard.is_none() || *told == heard)
+        && sender.has_nothing_due();
+    if is_quiet {
+        return;
+    }
     let eye = interest.eye();
     let relevance = |slot: u32| match (eye, positions.get(slot)) {
         (Some(eye), Some(at)) => grid.relevance(eye.distance(at)),
         _ => 1.0,
     };
-    let told = &mut inputs.told;
     let wanted = worker.wanted.len();
     let budget = sender.budget(config.bytes_per_tick);
     // Whether messages went.
@@ -299,9 +314,7 @@ fn send_one(shared: &Shared<'_>, worker: &mut Worker, peer: &mut Peer, link: &mu
                         }
                     }
                     LinkSide::ToClient => {
-                        let inbox = view.id.and_then(|id| shared.here.inboxes.get(id));
-                        let ack = inbox.map(|inbox| inbox.ack());
-                        if let Some(ack) = ack.filter(|_| !view.spectator) {
+                        if let Some(ack) = heard {
                             SectionKind::InputAck.write(w);
                             ack.write(w);
                             if *told != Some(ack) {

@@ -104,6 +104,11 @@ pub(super) struct SendLog {
 }
 
 impl SendLog {
+    /// Whether nothing is under way.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Empty lists for the next datagram.
     pub(super) fn contents(&mut self) -> Contents {
         self.spare.pop().unwrap_or_default()

@@ -150,6 +150,11 @@ impl Sender {
         self.dirty.count()
     }
 
+    /// Whether nothing waits to be told, as far as is known without a search.
+    pub(crate) fn has_nothing_due(&self) -> bool {
+        self.arrived.is_empty() && self.dirty.is_known_empty() && !self.control.has_due()
+    }
+
     /// The stream goes on over another link: what was under way is lost, and how long it took says
     /// nothing.
     pub(crate) fn resume(&mut self) {
@@ -358,8 +363,11 @@ impl Sender {
     /// Once a tick: what arrived is told against from now on. Datagrams that three later ones
     /// overtook, or that were sent longer ago than the round trip allows for, are lost.
     pub(crate) fn find_overdue(&mut self, now: Duration, tick: Duration) {
-        let timeout = self.rtt.timeout(tick);
-        self.find_losses(now, timeout);
+        self.note_arrived();
+        if !self.log.is_empty() {
+            let timeout = self.rtt.timeout(tick);
+            self.find_losses(now, timeout);
+        }
         let SendCounters {
             packets,
             lost_packets,
