@@ -194,7 +194,7 @@ pub struct ReplicationStats {
     /// Messages of the game that were not sent; see
     /// [`MessageNotSent`](crate::messages::MessageNotSent).
     pub messages_not_sent: u64,
-    /// Time that collect to pack took in the last tick.
+    /// Time that encoding and packing for all links took in the last tick.
     pub send_time: Duration,
     /// Time that receive and apply took in the last frame with datagrams.
     pub receive_time: Duration,
@@ -229,7 +229,8 @@ impl ReplicationStats {
     }
 }
 
-/// Paths under which the same numbers stand in Bevy's diagnostics.
+/// Paths under which the same numbers stand in Bevy's diagnostics: rates once a second, numbers of
+/// entities when they change as well, times in every tick.
 pub mod paths {
     use super::DiagnosticPath;
 
@@ -241,7 +242,7 @@ pub mod paths {
     pub const HOSTED: DiagnosticPath = DiagnosticPath::const_new("seamless/hosted");
     /// Entities we are told of.
     pub const REMOTE: DiagnosticPath = DiagnosticPath::const_new("seamless/remote");
-    /// Collect to pack, in milliseconds.
+    /// Encoding and packing for all links, in milliseconds.
     pub const SEND_MS: DiagnosticPath = DiagnosticPath::const_new("seamless/send_ms");
 }
 
@@ -325,7 +326,7 @@ pub(crate) fn update(
             resent_bits: counters.resent_bits,
         };
     }
-    stats.entities = slots.census();
+    let entities = std::mem::replace(&mut stats.entities, slots.census());
     stats
         .components
         .resize(registry.components().len(), ComponentStats::default());
@@ -346,16 +347,21 @@ pub(crate) fn update(
         entry.absolute_bits = absolute;
         entry.delta_bits = delta;
     }
-    sample(stats, clock.now());
-    let (bytes_in, bytes_out) = stats.bytes_per_second();
-    diagnostics.add_measurement(&paths::BYTES_IN, || bytes_in);
-    diagnostics.add_measurement(&paths::BYTES_OUT, || bytes_out);
-    diagnostics.add_measurement(&paths::HOSTED, || stats.entities.0 as f64);
-    diagnostics.add_measurement(&paths::REMOTE, || stats.entities.1 as f64);
+    let sampled = sample(stats, clock.now());
+    if sampled {
+        let (bytes_in, bytes_out) = stats.bytes_per_second();
+        diagnostics.add_measurement(&paths::BYTES_IN, || bytes_in);
+        diagnostics.add_measurement(&paths::BYTES_OUT, || bytes_out);
+    }
+    if sampled || entities != stats.entities {
+        diagnostics.add_measurement(&paths::HOSTED, || stats.entities.0 as f64);
+        diagnostics.add_measurement(&paths::REMOTE, || stats.entities.1 as f64);
+    }
     diagnostics.add_measurement(&paths::SEND_MS, || stats.send_time.as_secs_f64() * 1e3);
 }
 
-fn sample(stats: &mut ReplicationStats, now: Duration) {
+/// Once a second: what went since the last time. Whether it was time.
+fn sample(stats: &mut ReplicationStats, now: Duration) -> bool {
     let totals = || {
         stats
             .links
@@ -368,11 +374,11 @@ fn sample(stats: &mut ReplicationStats, now: Duration) {
             at: now,
             totals: totals(),
         });
-        return;
+        return true;
     };
     let seconds = now.saturating_sub(last.at).as_secs_f64();
     if seconds < WINDOW {
-        return;
+        return false;
     }
     let next = Sample {
         at: now,
@@ -393,4 +399,5 @@ fn sample(stats: &mut ReplicationStats, now: Duration) {
     if stats.history.len() > ReplicationStats::HISTORY {
         stats.history.remove(0);
     }
+    true
 }
