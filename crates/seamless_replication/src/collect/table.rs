@@ -153,9 +153,9 @@ impl Pass<'_> {
             }
         }
         let table = columns.table;
-        for (row, _) in block.clone().zip(&masks).filter(|(_, mask)| **mask != 0) {
-            rows.prefetch_newest((columns.slot_of)(row));
-        }
+        let changed = || block.clone().zip(&masks).filter(|(_, mask)| **mask != 0);
+        changed().for_each(|(row, _)| rows.prefetch_ring((columns.slot_of)(row)));
+        changed().for_each(|(row, _)| rows.prefetch_newest((columns.slot_of)(row)));
         for (row, &mask) in block.zip(&masks).filter(|(_, mask)| **mask != 0) {
             let index = (columns.slot_of)(row);
             if shared && self.is_mixed(table, row) {

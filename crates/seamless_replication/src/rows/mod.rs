@@ -26,7 +26,10 @@ pub(crate) use ring::{Ring, Stored};
 pub(crate) use row::{Built, Row, RowBuilder, RowRef, Values, same};
 pub(crate) use sets::{ComponentSets, SetId};
 
-use crate::{prefetch::AHEAD, threads::together};
+use crate::{
+    prefetch::{AHEAD, prefetch_at},
+    threads::together,
+};
 
 /// Largest row of one entity that a peer takes, in bytes of values.
 pub(crate) const MAX_ROW_BYTES: usize = 1 << 20;
@@ -100,7 +103,13 @@ impl Rows {
         self.rings.get(slot as usize)
     }
 
-    /// The versions of a slot are soon looked into.
+    /// It is soon looked where the versions of a slot lie.
+    #[inline]
+    pub(crate) fn prefetch_ring(&self, slot: u32) {
+        prefetch_at(&self.rings, slot);
+    }
+
+    /// The versions of a slot are soon looked into. Best after [`Self::prefetch_ring`].
     #[inline]
     pub(crate) fn prefetch(&self, slot: u32) {
         if let Some(ring) = self.ring(slot) {

@@ -8,6 +8,7 @@ use seamless_wire::{BitWriter, WriteMask, delta::Baseline, record::Version};
 
 use super::tape::Tape;
 use crate::{
+    prefetch::prefetch_at,
     registry::Registry,
     rows::{ComponentSets, Past, Ring, Row, Rows, SetId, same},
     slots::{Findings, Role, Slots},
@@ -165,6 +166,12 @@ impl EncodeCache {
         self.arena.clear();
         self.spare.extend(self.tapes.drain(..).map(Tape::clear));
         self.deepest = 0;
+    }
+
+    /// The slot's head is soon asked for.
+    #[inline]
+    pub(super) fn prefetch_head(&self, slot: u32) {
+        prefetch_at(&self.heads, slot);
     }
 
     /// The slot's head, made when it is asked for first in this tick.

@@ -57,6 +57,9 @@ impl Contents {
     /// The slots in the datagram and their versions, with what stands in `slots` for each.
     #[inline]
     pub(super) fn each_row<T>(&self, slots: &mut [T], mut visit: impl FnMut(u32, Version, &mut T)) {
+        for &slot in self.usual.iter().take(FAR_AHEAD) {
+            prefetch_at(slots, slot);
+        }
         for (at, &slot) in self.usual.iter().enumerate() {
             if let Some(&soon) = self.usual.get(at + FAR_AHEAD) {
                 prefetch_at(slots, soon);

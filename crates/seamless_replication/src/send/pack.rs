@@ -296,7 +296,7 @@ impl Sender {
                     && let Some(last) = rows.last()
                 {
                     bits.copy(datagram.w);
-                    self.note_stretch(rows, context.tick, datagram);
+                    self.note_stretch((after, rows.len()), context.tick, datagram);
                     let run = context.cache.get(last.number());
                     tape::pass(&mut cursor, last.slot, context.tick, run);
                     rest = &after[rows.len()..];
@@ -396,11 +396,18 @@ impl Sender {
     }
 
     /// As [`note_sent`](Self::note_sent), for rows of this tick that are told as deltas.
-    fn note_stretch(&mut self, rows: &[Candidate], tick: Tick, datagram: &mut Datagram<'_>) {
+    /// The first `count` of `after`, what follows them goes next, mostly.
+    fn note_stretch(
+        &mut self,
+        (after, count): (&[Candidate], usize),
+        tick: Tick,
+        datagram: &mut Datagram<'_>,
+    ) {
+        let rows = &after[..count];
         let version = Version(tick.0);
         datagram.contents.add_rows(rows.iter().map(|row| row.slot));
         for (at, row) in rows.iter().enumerate() {
-            if let Some(soon) = rows.get(at + FAR_AHEAD) {
+            if let Some(soon) = after.get(at + FAR_AHEAD) {
                 prefetch_at(&self.slots, soon.slot);
             }
             let state = &mut self.slots[row.slot as usize];

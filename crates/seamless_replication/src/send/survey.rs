@@ -196,6 +196,10 @@ impl EncodeCache {
         found: &mut Found,
     ) {
         for (at, &slot) in changed.iter().enumerate() {
+            if let Some(&then) = changed.get(at + 2 * AHEAD) {
+                rows.prefetch_ring(then);
+                self.prefetch_head(then);
+            }
             if let Some(&soon) = changed.get(at + AHEAD) {
                 rows.prefetch(soon);
                 for asked in asked {
