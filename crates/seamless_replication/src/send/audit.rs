@@ -100,7 +100,7 @@ impl Sender {
             state.sent() == state.acked()
                 && state.presence == Presence::Live
                 && state.projection == Projection::Full
-                && !state.special
+                && !state.is_special()
         })?;
         let (projection, id) = (context.route)(slot)?;
         if projection != Projection::Full || id.allocator != Allocator::Local {
@@ -112,7 +112,7 @@ impl Sender {
         }
         let part = Part {
             projection: Projection::Full,
-            hidden: state.hidden,
+            hidden: self.hidden(slot),
             writes: WriteMask::ALL,
         };
         let told = context.told(set, part)?;

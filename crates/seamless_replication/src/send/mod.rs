@@ -55,6 +55,8 @@ pub(crate) struct Sender {
     lives: Lives,
     /// How much slots matter that had to wait, once one had to.
     priorities: Vec<f32>,
+    /// Components that the peer is not told, of slots of which it is not told all; once there were any.
+    hidden: Vec<SetId>,
     /// What is out of the ordinary, by slot.
     exceptions: HashMap<u32, Exception>,
     /// Slots the peer may see, and how many they are.
@@ -178,9 +180,8 @@ impl Sender {
         let appeared = self.next;
         let state = self.slot_mut(slot);
         // What it was told in an earlier life it may still show, until it acknowledged the end.
-        let told = state.told;
-        *state = LinkSlot::appearing();
-        state.told = told;
+        let told = state.is_told();
+        *state = LinkSlot::appearing(told);
         self.lives.begin(slot, appeared);
         self.served(slot);
         self.exceptions.remove(&slot);
@@ -207,8 +208,10 @@ impl Sender {
 
     /// Components of a slot's row that the peer is not told.
     pub(crate) fn hidden(&self, slot: u32) -> SetId {
-        let state = self.slots.get(slot as usize);
-        state.map_or_else(SetId::default, |state| state.hidden)
+        match self.slots.get(slot as usize) {
+            Some(state) if state.is_hidden() => self.hidden[slot as usize],
+            _ => SetId::default(),
+        }
     }
 
     /// Components of a visible slot's row that the peer is not told. If that changes, it is told
@@ -217,15 +220,20 @@ impl Sender {
     #[must_use]
     pub(crate) fn hide(&mut self, slot: u32, hidden: SetId) -> bool {
         let next = self.next;
-        let state = self.slot_mut(slot);
-        if state.hidden == hidden {
+        self.note_arrived();
+        if self.hidden(slot) == hidden {
             return true;
         }
-        state.hidden = hidden;
+        let state = self.slot_mut(slot);
+        state.set_hidden(hidden != SetId::default());
         state.void();
+        if self.hidden.len() < self.slots.len() {
+            self.hidden.resize(self.slots.len(), SetId::default());
+        }
+        self.hidden[slot as usize] = hidden;
         self.lives.begin(slot, next);
         let exception = self.exceptions.remove(&slot);
-        self.slots[slot as usize].special = false;
+        self.slots[slot as usize].set_special(false);
         self.dirty.insert(slot as usize);
         exception.is_none_or(|exception| exception.bulk.is_none())
     }
@@ -238,7 +246,7 @@ impl Sender {
         self.visible.set(slot as usize, false);
         self.seen -= 1;
         let state = self.slot_mut(slot);
-        if state.told {
+        if state.is_told() {
             state.leave();
             self.except(slot, |_, exception| {
                 *exception = Exception {
@@ -287,7 +295,7 @@ impl Sender {
     pub(crate) fn big_row_kept(&mut self, slot: u32, version: Version) {
         if self.sees(slot) {
             let state = self.slot_mut(slot);
-            if state.special {
+            if state.is_special() {
                 let mut kept = false;
                 self.except(slot, |state, exception| {
                     kept = exception.bulk == Some(version);
@@ -424,7 +432,7 @@ impl Sender {
     /// Changes what is out of the ordinary with a slot.
     fn except(&mut self, slot: u32, change: impl FnOnce(&mut LinkSlot, &mut Exception)) {
         let state = &mut self.slots[slot as usize];
-        state.special = true;
+        state.set_special(true);
         change(state, self.exceptions.entry(slot).or_default());
     }
 }

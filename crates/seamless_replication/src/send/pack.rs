@@ -375,7 +375,7 @@ impl Sender {
         context: &mut PackContext<'_>,
     ) -> Option<u32> {
         let state = &self.slots[row.slot as usize];
-        let has = state.has(state.projection);
+        let has = state.has(state.projection, self.hidden(row.slot));
         let here = (context.rows, context.slots);
         let (slot, told) = (row.slot, (has, told));
         context.cache.run(context.registry, here, slot, told)
@@ -385,8 +385,7 @@ impl Sender {
     fn note_sent(&mut self, slot: u32, version: Version, run: &Run, datagram: &mut Datagram<'_>) {
         datagram.contents.add_row(slot, version);
         let state = &mut self.slots[slot as usize];
-        state.set_sent(version);
-        state.told = true;
+        state.tell(version);
         self.served(slot);
         self.counters.records += 1;
         self.counters.absolute_records += u64::from(!run.is_delta);
@@ -410,9 +409,7 @@ impl Sender {
             if let Some(soon) = after.get(at + FAR_AHEAD) {
                 prefetch_at(&self.slots, soon.slot);
             }
-            let state = &mut self.slots[row.slot as usize];
-            state.set_sent(version);
-            state.told = true;
+            self.slots[row.slot as usize].tell(version);
         }
         if !self.priorities.is_empty() {
             rows.iter().for_each(|row| self.served(row.slot));
@@ -433,7 +430,7 @@ impl Sender {
         // It stays in sight of the next ticks until the peer has said that it kept it.
         self.dirty.insert(slot as usize);
         let state = &self.slots[slot as usize];
-        let has = Has::new(None, None, (state.projection, state.hidden));
+        let has = Has::new(None, None, (state.projection, self.hidden(slot)));
         let told = (has, bucket.told);
         let here = (context.rows, context.slots);
         let Some(number) = context.cache.run(context.registry, here, slot, told) else {
@@ -469,8 +466,7 @@ impl Sender {
         self.except(slot, |state, exception| {
             exception.bulk = Some(version);
             exception.bulk_sent = tick;
-            state.set_sent(version);
-            state.told = true;
+            state.tell(version);
         });
         self.served(slot);
         self.counters.big_rows += 1;

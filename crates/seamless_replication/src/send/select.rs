@@ -230,7 +230,7 @@ impl Sender {
             self.dirty.remove(index);
             return;
         }
-        let has = state.has(Projection::Full);
+        let has = state.has(Projection::Full, SetId::default());
         let told = (has, head.set);
         let Some(run) =
             context
@@ -248,7 +248,7 @@ impl Sender {
     fn select_unusual(&mut self, index: usize, due: &mut Due, context: &mut PackContext<'_>) {
         let slot = index as u32;
         let head = context.cache.head(slot, context.rows, context.slots);
-        let next = self.next;
+        let (next, hidden) = (self.next, self.hidden(slot));
         let state = &mut self.slots[index];
         match state.presence {
             Presence::Unknown => return self.dirty.remove(index),
@@ -317,10 +317,10 @@ impl Sender {
             self.dirty.remove(index);
             return self.settle(slot, exception);
         }
-        let has = state.has(projection);
+        let has = state.has(projection, hidden);
         let part = Part {
             projection,
-            hidden: state.hidden,
+            hidden,
             writes,
         };
         let (registry, rows) = (context.registry, context.rows);
@@ -357,10 +357,12 @@ impl Sender {
     /// Keeps what is out of the ordinary with a slot, or forgets that anything was.
     fn settle(&mut self, slot: u32, exception: Exception) {
         let state = &mut self.slots[slot as usize];
-        state.special = exception.bulk.is_some()
-            || exception.too_large.is_some()
-            || exception.writes != WriteMask::ALL;
-        if state.special {
+        state.set_special(
+            exception.bulk.is_some()
+                || exception.too_large.is_some()
+                || exception.writes != WriteMask::ALL,
+        );
+        if state.is_special() {
             self.exceptions.insert(slot, exception);
         } else {
             self.exceptions.remove(&slot);

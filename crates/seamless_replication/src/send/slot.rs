@@ -23,8 +23,8 @@ pub(super) enum Presence {
     Leaving,
 }
 
-/// Sender's record of one slot on one link: 20 bytes, because there is one for every entity that
-/// every client sees. What few of them need is in [`Exception`].
+/// Sender's record of one slot on one link: 16 bytes, four to a line of the cache, because there is
+/// one for every entity that every client sees. What few of them need is in [`Exception`].
 #[derive(Debug, Clone, Default)]
 pub(super) struct LinkSlot {
     acked: Version,
@@ -36,16 +36,11 @@ pub(super) struct LinkSlot {
     pub(super) presence: Presence,
     /// Which part of the row the peer is told.
     pub(super) projection: Projection,
-    /// Whether anything of it was sent in this life. It may arrive even after it was given up as
-    /// lost.
-    pub(super) told: bool,
-    /// Components of the row that the peer is not told.
-    pub(super) hidden: SetId,
-    /// Whether there is an [`Exception`].
-    pub(super) special: bool,
 }
 
-/// Which versions of a [`LinkSlot`] are there.
+const _: () = assert!(size_of::<LinkSlot>() == 16, "none lies on two lines");
+
+/// Which versions of a [`LinkSlot`] are there, and what else is known of it.
 mod has {
     pub(super) const ACKED: u8 = 1;
     pub(super) const BEFORE: u8 = 2;
@@ -54,6 +49,14 @@ mod has {
     pub(super) const MIGRATED: u8 = 8;
     /// The peer cannot read what is told against what it had, and nothing was acknowledged since.
     pub(super) const NOTHING: u8 = 16;
+    /// Anything of it was sent in this life. It may arrive even after it was given up as lost.
+    pub(super) const TOLD: u8 = 32;
+    /// There is an [`Exception`](super::Exception).
+    pub(super) const SPECIAL: u8 = 64;
+    /// There are components of the row that the peer is not told.
+    pub(super) const HIDDEN: u8 = 128;
+    /// What does not depend on versions.
+    pub(super) const OTHER: u8 = TOLD | SPECIAL | HIDDEN;
 }
 
 /// With which datagram the present life of each slot began: acks of earlier ones speak of another
@@ -104,9 +107,11 @@ pub(super) struct Exception {
 }
 
 impl LinkSlot {
-    pub(super) fn appearing() -> Self {
+    /// `told`: whether the peer may still show what it was told in an earlier life.
+    pub(super) fn appearing(told: bool) -> Self {
         Self {
             presence: Presence::Live,
+            has: if told { has::TOLD } else { 0 },
             ..Self::default()
         }
     }
@@ -132,7 +137,7 @@ impl LinkSlot {
     /// Whether the peer is told all of its row, by datagrams.
     #[inline]
     pub(super) fn is_usual(&self) -> bool {
-        self.projection == Projection::Full && !self.special && self.hidden == SetId::default()
+        self.projection == Projection::Full && self.has & (has::SPECIAL | has::HIDDEN) == 0
     }
 
     /// Whether the peer is told the same as another one that is told all of its row.
@@ -143,10 +148,55 @@ impl LinkSlot {
             && self.is_usual()
     }
 
-    /// What it has of the row, for the encoder.
+    /// What it has of the row, for the encoder, if it is told but for `hidden`.
     #[inline]
-    pub(super) fn has(&self, projection: Projection) -> Has {
-        Has::new(self.acked(), self.before(), (projection, self.hidden))
+    pub(super) fn has(&self, projection: Projection, hidden: SetId) -> Has {
+        Has::new(self.acked(), self.before(), (projection, hidden))
+    }
+
+    /// Whether anything of it was sent in this life.
+    #[inline]
+    pub(super) const fn is_told(&self) -> bool {
+        self.has & has::TOLD != 0
+    }
+
+    /// Whether there is an [`Exception`].
+    #[inline]
+    pub(super) const fn is_special(&self) -> bool {
+        self.has & has::SPECIAL != 0
+    }
+
+    pub(super) const fn set_special(&mut self, special: bool) {
+        self.set(has::SPECIAL, special);
+    }
+
+    /// Whether there are components of the row that the peer is not told.
+    #[inline]
+    pub(super) const fn is_hidden(&self) -> bool {
+        self.has & has::HIDDEN != 0
+    }
+
+    pub(super) const fn set_hidden(&mut self, hidden: bool) {
+        self.set(has::HIDDEN, hidden);
+    }
+
+    const fn set(&mut self, mark: u8, there: bool) {
+        match there {
+            true => self.has |= mark,
+            false => self.has &= !mark,
+        }
+    }
+
+    /// Forgets all versions, and keeps what does not depend on them.
+    const fn clear(&mut self, and: u8) {
+        self.has = (self.has & has::OTHER) | and;
+    }
+
+    /// A version is under way to the peer.
+    #[inline]
+    pub(super) const fn tell(&mut self, version: Version) {
+        self.sent = version;
+        self.has |= has::SENT | has::TOLD;
     }
 
     #[inline]
@@ -163,25 +213,23 @@ impl LinkSlot {
 
     pub(super) const fn leave(&mut self) {
         self.presence = Presence::Leaving;
-        self.has = 0;
+        self.clear(0);
     }
 
     /// Nothing that it has counts. A new life begins with the next datagram.
     pub(super) const fn void(&mut self) {
-        self.has = has::NOTHING;
+        self.clear(has::NOTHING);
     }
 
     pub(super) const fn install(&mut self, version: Version) {
-        self.told = true;
         self.acked = version;
-        self.has = has::ACKED;
-        self.set_sent(version);
+        self.clear(has::ACKED);
+        self.tell(version);
     }
 
     /// See [`has::MIGRATED`]. The peer shows it, so it must hear if it leaves.
     pub(super) const fn migrated(&mut self) {
-        self.told = true;
-        self.has |= has::MIGRATED;
+        self.has |= has::TOLD | has::MIGRATED;
     }
 
     /// As [`ack`](Self::ack) for a version that a migration named, if it may still be told against.
@@ -236,7 +284,7 @@ impl LinkSlot {
             if self.losses >= MAX_LOSSES {
                 // Perhaps it is not chance, and the peer cannot read what is told against this
                 // baseline.
-                self.has = has::NOTHING;
+                self.void();
             }
             self.forget_sent();
         }

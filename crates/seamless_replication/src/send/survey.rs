@@ -18,7 +18,7 @@ use crate::{
     peer::{Peer, PeerState, Peers},
     prefetch::{AHEAD, prefetch_at},
     registry::Registry,
-    rows::Rows,
+    rows::{Rows, SetId},
     slots::Slots,
     threads::together,
 };
@@ -287,7 +287,7 @@ impl Asked<'_> {
             && state.is_usual()
             && state.acked() != Some(version)
             && state.sent() != Some(version);
-        wants.then(|| state.has(Projection::Full))
+        wants.then(|| state.has(Projection::Full, SetId::default()))
     }
 }
 
