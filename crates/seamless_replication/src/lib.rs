@@ -37,6 +37,7 @@
 mod authority;
 mod clock;
 mod collect;
+mod findings;
 pub mod guard;
 pub mod inputs;
 pub mod interest;

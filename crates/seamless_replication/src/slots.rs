@@ -174,47 +174,8 @@ pub(crate) struct Departed {
 /// A state of what is known of a slot. It changes whenever that may have changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SlotStamp {
-    slot: u32,
-    stamp: u32,
-}
-
-/// What was found of slots, for as long as they are as they were then: a few bytes for each beside
-/// the table itself, which is too large to be looked into for every entity in every tick.
-///
-/// By slot: the stamp that it had, and what was found; `None` where nobody has looked. A stamp cannot
-/// say that: any of them may be the slot's.
-#[derive(Default)]
-pub(crate) struct Findings(Vec<(u32, Option<bool>)>);
-
-impl Findings {
-    /// What `find` says of a slot, or said when it was last changed.
-    #[inline]
-    pub(crate) fn of(&mut self, slots: &Slots, slot: u32, find: impl Fn(&Slot) -> bool) -> bool {
-        let at = slot as usize;
-        let Some(&stamp) = slots.stamps.get(at) else {
-            return false;
-        };
-        match self.0.get(at) {
-            Some(&(then, Some(found))) if then == stamp => found,
-            _ => self.find(slots, slot, stamp, find),
-        }
-    }
-
-    #[inline(never)]
-    fn find(&mut self, slots: &Slots, slot: u32, stamp: u32, find: impl Fn(&Slot) -> bool) -> bool {
-        let at = slot as usize;
-        if self.0.len() <= at {
-            self.0.resize(at + 1, (0, None));
-        }
-        let found = slots.get(slot).is_some_and(find);
-        self.0[at] = (stamp, Some(found));
-        found
-    }
-
-    /// All must be found anew.
-    pub(crate) fn clear(&mut self) {
-        self.0.clear();
-    }
+    pub(crate) slot: u32,
+    pub(crate) stamp: u32,
 }
 
 /// The table of slots.
@@ -268,6 +229,7 @@ impl Slots {
     }
 
     /// The slot as it is now.
+    #[inline]
     pub(crate) fn stamp_of(&self, slot: u32) -> Option<SlotStamp> {
         let stamp = *self.stamps.get(slot as usize)?;
         Some(SlotStamp { slot, stamp })
@@ -281,8 +243,8 @@ impl Slots {
 
     /// It is soon asked whether a slot is as it was.
     #[inline]
-    pub(crate) fn prefetch_stamp(&self, then: SlotStamp) {
-        prefetch_at(&self.stamps, then.slot);
+    pub(crate) fn prefetch_stamp(&self, slot: u32) {
+        prefetch_at(&self.stamps, slot);
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Slot)> {

@@ -12,9 +12,9 @@ use super::{
     window::Ticks,
 };
 use crate::{
+    findings::Findings,
     prefetch::AHEAD,
     rows::{RowShare, Rows},
-    slots::Findings,
     threads::together,
 };
 
@@ -154,7 +154,11 @@ impl Pass<'_> {
         }
         let table = columns.table;
         let changed = || block.clone().zip(&masks).filter(|(_, mask)| **mask != 0);
-        changed().for_each(|(row, _)| rows.prefetch_ring((columns.slot_of)(row)));
+        for (row, _) in changed() {
+            let slot = (columns.slot_of)(row);
+            rows.prefetch_ring(slot);
+            share.kept.prefetch(self.slots, slot);
+        }
         changed().for_each(|(row, _)| rows.prefetch_newest((columns.slot_of)(row)));
         for (row, &mask) in block.zip(&masks).filter(|(_, mask)| **mask != 0) {
             let index = (columns.slot_of)(row);

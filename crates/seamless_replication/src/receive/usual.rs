@@ -22,7 +22,7 @@ pub(crate) fn take_rows(world: &mut World, peer: &mut Peer, rows: &mut ParsedRow
             let slots = slots.get_or_insert_with(|| world.resource::<Slots>());
             let checked = soon.and_then(|soon| peer.receiver.table.at(soon).checked);
             if let Some(then) = checked {
-                slots.prefetch_stamp(then);
+                slots.prefetch_stamp(then.slot);
             }
             take_usual(slots, peer, (head, place), row, limits.baseline_bytes)
         });

@@ -8,10 +8,11 @@ use seamless_wire::{BitWriter, WriteMask, delta::Baseline, record::Version};
 
 use super::tape::Tape;
 use crate::{
+    findings::Findings,
     prefetch::prefetch_at,
     registry::Registry,
     rows::{ComponentSets, Past, Ring, Row, Rows, SetId, same},
-    slots::{Findings, Role, Slots},
+    slots::{Role, Slots},
 };
 
 /// Which part of a row a peer is told.
@@ -170,8 +171,9 @@ impl EncodeCache {
 
     /// The slot's head is soon asked for.
     #[inline]
-    pub(super) fn prefetch_head(&self, slot: u32) {
+    pub(super) fn prefetch_head(&self, slot: u32, slots: &Slots) {
         prefetch_at(&self.heads, slot);
+        self.plain.prefetch(slots, slot);
     }
 
     /// The slot's head, made when it is asked for first in this tick.

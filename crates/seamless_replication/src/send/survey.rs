@@ -198,7 +198,7 @@ impl EncodeCache {
         for (at, &slot) in changed.iter().enumerate() {
             if let Some(&then) = changed.get(at + 2 * AHEAD) {
                 rows.prefetch_ring(then);
-                self.prefetch_head(then);
+                self.prefetch_head(then, slots);
             }
             if let Some(&soon) = changed.get(at + AHEAD) {
                 rows.prefetch(soon);
