@@ -13,6 +13,10 @@ use crate::{
     pacing::AckPacer,
 };
 
+/// How often renet is asked for what it was not given by us. Whoever sends through its resource, which
+/// nobody should, does not wait for ever.
+const ASK_EVERY: Duration = Duration::from_millis(200);
+
 /// Messages with a bound on their bytes.
 #[derive(Debug, Default)]
 struct Queue {
@@ -52,6 +56,8 @@ pub(crate) struct Reliable {
     flight: Flight,
     /// Where renet was given something and did not say since that all of it is acknowledged.
     open: [bool; 2],
+    /// When it was asked last, wherever it was.
+    asked: Duration,
     acks: AckPacer,
     /// renet may hold messages that our full queue did not take.
     held_back: bool,
@@ -66,6 +72,7 @@ impl Default for Reliable {
             ranges: AckRangeGuard::default(),
             flight: Flight::default(),
             open: [false; 2],
+            asked: Duration::ZERO,
             acks: AckPacer::default(),
             held_back: false,
         }
@@ -122,7 +129,7 @@ impl Reliable {
         self.out.iter().all(|queue| queue.messages.is_empty())
             && Channel::ALL
                 .iter()
-                .all(|channel| !self.open[*channel as usize] || engine.is_settled(*channel))
+                .all(|channel| engine.is_settled(*channel))
     }
 
     /// Gives renet a packet that the gate let through.
@@ -179,7 +186,7 @@ impl Reliable {
     /// The packets of this tick, each handed to `send`. Call once a tick, after renet's update.
     ///
     /// `false` when nothing waits, is unacknowledged, or must be acknowledged. It costs next to
-    /// nothing then: renet is not asked.
+    /// nothing then: renet is asked [now and then](ASK_EVERY).
     pub(crate) fn flush(
         &mut self,
         now: Duration,
@@ -187,12 +194,18 @@ impl Reliable {
         mut send: impl FnMut(&[u8]),
     ) -> bool {
         self.flight.expire(now);
+        let ask = now.saturating_sub(self.asked) >= ASK_EVERY;
+        if ask {
+            self.asked = now;
+        }
         for channel in Channel::ALL {
             self.feed(channel, engine);
             let open = &mut self.open[channel as usize];
-            if *open && engine.is_settled(channel) {
-                self.flight.settle(channel);
-                *open = false;
+            if *open || ask {
+                *open = !engine.is_settled(channel);
+                if !*open {
+                    self.flight.settle(channel);
+                }
             }
         }
         let open = self.open.contains(&true);
@@ -226,12 +239,12 @@ impl Reliable {
     fn feed(&mut self, channel: Channel, engine: &mut dyn Engine) {
         let queue = &mut self.out[channel as usize];
         while let Some(next) = queue.messages.front() {
+            self.open[channel as usize] = true;
             if next.len() > engine.free_bytes(channel) || !self.flight.has_room(channel) {
                 break;
             }
             let Some(message) = queue.pop() else { break };
             self.flight.give(channel, message.len());
-            self.open[channel as usize] = true;
             engine.send(channel, message);
         }
     }

@@ -68,8 +68,8 @@ impl Pass<'_> {
 
     /// Rows of one table. Returns how many values could not be encoded.
     ///
-    /// Reads four bytes for each component of each entity, twice where something changed, in blocks of
-    /// [`BLOCK`] entities; looks at single entities only in a block where something changed. `shared`: some of them may be of
+    /// Reads four bytes for each component of each entity, two or three times near where something
+    /// changed; looks at single entities only in a block of [`BLOCK`] where something did. `shared`: some of them may be of
     /// a mixed archetype. With more than one share, each is made on a thread of its own.
     pub(super) fn table(
         &self,

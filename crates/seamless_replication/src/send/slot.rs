@@ -26,6 +26,7 @@ pub(super) enum Presence {
 /// Sender's record of one slot on one link: 16 bytes, four to a line of the cache, because there is
 /// one for every entity that every client sees. What few of them need is in [`Exception`].
 #[derive(Debug, Clone, Default)]
+#[repr(align(16))]
 pub(super) struct LinkSlot {
     acked: Version,
     before: Version,
