@@ -113,14 +113,18 @@ struct Desk<'w> {
 
 impl Drop for Desk<'_> {
     fn drop(&mut self) {
-        *self.world.resource_mut() = std::mem::take(&mut self.collector);
-        *self.world.resource_mut() = std::mem::take(&mut self.rows);
-        *self.world.resource_mut() = std::mem::take(&mut self.positions);
+        put_back(self.world, &mut self.collector);
+        put_back(self.world, &mut self.rows);
+        put_back(self.world, &mut self.positions);
     }
 }
 
 fn take<R: Resource<Mutability = Mutable> + Default>(world: &mut World) -> R {
     std::mem::take(&mut *world.resource_mut())
+}
+
+fn put_back<R: Resource<Mutability = Mutable>>(world: &mut World, taken: &mut R) {
+    std::mem::swap(&mut *world.resource_mut(), taken);
 }
 
 fn run(desk: &mut Desk<'_>, this_run: ChangeTick) {
