@@ -89,12 +89,13 @@ pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, WireError> {
 /// [`WireError::OutOfBounds`] for more than [`MAX_VALUE`] bytes and for a value with too many
 /// elements or levels, [`WireError::Payload`] for anything else that is not such a value,
 /// [`WireError::Trailing`] if bytes are left over.
+#[inline(always)]
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
-    let (value, used) = decode_front(bytes)?;
-    if used == bytes.len() {
-        Ok(value)
-    } else {
-        Err(WireError::Trailing(bytes.len() - used))
+    let mut reader = reader_of(bytes)?;
+    let value = parts::read(&mut reader)?;
+    match reader.left() {
+        0 => Ok(value),
+        left => Err(WireError::Trailing(left)),
     }
 }
 
@@ -103,6 +104,14 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
 /// # Errors
 /// As [`decode`], but for [`WireError::Trailing`].
 pub fn decode_front<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), WireError> {
+    let mut reader = reader_of(bytes)?;
+    let value = parts::read(&mut reader)?;
+    Ok((value, bytes.len() - reader.left()))
+}
+
+/// A reader of bytes that are not too many for a value.
+#[inline(always)]
+fn reader_of(bytes: &[u8]) -> Result<Reader<'_>, WireError> {
     if bytes.len() > MAX_VALUE {
         return Err(WireError::OutOfBounds {
             what: "encoded value",
@@ -110,9 +119,7 @@ pub fn decode_front<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), Wir
             max: MAX_VALUE as u64,
         });
     }
-    let mut reader = Reader::new(bytes);
-    let value = parts::read(&mut reader)?;
-    Ok((value, bytes.len() - reader.left()))
+    Ok(Reader::new(bytes))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ mod cursor;
 mod fence;
 mod leave;
 
-pub use cursor::RecordCursor;
+pub use cursor::{Against, RecordCursor};
 pub use fence::FenceChange;
 pub use leave::{Leave, LeaveReason};
 

@@ -6,11 +6,11 @@ use seamless_wire::{
     control::{self, Control, ControlSeq},
     frame::BigRow,
     packet::{HeaderContext, InputAck, InputBatch, SectionKind, StateHeader},
-    record::{Form, Leave, RecordCursor, RecordHead, RowsHead},
+    record::{Against, FenceChange, Form, Leave, RecordCursor, RecordHead, RowsHead, Version},
 };
 
 use super::{
-    ParsedRows, Receiver,
+    ParsedHead, ParsedRows, Receiver,
     scout::{Scout, Terrain},
 };
 use crate::{
@@ -158,10 +158,52 @@ fn read_rows<'a>(
     let mut cursor = RecordCursor::new(tick, head.components.len());
     let mut last = u32::MAX;
     let mut scout = Scout::default();
-    while let Some(record) = cursor.read(r, head.components.len())? {
-        let is_next = record.index == last.wrapping_add(1);
-        last = record.index;
-        read_record(r, tick, &head, set, (&record, is_next), out, context)?;
+    let section = Section {
+        head: &head,
+        tick,
+        set,
+    };
+    loop {
+        // Nearly all are alike. What another is goes by way of memory.
+        let (index, against, fence) = match cursor.read_alike(r)? {
+            Some((index, against)) => (index, Some(against), None),
+            None => match cursor.read(r, head.components.len())? {
+                None => return Ok(()),
+                Some(RecordHead {
+                    index,
+                    form:
+                        Form::Delta {
+                            version,
+                            baseline,
+                            steps,
+                            mask,
+                            fence,
+                        },
+                }) => (index, Some((version, baseline, steps, mask)), fence),
+                Some(RecordHead {
+                    index,
+                    form:
+                        Form::Absolute {
+                            generation,
+                            version,
+                            global,
+                            tenure,
+                        },
+                }) => {
+                    let parsed = section.begin(out, index, version);
+                    parsed.generation = Some(generation);
+                    parsed.global = Some(global);
+                    parsed.fence = Fence::new(&tenure, None);
+                    section.read_absolute(r, out, context)?;
+                    (index, None, None)
+                }
+            },
+        };
+        let is_next = index == last.wrapping_add(1);
+        last = index;
+        if let Some(against) = against {
+            section.read_delta(r, (index, is_next), against, fence, out, context)?;
+        }
         let terrain = Terrain {
             registry: context.registry,
             table: &context.receiver.table,
@@ -178,83 +220,108 @@ fn read_rows<'a>(
             .into());
         }
     }
-    Ok(())
 }
 
-/// `is_next`: it is of the name after that of the record before, and so the records after it may well
-/// be of the names after it.
-fn read_record(
-    r: &mut BitReader<'_>,
+/// What the records of a section have in common.
+struct Section<'h> {
+    head: &'h RowsHead,
     tick: Tick,
-    head: &RowsHead,
     set: SetId,
-    (record, is_next): (&RecordHead, bool),
-    out: &mut ParsedRows,
-    context: &ParseContext<'_>,
-) -> Result<(), ParseError> {
-    let parsed = out.begin();
-    parsed.allocator = head.allocator;
-    parsed.index = record.index;
-    parsed.tick = tick;
-    parsed.set = set;
-    let (past, mask) = match record.form {
-        Form::Absolute {
-            generation,
-            version,
-            global,
-            tenure,
-        } => {
-            parsed.fence = Fence::new(&tenure, None);
-            parsed.generation = Some(generation);
-            parsed.version = version;
-            parsed.global = Some(global);
-            (Past::new(set, None, None), u64::MAX)
-        }
-        Form::Delta {
-            version,
-            baseline,
-            steps,
-            mask,
-            fence,
-        } => {
-            let missing = || ParseError::Late(record.index);
-            let table = &context.receiver.table;
-            let redirect = match table.has_redirects() {
-                true => table.redirect(head.allocator, record.index),
-                false => None,
-            };
-            let place = match redirect {
-                Some(redirect) => table.place(Allocator::Local, redirect.slot),
-                None => table.place(head.allocator, record.index),
-            };
-            let place = place.ok_or_else(missing)?;
-            parsed.place =
-                (redirect.is_none() && head.allocator == Allocator::Peer).then_some(place);
-            if is_next {
-                table.prefetch_after(place);
-            }
-            let ring = &table.at(place).ring;
-            let (base, past, _) = ring.get_with_past(baseline).ok_or_else(missing)?;
-            if steps > 0 && past.is_none() {
-                return Err(missing());
-            }
-            let base_fence = &base.row.fence;
-            parsed.fence = match fence {
-                Some(change) => Fence::new(&change.apply(base_fence)?, Some(base_fence)),
-                None => base_fence.clone(),
-            };
-            parsed.baseline = Some(baseline);
-            parsed.version = version;
-            let before = past.map(|past| (&past.row, steps));
-            (Past::new(set, Some(&base.row), before), mask)
-        }
-    };
-    let builder = out.builder();
-    if !read_over(r, &past, mask, &head.components, builder, context.registry)? {
-        read_values(r, &past, mask, &head.components, builder, context)?;
+}
+
+impl Section<'_> {
+    /// Begins a record.
+    #[inline(always)]
+    fn begin<'p>(
+        &self,
+        out: &'p mut ParsedRows,
+        index: u32,
+        version: Version,
+    ) -> &'p mut ParsedHead {
+        let parsed = out.begin();
+        parsed.allocator = self.head.allocator;
+        parsed.index = index;
+        parsed.version = version;
+        parsed.tick = self.tick;
+        parsed.set = self.set;
+        parsed
     }
-    out.end();
-    Ok(())
+
+    /// Reads the values of a record that is told against a row that is here. `is_next`: it is of the
+    /// name after that of the record before, and so the records after it may well be of the names
+    /// after it.
+    #[inline(always)]
+    fn read_delta(
+        &self,
+        r: &mut BitReader<'_>,
+        (index, is_next): (u32, bool),
+        (version, baseline, steps, mask): Against,
+        fence: Option<FenceChange>,
+        out: &mut ParsedRows,
+        context: &ParseContext<'_>,
+    ) -> Result<(), ParseError> {
+        let allocator = self.head.allocator;
+        let missing = || ParseError::Late(index);
+        let table = &context.receiver.table;
+        let redirect = match table.has_redirects() {
+            true => table.redirect(allocator, index),
+            false => None,
+        };
+        let place = match redirect {
+            Some(redirect) => table.place(Allocator::Local, redirect.slot),
+            None => table.place(allocator, index),
+        };
+        let place = place.ok_or_else(missing)?;
+        if is_next {
+            table.prefetch_after(place);
+        }
+        let ring = &table.at(place).ring;
+        let (base, past, _) = ring.get_with_past(baseline).ok_or_else(missing)?;
+        if steps > 0 && past.is_none() {
+            return Err(missing());
+        }
+        let base_fence = &base.row.fence;
+        let parsed = self.begin(out, index, version);
+        parsed.place = (redirect.is_none() && allocator == Allocator::Peer).then_some(place);
+        parsed.baseline = Some(baseline);
+        parsed.fence = match fence {
+            Some(change) => Fence::new(&change.apply(base_fence)?, Some(base_fence)),
+            None => base_fence.clone(),
+        };
+        let before = past.map(|past| (&past.row, steps));
+        let past = Past::new(self.set, Some(&base.row), before);
+        self.read_row(r, &past, mask, out, context)
+    }
+
+    /// Reads the values of a record that is told against nothing.
+    #[inline(never)]
+    fn read_absolute(
+        &self,
+        r: &mut BitReader<'_>,
+        out: &mut ParsedRows,
+        context: &ParseContext<'_>,
+    ) -> Result<(), ParseError> {
+        let past = Past::new(self.set, None, None);
+        self.read_row(r, &past, u64::MAX, out, context)
+    }
+
+    #[inline(always)]
+    fn read_row(
+        &self,
+        r: &mut BitReader<'_>,
+        past: &Past<'_>,
+        mask: u64,
+        out: &mut ParsedRows,
+        context: &ParseContext<'_>,
+    ) -> Result<(), ParseError> {
+        let builder = out.builder();
+        let components = &self.head.components;
+        if !read_over(r, past, mask, components, builder, context.registry)? {
+            read_values(r, past, mask, components, builder, context)?;
+        }
+        out.end();
+        Ok(())
+    }
 }
 
 /// Reads the values that differ over a copy of the baseline. False if that cannot be done: then

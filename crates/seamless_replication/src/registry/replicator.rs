@@ -104,6 +104,8 @@ impl<C: Component + Serialize + DeserializeOwned> Replicator<C> for Lossless<C> 
         codec::encode(component, out)
     }
 
+    // Where a component is overwritten, what was read goes there and nowhere else on its way.
+    #[inline(always)]
     fn read(&self, value: &[u8]) -> Result<C, WireError> {
         codec::decode(value)
     }

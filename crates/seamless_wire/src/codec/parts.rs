@@ -17,14 +17,14 @@ use super::{
 use crate::WireError;
 
 /// Reads a value. What follows it is left.
-#[inline]
+#[inline(always)]
 pub(super) fn read<T: DeserializeOwned>(reader: &mut Reader<'_>) -> Result<T, WireError> {
     let value = T::deserialize(Part {
         reader: &mut *reader,
         depth: 0,
     });
     match reader.broken() {
-        Some(broken) => Err(broken),
+        Some(broken) => Err(*broken),
         None => Ok(value?),
     }
 }

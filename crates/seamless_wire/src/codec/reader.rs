@@ -35,11 +35,11 @@ pub(super) struct Reader<'de> {
     elements: usize,
     max_elements: usize,
     /// The bound that was passed, if one was. A type may put words of its own in an error's place.
-    broken: Option<WireError>,
+    broken: Option<Box<WireError>>,
 }
 
 impl<'de> Reader<'de> {
-    #[inline]
+    #[inline(always)]
     pub(super) const fn new(bytes: &'de [u8]) -> Self {
         let max_elements = bytes.len() + FREE_ELEMENTS;
         Self {
@@ -51,8 +51,8 @@ impl<'de> Reader<'de> {
     }
 
     /// The bound that was passed, if one was.
-    #[inline]
-    pub(super) const fn broken(&mut self) -> Option<WireError> {
+    #[inline(always)]
+    pub(super) const fn broken(&mut self) -> Option<Box<WireError>> {
         self.broken.take()
     }
 
@@ -64,7 +64,7 @@ impl<'de> Reader<'de> {
 
     #[cold]
     pub(super) fn refuse(&mut self, error: WireError) -> Failure {
-        self.broken = Some(error.clone());
+        self.broken = Some(Box::new(error.clone()));
         Failure(Box::new(error))
     }
 

@@ -19,6 +19,10 @@ const fn all_of(components: usize) -> u64 {
     }
 }
 
+/// What a delta is, what it is told against, how many steps it is ahead, and which components differ,
+/// as in [`Form::Delta`].
+pub type Against = (Version, Version, u32, u64);
+
 /// State shared by the records of one section: what each is coded against.
 ///
 /// Neighbours are mostly alike: changed in this tick, told against the same tick, the same
@@ -109,7 +113,7 @@ impl RecordCursor {
         w: &mut BitWriter,
         components: usize,
         index: u32,
-        (version, baseline, steps, mask): (Version, Version, u32, u64),
+        (version, baseline, steps, mask): Against,
         fence: Option<&FenceChange>,
     ) {
         debug_assert!(version.is_newer_than(baseline), "{version:?} {baseline:?}");
@@ -156,11 +160,7 @@ impl RecordCursor {
     /// Goes on behind the record of a delta that was copied from another section, where it stood
     /// behind the same record as here. What follows a delta depends on nothing before it.
     #[inline]
-    pub const fn pass_delta(
-        &mut self,
-        index: u32,
-        (version, baseline, steps, mask): (Version, Version, u32, u64),
-    ) {
+    pub const fn pass_delta(&mut self, index: u32, (version, baseline, steps, mask): Against) {
         self.next_index = index + 1;
         self.first = false;
         self.age = version.age_since(baseline);
@@ -193,6 +193,27 @@ impl RecordCursor {
         }
     }
 
+    /// Reads the next record's head if it is a delta like the one before it in all: its index, and
+    /// what stands in its [`Form::Delta`]. As [`read`](Self::read), for those who read many.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    #[inline(always)]
+    pub fn read_alike(
+        &mut self,
+        r: &mut BitReader<'_>,
+    ) -> Result<Option<(u32, Against)>, WireError> {
+        if self.first || r.peek() & 0b1111 != 0b1111 || self.next_index >= WireId::MAX_INDEX {
+            return Ok(None);
+        }
+        r.skip(4)?;
+        let index = self.next_index;
+        self.next_index += 1;
+        let version = Version(self.tick.0);
+        let baseline = Version(version.0.wrapping_sub(self.age));
+        Ok(Some((index, (version, baseline, self.steps, self.mask))))
+    }
+
     /// Ends the section.
     pub fn write_end(w: &mut BitWriter) {
         w.put_bool(false);
@@ -202,20 +223,11 @@ impl RecordCursor {
     ///
     /// # Errors
     /// [`WireError`] for heads that [`write`](Self::write) cannot have made.
-    #[inline]
     pub fn read(
         &mut self,
         r: &mut BitReader<'_>,
         components: usize,
     ) -> Result<Option<RecordHead>, WireError> {
-        if !self.first && r.peek() & 0b1111 == 0b1111 && self.next_index < WireId::MAX_INDEX {
-            // As the one before in all.
-            r.skip(4)?;
-            let index = self.next_index;
-            self.next_index += 1;
-            let form = self.delta(Version(self.tick.0), None);
-            return Ok(Some(RecordHead { index, form }));
-        }
         if !r.get_bool()? {
             return Ok(None);
         }
@@ -431,8 +443,18 @@ mod tests {
             let mut r = BitReader::new(&bytes);
             let mut cursor = RecordCursor::new(Tick(1000), components);
             for head in &heads {
+                let (mut there, mut soon) = (r.clone(), cursor);
                 prop_assert_eq!(cursor.read(&mut r, components).unwrap(), Some(*head));
+                if let Some((index, against)) = soon.read_alike(&mut there).unwrap() {
+                    let (version, baseline, steps, mask) = against;
+                    let form = Form::Delta { version, baseline, steps, mask, fence: None };
+                    prop_assert_eq!(RecordHead { index, form }, *head);
+                    prop_assert_eq!(there.position(), r.position());
+                    prop_assert_eq!(format!("{soon:?}"), format!("{cursor:?}"));
+                }
             }
+            let (mut there, mut soon) = (r.clone(), cursor);
+            prop_assert_eq!(soon.read_alike(&mut there), Ok(None));
             prop_assert_eq!(cursor.read(&mut r, components), Ok(None));
             prop_assert_eq!(r.expect_end(), Ok(()));
         }
