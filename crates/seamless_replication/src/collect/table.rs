@@ -188,7 +188,10 @@ impl Pass<'_> {
                 (info.columns[position].0, mask >> position & 1 != 0, ptr)
             });
             if let Some(built) = built {
-                share.made.rows.push((index, fence, built));
+                // Written where it lies, not made and moved there.
+                let made = share.made.rows.push_mut(Default::default());
+                (made.0, made.1) = (index, fence);
+                made.2 = built;
             }
         }
     }

@@ -178,12 +178,11 @@ impl EncodeCache {
 
     /// The slot's head, made when it is asked for first in this tick.
     #[inline]
-    pub(super) fn head(&mut self, slot: u32, rows: &Rows, slots: &Slots) -> SlotHead {
-        let at = slot as usize;
-        match self.heads.get(at) {
-            Some(head) if head.serial == self.serial => *head,
-            _ => self.make_head(slot, rows, slots),
+    pub(super) fn head(&mut self, slot: u32, rows: &Rows, slots: &Slots) -> &SlotHead {
+        if self.known(slot).is_none() {
+            self.make_head(slot, rows, slots);
         }
+        &self.heads[slot as usize]
     }
 
     /// The slot's head, if it was made in this tick.
@@ -194,7 +193,7 @@ impl EncodeCache {
     }
 
     #[inline(never)]
-    fn make_head(&mut self, slot: u32, rows: &Rows, slots: &Slots) -> SlotHead {
+    fn make_head(&mut self, slot: u32, rows: &Rows, slots: &Slots) {
         self.open(slot);
         let plain = self.plain.of(slots, slot, |slot| {
             slot.role() == Role::Host
@@ -203,17 +202,15 @@ impl EncodeCache {
                 && !matches!(slot.tenure.holder, seamless_wire::Holder::Peer(_))
         });
         let newest = rows.newest(slot);
-        let head = SlotHead {
-            serial: self.serial,
-            runs: NONE,
-            version: newest.map_or_else(Version::default, |(version, _)| version),
-            set: newest.map_or_else(SetId::default, |(_, row)| row.set),
-            size: newest.map_or(0, |(_, row)| row.byte_len().min(u16::MAX as usize) as u16),
-            plain,
-            there: newest.is_some(),
-        };
-        self.heads[slot as usize] = head;
-        head
+        // Written where it lies: to copy what was just written piece by piece makes the processor wait.
+        let head = &mut self.heads[slot as usize];
+        head.serial = self.serial;
+        head.runs = NONE;
+        head.version = newest.map_or_else(Version::default, |(version, _)| version);
+        head.set = newest.map_or_else(SetId::default, |(_, row)| row.set);
+        head.size = newest.map_or(0, |(_, row)| row.byte_len().min(u16::MAX as usize) as u16);
+        head.plain = plain;
+        head.there = newest.is_some();
     }
 
     /// Makes room for a slot's head.

@@ -22,9 +22,9 @@ pub(crate) struct Encoder<'a> {
 impl Encoder<'_> {
     /// The slot's head, made when it is asked for first in this tick.
     #[inline]
-    pub(super) fn head(&mut self, slot: u32, rows: &Rows, slots: &Slots) -> SlotHead {
+    pub(super) fn head(&mut self, slot: u32, rows: &Rows, slots: &Slots) -> &SlotHead {
         match self.primed.known(slot) {
-            Some(head) => *head,
+            Some(head) => head,
             None => self.own.head(slot, rows, slots),
         }
     }

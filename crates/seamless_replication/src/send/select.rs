@@ -212,7 +212,7 @@ impl Sender {
     #[inline]
     fn select_slot(&mut self, index: usize, due: &mut Due, context: &mut PackContext<'_>) {
         let slot = index as u32;
-        let head = context.cache.head(slot, context.rows, context.slots);
+        let head = *context.cache.head(slot, context.rows, context.slots);
         let state = &mut self.slots[index];
         let usual = state.presence == Presence::Live
             && state.is_usual()
@@ -247,7 +247,7 @@ impl Sender {
     #[inline(never)]
     fn select_unusual(&mut self, index: usize, due: &mut Due, context: &mut PackContext<'_>) {
         let slot = index as u32;
-        let head = context.cache.head(slot, context.rows, context.slots);
+        let head = *context.cache.head(slot, context.rows, context.slots);
         let (next, hidden) = (self.next, self.hidden(slot));
         let state = &mut self.slots[index];
         match state.presence {

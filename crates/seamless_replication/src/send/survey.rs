@@ -206,7 +206,7 @@ impl EncodeCache {
                     prefetch_at(&asked.sender.slots, soon);
                 }
             }
-            let head = self.head(slot, rows, slots);
+            let head = *self.head(slot, rows, slots);
             if head.there && head.plain && !head.is_large() {
                 let common = all_want(asked, slot, head.version);
                 let run = common.and_then(|has| self.run(registry, rows, slot, (has, head.set)));
