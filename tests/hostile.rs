@@ -15,8 +15,8 @@ use seamless_authority::AuthorityCommandsExt;
 use seamless_replication::{
     Replicated,
     transport::{Channel, Links},
-    wire::frame::{BigRow, Frame},
-    wire::{Tick, codec},
+    wire::frame::{BigRow, Frame, Mention},
+    wire::{GlobalEntity, Tick, codec, record::Version},
 };
 use seamless_testkit::{Fate, Parcel, Rng, Way};
 
@@ -137,6 +137,13 @@ fn changed_copies_of_a_servers_datagrams_do_not_panic_and_short_ones_change_noth
     }
 }
 
+fn mention(rng: &mut Rng) -> Mention {
+    Mention {
+        entity: GlobalEntity::new(1 + rng.below(9) as u32, 1 + rng.below(9) as u64).expect("legal"),
+        version: Version(rng.next() as u32),
+    }
+}
+
 #[test]
 fn frames_that_make_no_sense_change_nothing() {
     let mut scene = scene(7);
@@ -146,6 +153,8 @@ fn frames_that_make_no_sense_change_nothing() {
         let frame = match rng.below(4) {
             0 => Frame::Message {
                 kind: rng.next() as u16,
+                tick: Tick(rng.next() as u32),
+                mentions: (0..rng.below(40)).map(|_| mention(&mut rng)).collect(),
                 payload: section(&mut rng),
             },
             1 => Frame::Row(BigRow {

@@ -110,7 +110,7 @@ impl ReplicationConfig {
 /// Order of the replication within the schedules.
 ///
 /// `PreUpdate`: [`Receive`](Self::Receive), after the transport. `FixedPostUpdate`, once a tick:
-/// [`Messages`](Self::Messages), [`Collect`](Self::Collect), [`Visibility`](Self::Visibility),
+/// [`Collect`](Self::Collect), [`Visibility`](Self::Visibility), [`Messages`](Self::Messages),
 /// [`Send`](Self::Send), then the transport flushes.
 #[derive(SystemSet, Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum ReplicationSystems {
@@ -123,12 +123,12 @@ pub enum ReplicationSystems {
     Receive,
     /// Reactions to what was received: authority, handover.
     React,
-    /// Outgoing messages are encoded.
-    Messages,
     /// Rows are brought up to date with the world.
     Collect,
     /// Who sees what.
     Visibility,
+    /// Outgoing messages are encoded: they name the rows that were just made.
+    Messages,
     /// Datagrams are made.
     Send,
     /// Statistics.
@@ -210,9 +210,9 @@ impl Plugin for ReplicationPlugin {
         .configure_sets(
             FixedPostUpdate,
             (
-                ReplicationSystems::Messages,
                 ReplicationSystems::Collect,
                 ReplicationSystems::Visibility,
+                ReplicationSystems::Messages,
                 ReplicationSystems::Send,
                 TransportSystems::Send,
                 ReplicationSystems::Report,

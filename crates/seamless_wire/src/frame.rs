@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     codec,
     ids::{GlobalEntity, HandoverId, NodeRef, PeerId},
+    record::Version,
     schema::{MAX_DIFFERENCES, Schema},
     snapshot::SnapshotChunk,
     tick::Tick,
@@ -19,7 +20,13 @@ pub const MAX_CONTROL_FRAME: usize = 64 << 10;
 pub const FRAME_HEAD: usize = 16;
 
 /// Longest payload of a reliable message, in bytes.
-pub const MAX_MESSAGE: usize = MAX_CONTROL_FRAME - FRAME_HEAD;
+pub const MAX_MESSAGE: usize = MAX_CONTROL_FRAME - MESSAGE_HEAD;
+
+/// What a message takes at most besides its payload, in bytes.
+const MESSAGE_HEAD: usize = 256;
+
+/// Most entities of which a message says in which state its sender had them.
+pub const MAX_MENTIONS: usize = 16;
 
 /// Longest section of a [`BigRow`], in bytes.
 pub const MAX_BIG_ROW: usize = codec::MAX_VALUE - FRAME_HEAD;
@@ -40,6 +47,11 @@ pub enum Frame {
     Message {
         /// Index into the agreed schema.
         kind: u16,
+        /// The sender's tick in which it was sent.
+        tick: Tick,
+        /// Of what it speaks, as far as the receiver may not have that yet; at most
+        /// [`MAX_MENTIONS`].
+        mentions: Vec<Mention>,
         /// Its encoding, entity references as [`GlobalEntity`] bits.
         payload: Vec<u8>,
     },
@@ -54,6 +66,16 @@ pub enum Frame {
         /// The piece.
         chunk: Box<SnapshotChunk>,
     },
+}
+
+/// An entity of which a message speaks, and the state in which its sender had it then. The message
+/// is about that state or what comes after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mention {
+    /// Which one.
+    pub entity: GlobalEntity,
+    /// Its version, which the sender has told the receiver or is about to.
+    pub version: Version,
 }
 
 /// The client's introduction.
@@ -212,8 +234,14 @@ mod tests {
 
     #[test]
     fn the_longest_message_and_big_row_are_frames() {
+        let longest = Mention {
+            entity: GlobalEntity::from_bits(u64::MAX).expect("legal"),
+            version: Version(u32::MAX),
+        };
         let message = Frame::Message {
             kind: u16::MAX,
+            tick: Tick(u32::MAX),
+            mentions: vec![longest; MAX_MENTIONS],
             payload: vec![7; MAX_MESSAGE],
         };
         let bytes = codec::to_vec(&message).expect("it encodes");

@@ -12,6 +12,8 @@ pub use cursor::{Against, RecordCursor};
 pub use fence::FenceChange;
 pub use leave::{Leave, LeaveReason};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     BitReader, BitWriter, WireError,
     epoch::Tenure,
@@ -30,7 +32,7 @@ pub const MAX_BASELINES: u32 = 32;
 /// if that is later. It is not reset when the slot gets another entity, so (slot, version) names
 /// one state for a long time; and as most of what is told is as old as its neighbours, a record
 /// names its version and its baseline in a few bits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct Version(pub u32);
 
 impl Version {

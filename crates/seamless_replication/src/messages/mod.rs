@@ -2,19 +2,21 @@
 //!
 //! Write a [`ToPeers<M>`] and the other side reads a [`FromPeer<M>`]: both are Bevy messages.
 //! With [`net_event`](MessageAppExt::net_event) the other side's observers see an
-//! `On<FromPeer<E>>`, too. Entity references inside are translated; a message that speaks of an entity which is not there
-//! yet waits for it, at most a second, and is then delivered flagged.
+//! `On<FromPeer<E>>`, too. Entity references inside are translated. A message that speaks of an
+//! entity waits until that is there, in the state in which the sender had it or a later one, at most
+//! a second; then it is delivered flagged.
 
 mod events;
 mod inbox;
+mod mentions;
 mod outbox;
+mod section;
 
 use bevy::{ecs::entity::EntityMapper, prelude::*, reflect::TypePath};
 use seamless_transport::LinkId;
 use seamless_wire::{
-    BitReader, BitWriter, PeerId, WireError,
+    PeerId, Tick, WireError,
     hash::{Namespace, type_id},
-    packet::SectionKind,
     schema::MessageDescriptor,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -22,6 +24,7 @@ use serde::{Serialize, de::DeserializeOwned};
 pub use events::NetEventCommandsExt;
 pub(crate) use inbox::{Incoming, WaitingMessages, deliver_waiting, receive};
 use outbox::send;
+pub(crate) use section::{Spoken, read_section, write_section};
 
 use crate::{plugin::ReplicationSystems, registry};
 
@@ -39,7 +42,8 @@ pub enum Direction {
 /// How a message goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Delivery {
-    /// In order and once. Up to [`MAX_RELIABLE`] bytes.
+    /// Once, and in the order in which messages of its type were sent to a peer. Up to
+    /// [`MAX_RELIABLE`] bytes.
     Reliable,
     /// Perhaps, once at most, in any order. Up to [`MAX_UNRELIABLE`] bytes.
     Unreliable,
@@ -88,10 +92,12 @@ pub struct FromPeer<M: Send + Sync + 'static> {
     pub peer: PeerId,
     /// The link it came over.
     pub link: LinkId,
+    /// The sender's tick in which it was sent.
+    pub tick: Tick,
     /// What.
     pub message: M,
     /// Whether it speaks of an entity that did not come in time; the reference is then
-    /// [`Entity::PLACEHOLDER`].
+    /// [`Entity::PLACEHOLDER`]. Or of a state of one that did not.
     pub unresolved: bool,
 }
 
@@ -202,61 +208,5 @@ const _: () = assert!(
     "the longest frame is what the channel takes"
 );
 
-/// Largest encoding of an unreliable message, in bytes.
+/// Largest encoding of an unreliable message, in bytes, with what it mentions.
 pub const MAX_UNRELIABLE: usize = 1000;
-
-/// Most unreliable messages in one datagram.
-const MAX_IN_SECTION: u64 = 64;
-
-/// Writes as many unreliable messages as fit into `room` bits and takes them out of the list.
-pub(crate) fn write_section(
-    w: &mut BitWriter,
-    room: usize,
-    messages: &mut Vec<(u16, Vec<u8>)>,
-) -> bool {
-    let mut bits = 3 + 13;
-    let count = messages
-        .iter()
-        .take(MAX_IN_SECTION as usize)
-        .take_while(|(_, payload)| {
-            bits += 33 + 17 + payload.len() * 8;
-            bits <= room
-        })
-        .count();
-    if count == 0 {
-        return false;
-    }
-    SectionKind::Messages.write(w);
-    w.put_golomb(count as u64, 1);
-    for (kind, payload) in messages.drain(..count) {
-        w.put_golomb(u64::from(kind), 3);
-        w.put_golomb(payload.len() as u64, 5);
-        w.put_bytes(&payload);
-    }
-    true
-}
-
-/// Reads a section of unreliable messages.
-pub(crate) fn read_section(
-    r: &mut BitReader<'_>,
-    registry: &crate::Registry,
-    out: &mut Vec<(u16, Vec<u8>)>,
-) -> Result<(), WireError> {
-    let count = r.get_bounded(1, MAX_IN_SECTION, "number of messages")?;
-    for _ in 0..count {
-        let kinds = registry.schema().messages.len() as u64;
-        let kind = r.get_golomb(3)?;
-        if kind >= kinds {
-            return Err(WireError::OutOfBounds {
-                what: "kind of message",
-                value: kind,
-                max: kinds,
-            });
-        }
-        let len = r.get_bounded(5, MAX_UNRELIABLE as u64, "length of a message")? as usize;
-        let mut payload = Vec::new();
-        r.get_bytes(len, &mut payload)?;
-        out.push((kind as u16, payload));
-    }
-    Ok(())
-}

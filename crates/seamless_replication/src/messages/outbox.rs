@@ -2,17 +2,25 @@
 
 use bevy::prelude::*;
 use seamless_transport::LinkSide;
-use seamless_wire::{WireError, codec, frame::Frame};
+use seamless_wire::{
+    WireError, codec,
+    frame::{Frame, MAX_MENTIONS},
+};
 
 use super::{
     Delivery, Direction, Incoming, MAX_RELIABLE, MAX_UNRELIABLE, MessageNotSent, NetMessage,
-    Target, ToPeers, receive,
+    Spoken, Target, ToPeers,
+    mentions::{self, Naming},
+    receive,
+    section::MENTION,
 };
 use crate::{
+    clock::NetClock,
     listen::{LOCAL_CLIENT, LOCAL_SERVER},
     peer::{Peer, PeerState, Peers},
-    references::ToNames,
     registry::Registry,
+    rows::Rows,
+    slots::Slots,
     stats::ReplicationStats,
 };
 
@@ -36,8 +44,11 @@ pub(super) fn send<M: NetMessage>(
     let Some(kind) = world.resource::<Registry>().message_index(id) else {
         return;
     };
+    let tick = world.resource::<NetClock>().tick();
     for ToPeers { to, mut message } in outgoing {
-        M::map_entities(&mut message, &mut ToNames { world });
+        let mut naming = Naming::new(world);
+        M::map_entities(&mut message, &mut naming);
+        let spoken_of = naming.slots;
         let payload = match encode(&message, delivery) {
             Ok(payload) => payload,
             Err(error) => {
@@ -49,23 +60,35 @@ pub(super) fn send<M: NetMessage>(
             }
         };
         deliver_here(world, (kind, &payload), to, (direction, delivery));
-        let mut peers = world.resource_mut::<Peers>();
-        for peer in peers.iter_mut().filter(|peer| goes_to(peer, to, direction)) {
-            match delivery {
-                Delivery::Reliable => {
-                    peer.send_frame(Frame::Message {
+        world.resource_scope(|world, mut peers: Mut<Peers>| {
+            let here = (world.resource::<Rows>(), world.resource::<Slots>());
+            for peer in peers.iter_mut().filter(|peer| goes_to(peer, to, direction)) {
+                let most = match delivery {
+                    Delivery::Reliable => MAX_MENTIONS,
+                    Delivery::Unreliable => (MAX_UNRELIABLE - payload.len()) / MENTION,
+                };
+                let mentions = mentions::of_peer(peer, &spoken_of, most, here);
+                let payload = payload.clone();
+                match delivery {
+                    Delivery::Reliable => peer.send_frame(Frame::Message {
                         kind,
-                        payload: payload.clone(),
-                    });
-                }
-                Delivery::Unreliable => {
-                    peer.unreliable.push((kind, payload.clone()));
-                    if peer.unreliable.len() > MAX_QUEUED {
-                        peer.unreliable.remove(0);
+                        tick,
+                        mentions,
+                        payload,
+                    }),
+                    Delivery::Unreliable => {
+                        if peer.unreliable.len() == MAX_QUEUED {
+                            peer.unreliable.remove(0);
+                        }
+                        peer.unreliable.push(Spoken {
+                            kind,
+                            mentions,
+                            payload,
+                        });
                     }
                 }
             }
-        }
+        });
     }
 }
 
@@ -90,9 +113,13 @@ fn deliver_here(
         _ if to_player && direction != Direction::ToServer => (LinkSide::ToServer, LOCAL_SERVER),
         _ => return,
     };
-    let mut incoming = Incoming::new(world, link, side, player);
-    incoming.kind = kind;
-    incoming.payload = payload.to_vec();
+    let spoken = Spoken {
+        kind,
+        mentions: Vec::new(),
+        payload: payload.to_vec(),
+    };
+    let tick = world.resource::<NetClock>().tick();
+    let mut incoming = Incoming::new(world, (link, side, player), tick, spoken);
     incoming.reliable = delivery == Delivery::Reliable;
     if let Err(error) = receive(world, incoming) {
         tracing::error!(%error, "a message to this app's own half does not decode");

@@ -27,6 +27,7 @@ pub use resume::SessionState;
 use crate::{
     inputs::PeerInputs,
     interest::{PeerInterest, ToldScopes},
+    messages::Spoken,
     receive::Receiver,
     send::Sender,
     slots::Departed,
@@ -61,7 +62,7 @@ pub struct Peer {
     pub(crate) inputs: PeerInputs,
     pub(crate) last_sent: Tick,
     /// Unreliable messages for the next datagram.
-    pub(crate) unreliable: Vec<(u16, Vec<u8>)>,
+    pub(crate) unreliable: Vec<Spoken>,
     /// Reliable frames that the link had no room for yet, by channel.
     pub(crate) frames: [VecDeque<Bytes>; Channel::ALL.len()],
     pub(crate) asked_for_names: bool,

@@ -4,7 +4,7 @@ use bevy::prelude::*;
 use bytes::Bytes;
 use seamless_transport::{Channel, LinkId, LinkSide, LinkState, Links};
 use seamless_wire::{
-    Allocator, PacketSeq, codec,
+    Allocator, PacketSeq, Tick, codec,
     control::{Control, Speaker},
     frame::{BigRow, Frame},
     packet::HeaderContext,
@@ -19,7 +19,7 @@ use crate::{
     clock::NetClock,
     inputs::{Inboxes, InputOutbox},
     interest,
-    messages::{self, Incoming},
+    messages::{self, Incoming, Spoken},
     names,
     peer::{
         ControlReceived, HandoverOffered, Peer, PeerLeft, PeerState, Peers,
@@ -177,11 +177,19 @@ fn take_frame(world: &mut World, peer: &mut Peer, bytes: &[u8]) {
         return;
     };
     match frame {
-        Frame::Message { kind, payload } => {
+        Frame::Message {
+            kind,
+            tick,
+            mentions,
+            payload,
+        } => {
             let Some(id) = peer.id else { return };
-            let mut incoming = Incoming::new(world, peer.link, peer.side, id);
-            incoming.kind = kind;
-            incoming.payload = payload;
+            let spoken = Spoken {
+                kind,
+                mentions,
+                payload,
+            };
+            let mut incoming = Incoming::new(world, (peer.link, peer.side, id), tick, spoken);
             incoming.reliable = true;
             if let Err(error) = messages::receive(world, incoming) {
                 malformed(peer, &error.to_string());
@@ -292,7 +300,7 @@ fn take_datagram(world: &mut World, peer: &mut Peer, bytes: &[u8]) {
     }
     peer.receiver.tick = peer.receiver.tick.max(tick);
     take_inputs(world, peer, parsed.inputs, parsed.input_ack);
-    take_messages(world, peer, parsed.messages);
+    take_messages(world, peer, tick, parsed.messages);
 
     peer.receiver.audit.take(tick, parsed.audited);
     let mut kept = peer.receiver.control.has_room(&parsed.control);
@@ -351,12 +359,10 @@ fn take_inputs(
     }
 }
 
-fn take_messages(world: &mut World, peer: &mut Peer, messages: Vec<(u16, Vec<u8>)>) {
+fn take_messages(world: &mut World, peer: &mut Peer, tick: Tick, messages: Vec<Spoken>) {
     let Some(id) = peer.id else { return };
-    for (kind, payload) in messages {
-        let mut incoming = Incoming::new(world, peer.link, peer.side, id);
-        incoming.kind = kind;
-        incoming.payload = payload;
+    for spoken in messages {
+        let incoming = Incoming::new(world, (peer.link, peer.side, id), tick, spoken);
         if let Err(error) = messages::receive(world, incoming) {
             malformed(peer, &error.to_string());
         }

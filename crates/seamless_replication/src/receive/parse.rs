@@ -14,6 +14,7 @@ use super::{
     scout::{Scout, Terrain},
 };
 use crate::{
+    messages::{self, Spoken},
     registry::{MAX_COMPONENT_BYTES, Registry},
     rows::{ComponentSets, Fence, MAX_ROW_BYTES, Past, RowBuilder, SetId},
 };
@@ -31,8 +32,8 @@ pub(crate) struct Parsed {
     pub(crate) rows: ParsedRows,
     pub(crate) inputs: Option<InputBatch>,
     pub(crate) input_ack: Option<InputAck>,
-    /// Kind and payload of unreliable messages.
-    pub(crate) messages: Vec<(u16, Vec<u8>)>,
+    /// Unreliable messages.
+    pub(crate) messages: Vec<Spoken>,
     pub(crate) audited: Vec<Audited>,
 }
 
@@ -90,7 +91,7 @@ pub(crate) fn parse(bytes: &[u8], context: &mut ParseContext<'_>) -> Result<Pars
             SectionKind::Inputs => parsed.inputs = Some(InputBatch::read(&mut r)?),
             SectionKind::InputAck => parsed.input_ack = Some(InputAck::read(&mut r)?),
             SectionKind::Messages => {
-                crate::messages::read_section(&mut r, context.registry, &mut parsed.messages)?;
+                messages::read_section(&mut r, context.registry, &mut parsed.messages)?;
             }
             SectionKind::Audit => parsed.audited = audit::read_section(&mut r, tick)?,
         }

@@ -163,7 +163,9 @@ impl ReplicateAppExt for App {
     {
         self.add_systems(
             FixedPostUpdate,
-            resource::publish::<R>.in_set(ReplicationSystems::Messages),
+            resource::publish::<R>
+                .in_set(ReplicationSystems::Collect)
+                .before(crate::send::driver::depart),
         );
         self.replicate::<R>().resource()
     }

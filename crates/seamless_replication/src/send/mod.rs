@@ -55,6 +55,8 @@ pub(crate) struct Sender {
     lives: Lives,
     /// How much slots matter that had to wait, once one had to.
     priorities: Vec<f32>,
+    /// Slots of which messages speak, and the versions that the peer has not acknowledged yet.
+    spoken_of: HashMap<u32, Version>,
     /// Components that the peer is not told, of slots of which it is not told all; once there were any.
     hidden: Vec<SetId>,
     /// What is out of the ordinary, by slot.
@@ -236,6 +238,21 @@ impl Sender {
         self.slots[slot as usize].set_special(false);
         self.dirty.insert(slot as usize);
         exception.is_none_or(|exception| exception.bulk.is_none())
+    }
+
+    /// A message to the peer speaks of this version of a slot. Whether the peer may not have it yet:
+    /// then it goes before others.
+    pub(crate) fn speak_of(&mut self, slot: u32, version: Version) -> bool {
+        let state = self.slots.get(slot as usize);
+        let Some(state) = state.filter(|state| state.presence == Presence::Live) else {
+            return false;
+        };
+        // What is told in part, or over another channel, may never be told as that version.
+        if !state.is_usual() || state.acked() == Some(version) {
+            return false;
+        }
+        self.spoken_of.insert(slot, version);
+        true
     }
 
     /// The slot, in its use number `generation`, leaves the peer's sight.

@@ -21,6 +21,9 @@ use crate::{
 /// channel is reliable and may be long, so this is not a matter of round trips.
 const BULK_PATIENCE: u32 = 900;
 
+/// Ticks of waiting that are credited to a row of weight 1 of which a message speaks.
+const SPOKEN_OF: f32 = 256.0;
+
 /// Bits that a record takes besides its values, about.
 pub(super) const HEAD_BITS: u32 = 12;
 
@@ -195,6 +198,9 @@ impl Sender {
         let budget = context.budget as u64 * 8;
         if due.bits > budget {
             self.counters.deferred += self.limit(due, budget, context);
+        } else {
+            // All of it goes.
+            self.spoken_of.clear();
         }
         for bucket in &mut due.buckets[..due.used] {
             if bucket.allocator == Allocator::Peer {
@@ -429,6 +435,14 @@ impl Sender {
             for row in &bucket.rows {
                 self.priorities[row.slot as usize] += weight;
             }
+        }
+        let slots = &self.slots;
+        self.spoken_of.retain(|&slot, version| {
+            let acked = slots[slot as usize].acked();
+            acked.is_none_or(|acked| version.is_newer_than(acked))
+        });
+        for &slot in self.spoken_of.keys() {
+            self.priorities[slot as usize] += SPOKEN_OF;
         }
         let priorities = &self.priorities;
         let urgency = |bucket: &Bucket, row: &Candidate| {

@@ -2,8 +2,9 @@
 
 use seamless_wire::{
     PeerId, Tick,
-    frame::{BigRow, Frame, HandoverOffer, Hello, Refusal, Welcome},
+    frame::{BigRow, Frame, HandoverOffer, Hello, Mention, Refusal, Welcome},
     hash::{Namespace, type_id},
+    record::Version,
     schema::{ComponentDescriptor, MessageDescriptor, Schema},
     snapshot::SnapshotChunk,
 };
@@ -159,9 +160,26 @@ fn every_refusal_has_its_number() {
 }
 
 #[test]
-fn a_message_is_a_kind_and_a_payload() {
-    let payload = vec![0xca, 0xfe, 0xff];
-    assert_frame(&Frame::Message { kind: 2, payload }, "03 02 03 cafeff");
+fn a_message_is_a_kind_a_tick_mentions_and_a_payload() {
+    let mention = Mention {
+        entity: root(),
+        version: Version(300),
+    };
+    for (mentions, pinned) in [
+        (vec![], "03 02 4d 00 03 cafeff"),
+        (
+            vec![mention],
+            "03 02 4d 01 fd0500000000bc0a00 fb2c01 03 cafeff",
+        ),
+    ] {
+        let message = Frame::Message {
+            kind: 2,
+            tick: Tick(77),
+            mentions,
+            payload: vec![0xca, 0xfe, 0xff],
+        };
+        assert_frame(&message, pinned);
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::support::assert_number;
 #[test]
 fn limits_are_those_of_the_page() {
     for (what, now, pinned) in [
-        ("the version", WIRE_VERSION.into(), 3),
+        ("the version", WIRE_VERSION.into(), 4),
         ("bytes of a datagram", MAX_DATAGRAM as u64, 1190),
         ("the mark", packet::STATE_MARK.into(), 0x80),
         ("acks in a datagram", packet::MAX_ACK_BITS.into(), 1024),
@@ -33,7 +33,8 @@ fn limits_are_those_of_the_page() {
         ("elements for nothing", codec::FREE_ELEMENTS as u64, 4096),
         ("levels of a value", codec::MAX_DEPTH.into(), 128),
         ("bytes of a frame", frame::MAX_CONTROL_FRAME as u64, 65_536),
-        ("bytes of a message", frame::MAX_MESSAGE as u64, 65_520),
+        ("bytes of a message", frame::MAX_MESSAGE as u64, 65_280),
+        ("mentions of a message", frame::MAX_MENTIONS as u64, 16),
         ("bytes of a big row", frame::MAX_BIG_ROW as u64, 1_048_560),
         ("bytes of a schema", schema::MAX_SCHEMA_BYTES as u64, 65_520),
         ("descriptors", schema::MAX_DESCRIPTORS as u64, 4096),

@@ -50,7 +50,7 @@ pub(super) fn measure_own_time(app: &mut App) {
         .add_systems(
             FixedPostUpdate,
             (
-                begin.before(ReplicationSystems::Messages),
+                begin.before(ReplicationSystems::Collect),
                 end.after(ReplicationSystems::Report),
             ),
         );

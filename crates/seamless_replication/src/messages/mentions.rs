@@ -1,0 +1,78 @@
+//! What messages speak of: entities, and the states in which their sender had them.
+
+use bevy::{ecs::entity::EntityMapper, prelude::*};
+use seamless_transport::LinkId;
+use seamless_wire::frame::{MAX_MENTIONS, Mention};
+use smallvec::SmallVec;
+
+use crate::{
+    peer::{Peer, Peers},
+    references::ToNames,
+    rows::Rows,
+    slots::{NetSlot, Slots},
+};
+
+/// Slots of which a message speaks.
+pub(super) type SpokenOf = SmallVec<[u32; MAX_MENTIONS]>;
+
+/// Local entities to names, and which slots they have.
+pub(super) struct Naming<'w> {
+    names: ToNames<'w>,
+    pub(super) slots: SpokenOf,
+}
+
+impl<'w> Naming<'w> {
+    pub(super) fn new(world: &'w World) -> Self {
+        Self {
+            names: ToNames { world },
+            slots: SpokenOf::new(),
+        }
+    }
+}
+
+impl EntityMapper for Naming<'_> {
+    fn get_mapped(&mut self, source: Entity) -> Entity {
+        if let Some(slot) = self.names.world.get::<NetSlot>(source)
+            && self.slots.len() < MAX_MENTIONS
+            && !self.slots.contains(&slot.index)
+        {
+            self.slots.push(slot.index);
+        }
+        self.names.get_mapped(source)
+    }
+
+    fn set_mapped(&mut self, _source: Entity, _target: Entity) {}
+}
+
+/// What is to be said of these slots beside a message to a peer: nothing of what the peer has
+/// acknowledged, or is not told by us. At most `most`.
+///
+/// A look at each slot.
+pub(super) fn of_peer(
+    peer: &mut Peer,
+    spoken_of: &[u32],
+    most: usize,
+    (rows, slots): (&Rows, &Slots),
+) -> Vec<Mention> {
+    let mention = |&slot: &u32| {
+        let (version, _) = rows.newest(slot)?;
+        let entity = slots.get(slot)?.global()?;
+        let is_news = peer.sender.speak_of(slot, version);
+        is_news.then_some(Mention { entity, version })
+    };
+    spoken_of.iter().filter_map(mention).take(most).collect()
+}
+
+/// Whether what a link's message speaks of is here in the states in which the sender had it, as far
+/// as it is here at all.
+pub(super) fn are_here(world: &World, link: LinkId, mentions: &[Mention]) -> bool {
+    let Some(peer) = world.resource::<Peers>().get(link) else {
+        return true;
+    };
+    let table = &peer.receiver.table;
+    mentions.iter().all(|mention| {
+        let name = table.name_of(mention.entity);
+        let slot = name.and_then(|name| table.get(name.allocator, name.index));
+        slot.is_none_or(|slot| !mention.version.is_newer_than(slot.ring.last()))
+    })
+}
