@@ -6,11 +6,11 @@ use bevy::{platform::collections::HashSet, prelude::*};
 use common::{
     Health, Label, Place,
     hostile::{Forger, Scene, scene},
-    me, name, ready, wait_for,
+    me, name, ready, settle, wait_for,
 };
 use seamless_replication::{
-    ControlReceived, NetSlot, Peers, Registry, ReplicateAppExt, Replicated, ReplicationConfig,
-    Slots,
+    ControlReceived, NetSlot, Peer, Peers, Registry, ReplicateAppExt, Replicated,
+    ReplicationConfig, Slots,
     interest::ScopePolicy,
     wire::control::{Control, Subscription},
     wire::packet::SectionKind,
@@ -232,4 +232,46 @@ fn a_client_cannot_use_up_the_room_for_sets_of_components() {
     let there = wait_for(&mut cluster, honest, name);
     let mark = common::get::<Mark<7>>(&mut cluster, honest, there);
     assert_eq!(mark, Some(Mark(1)));
+}
+
+#[test]
+fn large_rows_wait_where_they_are_and_not_in_the_queue_of_a_slow_client() {
+    let mut cluster = Cluster::new(8, |app| {
+        common::register(app);
+        app.world_mut()
+            .resource_mut::<ReplicationConfig>()
+            .bytes_per_tick = 16 << 20;
+    });
+    cluster.set_weather(Weather::lossy(0.05));
+    let server = cluster.server();
+    let client = cluster.client(server);
+    ready(&mut cluster, client);
+    // A quarter of a gigabyte.
+    const COUNT: usize = 1000;
+    let label = |n: usize| Label(format!("{n:03}").repeat(80_000));
+    for n in 0..COUNT {
+        cluster.world(server).spawn((Replicated, label(n)));
+    }
+    let mut most = 0;
+    for _ in 0..90 {
+        cluster.step();
+        let peers = cluster.world(server).resource::<Peers>();
+        let waiting = peers.iter().map(Peer::waiting_bytes).sum();
+        most = most.max(waiting);
+    }
+    assert!(most > 1 << 20, "nothing had to wait: {most}");
+    assert!(most < 6 << 20, "{most} bytes wait");
+    // What waits is told in the state that it has when there is room.
+    let world = cluster.world(server);
+    let mut labels = world.query::<(Entity, &mut Label)>();
+    let mut kept = vec![];
+    for (entity, mut label) in labels.iter_mut(world) {
+        label.0.truncate(40);
+        kept.push(entity);
+    }
+    for entity in kept.split_off(20) {
+        cluster.world(server).despawn(entity);
+    }
+    cluster.run(120);
+    settle(&mut cluster, server, &[client]);
 }

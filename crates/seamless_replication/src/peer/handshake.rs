@@ -9,14 +9,11 @@ use seamless_wire::{
     frame::{Frame, Hello, Refusal, Welcome},
 };
 
-use super::{Peer, PeerJoined, PeerRefused, PeerState, Peers, resume};
+use super::{Peer, PeerJoined, PeerRefused, PeerState, Peers, frames::Frames, resume};
 use crate::{clock::NetClock, names, registry::Registry, slots::Slots};
 
 /// How long a peer may take to introduce itself.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Most reliable frames that wait for room on a channel of a link.
-const MAX_FRAMES: usize = 8192;
 
 /// Whom a server lets in, and under which name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -281,10 +278,10 @@ pub(crate) fn greet(peers: &mut Peers, links: &mut Links, now: Duration) {
                     // Full or closing: next tick, or never.
                     Err(_) => break,
                 }
-                frames.pop_front();
+                frames.pop();
             }
         }
-        if peer.frames.iter().any(|frames| frames.len() > MAX_FRAMES) {
+        if peer.frames.iter().any(Frames::is_too_much) {
             tracing::warn!(link = %peer.link, "the peer takes nothing; closed");
             peer.state = PeerState::Ended;
         }

@@ -2,14 +2,12 @@
 
 pub(crate) mod acks;
 pub(crate) mod control;
+mod frames;
 mod handshake;
 pub(crate) mod resume;
 pub(crate) mod rtt;
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use bevy::prelude::*;
 use bytes::Bytes;
@@ -23,6 +21,8 @@ use seamless_wire::{
 pub use handshake::{Admission, Admitted};
 pub(crate) use handshake::{greet, on_frame, on_open, refuse_other_version, take_names};
 pub use resume::SessionState;
+
+use frames::Frames;
 
 use crate::{
     inputs::PeerInputs,
@@ -64,7 +64,7 @@ pub struct Peer {
     /// Unreliable messages for the next datagram.
     pub(crate) unreliable: Vec<Spoken>,
     /// Reliable frames that the link had no room for yet, by channel.
-    pub(crate) frames: [VecDeque<Bytes>; Channel::ALL.len()],
+    pub(crate) frames: [Frames; Channel::ALL.len()],
     pub(crate) asked_for_names: bool,
     /// A client wants more names.
     pub(crate) wants_names: bool,
@@ -171,6 +171,13 @@ impl Peer {
         self.sender.visible()
     }
 
+    /// Bytes of reliable messages, rows and snapshots that wait for room on the link. Past 32 MiB on a
+    /// channel the link is closed.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.frames.iter().map(Frames::bytes).sum()
+    }
+
     /// How many more control items can be queued at present.
     #[must_use]
     pub fn control_room(&self) -> usize {
@@ -204,7 +211,7 @@ impl Peer {
             })
         });
         match bytes {
-            Ok(bytes) => self.frames[channel as usize].push_back(bytes),
+            Ok(bytes) => self.frames[channel as usize].push(bytes),
             Err(error) => {
                 self.sender.counters.unsendable += 1;
                 tracing::error!(link = %self.link, %error, "a frame cannot be sent");

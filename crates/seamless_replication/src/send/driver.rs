@@ -2,7 +2,7 @@
 
 use bevy::prelude::*;
 use fixedbitset::{Block, FixedBitSet};
-use seamless_transport::{Link, LinkSide, Links};
+use seamless_transport::{Channel, Link, LinkSide, Links};
 use seamless_wire::{
     Allocator, Holder, MAX_DATAGRAM,
     frame::Frame,
@@ -235,6 +235,7 @@ fn send_one(shared: &Shared<'_>, worker: &mut Worker, peer: &mut Peer, link: &mu
         unreliable,
         inputs,
         interest,
+        frames,
         ..
     } = peer;
     let report = receiver.received.take_report();
@@ -268,6 +269,7 @@ fn send_one(shared: &Shared<'_>, worker: &mut Worker, peer: &mut Peer, link: &mu
     };
     let wanted = worker.wanted.len();
     let budget = sender.budget(config.bytes_per_tick);
+    let bulk_room = frames[Channel::Bulk as usize].room_for_rows();
     // Whether messages went.
     let mut spoken = false;
     let sent = sender.pack(
@@ -291,6 +293,7 @@ fn send_one(shared: &Shared<'_>, worker: &mut Worker, peer: &mut Peer, link: &mu
             tick,
             now,
             budget,
+            bulk_room,
             audited_per_tick: config.audit_per_second as f32 / f32::from(clock.rate()),
             whole,
             has_written: &|index| {

@@ -4,6 +4,7 @@
 //! one visit per such entity. A settled entity costs its bit.
 
 mod audit;
+mod bulk;
 mod congestion;
 mod dirty;
 pub(crate) mod driver;

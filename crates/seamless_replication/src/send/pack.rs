@@ -10,14 +10,14 @@ use fixedbitset::Block;
 use seamless_wire::{
     Allocator, BitWriter, MAX_DATAGRAM, PacketSeq, Tick, WireId, audit,
     control::{self, NumberedItem},
-    frame::{BigRow, MAX_BIG_ROW},
+    frame::BigRow,
     packet::{AckBits, SectionKind, StateHeader},
     record::{FenceChange, Form, Leave, RecordCursor, RecordHead, RowsHead, Version},
 };
 
 use super::{
     Sender,
-    encode::{Has, Projection, Run},
+    encode::{Projection, Run},
     encoder::Encoder,
     log::{Contents, SentItem},
     projections::{Part, Projections, Wanted},
@@ -58,6 +58,8 @@ pub(crate) struct PackContext<'a> {
     pub(crate) now: Duration,
     /// Bytes this link may take in this tick.
     pub(crate) budget: usize,
+    /// Bytes of rows that may still be queued for the bulk channel.
+    pub(crate) bulk_room: usize,
     /// Settled entities that are named to this peer in a tick, on average.
     pub(crate) audited_per_tick: f32,
     /// Which part of a slot this peer is told, and its name on this link.
@@ -262,6 +264,10 @@ impl Sender {
                 Some(_) => None,
                 None => Some(context.cache.mark(row.slot, context.rows, context.slots)),
             };
+            if large.is_some() && context.bulk_room == 0 && self.is_bulk(row.slot, context) {
+                self.dirty.insert(row.slot as usize);
+                continue;
+            }
             let run = row
                 .run()
                 .or_else(|| self.large_run(row, bucket.told, context));
@@ -367,20 +373,6 @@ impl Sender {
         }
     }
 
-    /// The encoding of a row that was not made before, because it is large.
-    fn large_run(
-        &self,
-        row: &Candidate,
-        told: SetId,
-        context: &mut PackContext<'_>,
-    ) -> Option<u32> {
-        let state = &self.slots[row.slot as usize];
-        let has = state.has(state.projection, self.hidden(row.slot));
-        let here = (context.rows, context.slots);
-        let (slot, told) = (row.slot, (has, told));
-        context.cache.run(context.registry, here, slot, told)
-    }
-
     #[inline]
     fn note_sent(&mut self, slot: u32, version: Version, run: &Run, datagram: &mut Datagram<'_>) {
         datagram.contents.add_row(slot, version);
@@ -416,65 +408,10 @@ impl Sender {
         }
         self.counters.records += rows.len() as u64;
     }
-
-    /// A row that no datagram holds: whole, against nothing, over the bulk channel.
-    fn send_big(
-        &mut self,
-        row: &Candidate,
-        bucket: &Bucket,
-        index: u32,
-        context: &mut PackContext<'_>,
-        big_rows: &mut Vec<BigRow>,
-    ) {
-        let slot = row.slot;
-        // It stays in sight of the next ticks until the peer has said that it kept it.
-        self.dirty.insert(slot as usize);
-        let state = &self.slots[slot as usize];
-        let has = Has::new(None, None, (state.projection, self.hidden(slot)));
-        let told = (has, bucket.told);
-        let here = (context.rows, context.slots);
-        let Some(number) = context.cache.run(context.registry, here, slot, told) else {
-            return;
-        };
-        let run = *context.cache.get(number);
-        let Some(head) = record_head(slot, index, bucket.allocator, &run, context) else {
-            return;
-        };
-        let components = context.rows.sets.components(bucket.told);
-        let mut w = BitWriter::new();
-        RowsHead::write(&mut w, bucket.allocator, components);
-        RecordCursor::new(context.tick, components.len()).write(&mut w, components.len(), &head);
-        context.cache.copy(number, &run, &mut w);
-        RecordCursor::write_end(&mut w);
-        let section = w.finish();
-        let version = context
-            .cache
-            .head(slot, context.rows, context.slots)
-            .version;
-        if section.len() > MAX_BIG_ROW {
-            self.except(slot, |_, exception| exception.too_large = Some(version));
-            self.dirty.remove(slot as usize);
-            let found = (slot, version, section.len(), MAX_BIG_ROW);
-            context.found.push(found);
-            return;
-        }
-        big_rows.push(BigRow {
-            tick: context.tick,
-            section: section.to_vec(),
-        });
-        let tick = context.tick;
-        self.except(slot, |state, exception| {
-            exception.bulk = Some(version);
-            exception.bulk_sent = tick;
-            state.tell(version);
-        });
-        self.served(slot);
-        self.counters.big_rows += 1;
-    }
 }
 
 /// The head of a record that is whole or carries its fence.
-fn record_head(
+pub(super) fn record_head(
     slot: u32,
     index: u32,
     allocator: Allocator,

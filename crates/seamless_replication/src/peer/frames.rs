@@ -1,0 +1,57 @@
+//! Reliable frames that wait for room on a channel of a link.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+/// Most of them.
+const MAX: usize = 8192;
+
+/// Most bytes of them: 32 MiB.
+const MAX_BYTES: usize = 32 << 20;
+
+/// Bytes of them with which no more rows are queued: 4 MiB. Those stay where they are, and go in
+/// their newest state when there is room.
+const MANY_BYTES: usize = 4 << 20;
+
+/// Frames in the order in which they go.
+#[derive(Default)]
+pub(crate) struct Frames {
+    queue: VecDeque<Bytes>,
+    bytes: usize,
+}
+
+impl Frames {
+    pub(super) fn push(&mut self, frame: Bytes) {
+        self.bytes += frame.len();
+        self.queue.push_back(frame);
+    }
+
+    pub(super) fn front(&self) -> Option<&Bytes> {
+        self.queue.front()
+    }
+
+    pub(super) fn pop(&mut self) {
+        let gone = self.queue.pop_front();
+        self.bytes -= gone.map_or(0, |frame| frame.len());
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Bytes of all that wait.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Bytes of rows that may still be queued.
+    pub(crate) const fn room_for_rows(&self) -> usize {
+        MANY_BYTES.saturating_sub(self.bytes)
+    }
+
+    /// Whether so much waits that the other end must have stopped to take anything.
+    pub(super) fn is_too_much(&self) -> bool {
+        self.queue.len() > MAX || self.bytes > MAX_BYTES
+    }
+}
