@@ -15,6 +15,6 @@ failed=0
 SEAMLESS_SEEDS=$seeds cargo test --quiet --release --test seeds -- --nocapture >"$log" 2>&1 || failed=1
 ((failed == 0)) || grep -A 12 -E '^seed [0-9]+ at loss|^error' "$log" >&2 || true
 # "seeds at loss 0.05: 1000, failed: 0"
-results=$(sed -n 's/^.*seeds at loss \([0-9.]*\): [0-9]*, failed: \([0-9]*\)$/\2 failed at \1/p' "$log" | sort -k4 -n | paste -sd, | sed 's/,/, /g')
+results=$(sed -n 's/^.*seeds at loss \([0-9.]*\( in threads\)\{0,1\}\): [0-9]*, failed: \([0-9]*\)$/\3 failed at \1/p' "$log" | sort -k4 -n | paste -sd, | sed 's/,/, /g')
 echo "seeds: $seeds at each loss: ${results:-nothing ran}; $((SECONDS - started)) s"
 exit "$failed"

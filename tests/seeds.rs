@@ -21,6 +21,11 @@ fn number(name: &str) -> Option<u64> {
 }
 
 fn all_seeds_converge(loss: f32) {
+    all_converge(loss, None);
+}
+
+/// `parallel_rows`: of the server's [`ReplicationConfig`](seamless_replication::ReplicationConfig).
+fn all_converge(loss: f32, parallel_rows: Option<usize>) {
     let seeds = match number("SEAMLESS_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("SEAMLESS_SEEDS").unwrap_or(10),
@@ -28,14 +33,21 @@ fn all_seeds_converge(loss: f32) {
     let count = seeds.end - seeds.start;
     let mut failed = Vec::new();
     for seed in seeds {
-        let plan = Plan::new(seed, loss);
+        let plan = Plan {
+            parallel_rows,
+            ..Plan::new(seed, loss)
+        };
         if let Err(error) = run(&plan, PATIENCE) {
             eprintln!("seed {seed} at loss {loss}: {error}");
             failed.push(plan);
         }
     }
     // The line that scripts/seeds.sh reads.
-    eprintln!("seeds at loss {loss}: {count}, failed: {}", failed.len());
+    let how = parallel_rows.map_or("", |_| " in threads");
+    eprintln!(
+        "seeds at loss {loss}{how}: {count}, failed: {}",
+        failed.len()
+    );
     if let Some(plan) = failed
         .first()
         .filter(|_| number("SEAMLESS_SHRINK").is_some())
@@ -64,4 +76,12 @@ fn random_worlds_are_the_same_everywhere_at_five_percent_loss() {
 #[test]
 fn random_worlds_are_the_same_everywhere_at_thirty_percent_loss() {
     all_seeds_converge(0.3);
+}
+
+#[test]
+fn random_worlds_are_the_same_everywhere_when_all_is_shared_out_to_threads() {
+    // Also where there is one processor.
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3);
+    pool.build_global().expect("nobody used it before");
+    all_converge(0.3, Some(1));
 }

@@ -67,6 +67,8 @@ pub enum Op {
 pub struct Plan {
     pub seed: u64,
     pub loss: f32,
+    /// Records from which on a server shares its work out, if not as many as usual.
+    pub parallel_rows: Option<usize>,
     pub ticks: u32,
     /// In which tick each client joins.
     pub joins: Vec<u32>,
@@ -94,6 +96,7 @@ impl Plan {
         Self {
             seed,
             loss,
+            parallel_rows: None,
             ticks,
             joins,
             ops,

@@ -8,7 +8,7 @@ use std::{
 
 use bevy::prelude::*;
 use seamless_replication::{
-    Peers, ReplicateAppExt, ReplicationStats, TransformPrecision,
+    Peers, ReplicateAppExt, ReplicationConfig, ReplicationStats, TransformPrecision,
     interest::{InterestAppExt, PeerInterest, View},
 };
 use seamless_testkit::{AppId, Cluster, Weather};
@@ -194,6 +194,10 @@ fn weather(plan: &Plan) -> Weather {
 pub fn run(plan: &Plan, patience: u32) -> Result<(), String> {
     catch_unwind(AssertUnwindSafe(|| {
         let mut run = Run::new(plan.seed, weather(plan));
+        if let Some(rows) = plan.parallel_rows {
+            let world = run.cluster.world(run.server);
+            world.resource_mut::<ReplicationConfig>().parallel_rows = rows;
+        }
         let mut ops = plan.ops.iter().peekable();
         for tick in 0..plan.ticks {
             for _ in plan.joins.iter().filter(|join| **join == tick) {
