@@ -11,14 +11,15 @@ use common::{
     me, name, settle,
 };
 use seamless_replication::{
-    NetClock, Peers, Registry, Replicated,
+    NetClock, NetSlot, Peers, Registry, Replicated, Slots,
     snapshot::{stage, take_snapshot},
+    wire::audit::{self, Audited},
     wire::control::{AuthorityAnswer, Control, DenyReason, Kept, Speaker},
     wire::packet::{AckBits, SectionKind, StateHeader},
-    wire::record::{Leave, LeaveReason},
+    wire::record::{Leave, LeaveReason, Version},
     wire::{
         Allocator, BitWriter, Epoch, GlobalEntity, Holder, PacketSeq, PeerId, RequestId, Tenure,
-        Term, WireId,
+        Term, Tick, WireId,
     },
 };
 use seamless_testkit::{Parcel, Way};
@@ -107,6 +108,92 @@ fn records_about_what_is_not_the_clients_are_fenced() {
         .iter(scene.cluster.world(server))
         .any(|p| p.0 == 666.0);
     assert!(!evil, "nowhere");
+}
+
+#[test]
+fn what_a_client_does_not_see_it_can_neither_change_nor_learn_of() {
+    let mut scene = scene(12);
+    let (server, hostile) = (scene.server, scene.hostile);
+    let id = me(&mut scene.cluster, hostile);
+    // One of the server's, and what the client was lent.
+    let hidden = [scene.entities[5], scene.lent];
+    let slots = hidden.map(|entity| {
+        let world = scene.cluster.world(server);
+        let slot = *world.get::<NetSlot>(entity).expect("on the network");
+        let mut peers = world.resource_mut::<Peers>();
+        let peer = peers.by_id_mut(id).expect("it is linked");
+        peer.interest_mut().except(&slot, Some(false));
+        slot
+    });
+    let names = hidden.map(|entity| name(&mut scene.cluster, server, entity));
+    scene.cluster.run(60);
+    for name in names {
+        assert_eq!(find(&mut scene.cluster, hostile, name), None);
+    }
+    // With what it knows of them, while its own app still speaks: all that can be asked and claimed.
+    for name in names {
+        for item in items(name) {
+            let mut peers = scene.cluster.world(hostile).resource_mut::<Peers>();
+            let peer = peers.iter_mut().next().expect("a link");
+            let _ = peer.send_control(&item);
+            scene.cluster.step();
+        }
+    }
+    scene.cluster.run(30);
+    let mut forger = scene.possess();
+    let place = scene.component("common::Place");
+    let value = encoded(&Place(666.0, 0.0, 0.0));
+    // The scene's numbers: the sixth of the server's own, and what it lent.
+    for ((slot, index), name) in slots.iter().zip([5, 20]).zip(names) {
+        let world = scene.cluster.world(server);
+        let tenure = world.resource::<Slots>().tenure(slot).expect("there");
+        let claimed = Tenure {
+            holder: Holder::Peer(id),
+            delegated: true,
+            ..tenure
+        };
+        for tenure in [tenure, claimed] {
+            for generation in 0..3 {
+                let id = (index, generation);
+                let fenced = scene.counted().refused.fenced;
+                let bytes = forger.record(Allocator::Peer, id, name, tenure, (place, &value));
+                scene.send(bytes);
+                assert!(scene.counted().refused.fenced > fenced, "{tenure:?}");
+            }
+        }
+        let tick = Tick(forger.tick + 1);
+        let bytes = forger.datagram(|w| {
+            SectionKind::Audit.write(w);
+            let (version, hash) = (Version(1), 7);
+            let audited = Audited {
+                index,
+                version,
+                hash,
+            };
+            audit::write_section(w, tick, &[audited]);
+        });
+        scene.send(bytes);
+    }
+    scene.check(12);
+    let world = scene.cluster.world(server);
+    for entity in hidden {
+        assert_ne!(world.get::<Place>(entity), Some(&Place(666.0, 0.0, 0.0)));
+    }
+    // What happens to them since, it does not hear of.
+    for n in 0..60 {
+        let world = scene.cluster.world(server);
+        for entity in hidden {
+            *world.get_mut::<Place>(entity).expect("there") = Place(777.0, n as f32, 0.0);
+        }
+        scene.cluster.step();
+    }
+    for name in names {
+        assert_eq!(find(&mut scene.cluster, hostile, name), None);
+        assert!(find(&mut scene.cluster, scene.honest, name).is_some());
+    }
+    let world = scene.cluster.world(hostile);
+    let mut places = world.query::<&Place>();
+    assert!(places.iter(world).all(|place| place.0 != 777.0));
 }
 
 #[test]
