@@ -10,7 +10,10 @@ use std::{env, fs, path::PathBuf, process::Command, thread};
 
 use bevy::prelude::*;
 use common::{Place, ready, register};
-use seamless_replication::{Replicated, ReplicationConfig};
+use seamless_replication::{
+    Peers, Replicated, ReplicationConfig,
+    interest::{InterestAppExt, InterestGrid, View},
+};
 use seamless_testkit::{AppId, Cluster, Weather};
 
 /// What is counted: so many entities and clients, of which so many entities change in each tick.
@@ -19,6 +22,8 @@ struct Load {
     entities: usize,
     clients: usize,
     changed: usize,
+    /// Clients look elsewhere, and what changes goes to another region each time.
+    elsewhere: bool,
 }
 
 const VARIABLE: &str = "SEAMLESS_COUNTED_LOAD";
@@ -26,7 +31,11 @@ const TICKS: usize = 10;
 
 /// Runs a load in a process of its own and gives instructions per tick of the server.
 fn count(load: Load) -> f64 {
-    let name = format!("{}-{}-{}", load.entities, load.clients, load.changed);
+    let elsewhere = usize::from(load.elsewhere);
+    let name = format!(
+        "{}-{}-{}-{elsewhere}",
+        load.entities, load.clients, load.changed
+    );
     let out = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("instructions-{name}"));
     let output = Command::new("valgrind")
         .arg("--tool=callgrind")
@@ -59,11 +68,11 @@ fn counted_tick(app: &mut App) {
     app.update();
 }
 
-fn change(cluster: &mut Cluster, server: AppId, entities: &[Entity]) {
+fn change(cluster: &mut Cluster, server: AppId, entities: &[Entity], step: f32) {
     for &entity in entities {
         let mut place = cluster.world(server).get_mut::<Place>(entity);
         let place = place.as_mut().expect("it has one");
-        place.0 += 0.125;
+        place.0 += step;
         place.2 -= 0.25;
     }
 }
@@ -78,10 +87,16 @@ fn the_counted_load() {
         .split('-')
         .map(|number| number.parse().expect("a number"))
         .collect();
-    let [entities, clients, changed] = numbers[..] else {
+    let [entities, clients, changed, elsewhere] = numbers[..] else {
         panic!("{load} is no load");
     };
-    let mut cluster = Cluster::new(1, register);
+    let elsewhere = elsewhere == 1;
+    let mut cluster = Cluster::new(1, move |app| {
+        register(app);
+        if elsewhere {
+            app.interest_position::<Place>(|place| Vec3::new(place.0, place.1, place.2));
+        }
+    });
     cluster.set_weather(Weather::near());
     let server = cluster.server();
     let mut config = cluster.world(server).resource_mut::<ReplicationConfig>();
@@ -96,18 +111,33 @@ fn the_counted_load() {
             cluster.world(server).spawn((Replicated, place)).id()
         })
         .collect();
+    let there = if elsewhere { 0 } else { entities };
+    if elsewhere {
+        let mut peers = cluster.world(server).resource_mut::<Peers>();
+        for peer in peers.iter_mut() {
+            let view = View::At(Vec3::splat(100_000.0), 100.0);
+            peer.interest_mut().set_view(view);
+        }
+    }
     for client in clients.clone() {
-        cluster.run_until("all are there", 600, |cluster| {
+        cluster.run_until("all are there, or none", 600, |cluster| {
             let world = cluster.world(client);
-            world.query::<&Place>().iter(world).count() == entities
+            world.query::<&Place>().iter(world).count() == there
         });
     }
-    for _ in 0..20 {
-        change(&mut cluster, server, &all[..changed]);
+    // To another region and back, whose members are as many as before.
+    let region = cluster.world(server).resource::<InterestGrid>().region;
+    let step = |tick: usize| match (elsewhere, tick % 2) {
+        (false, _) => 0.125,
+        (true, 0) => region * 2.0,
+        (true, _) => -region * 2.0,
+    };
+    for tick in 0..20 {
+        change(&mut cluster, server, &all[..changed], step(tick));
         cluster.step();
     }
-    for _ in 0..TICKS {
-        change(&mut cluster, server, &all[..changed]);
+    for tick in 0..TICKS {
+        change(&mut cluster, server, &all[..changed], step(tick));
         counted_tick(cluster.app(server));
         for &client in &clients {
             cluster.app(client).update();
@@ -128,6 +158,11 @@ fn a_tick_takes_instructions_for_what_changed_and_hardly_any_for_what_rests() {
         entities,
         clients,
         changed,
+        elsewhere: false,
+    };
+    let elsewhere = |clients, changed| Load {
+        elsewhere: true,
+        ..load(FEW, clients, changed)
     };
     let loads = [
         load(FEW, 1, 0),
@@ -138,6 +173,10 @@ fn a_tick_takes_instructions_for_what_changed_and_hardly_any_for_what_rests() {
         load(MANY, 1, 128),
         load(FEW, 5, 16),
         load(FEW, 5, 128),
+        elsewhere(1, 16),
+        elsewhere(1, 128),
+        elsewhere(9, 16),
+        elsewhere(9, 128),
     ];
     let (some, others) = loads.split_at(loads.len() / 2);
     let count_all = |loads: &[Load]| loads.iter().map(|&load| count(load)).collect::<Vec<_>>();
@@ -152,6 +191,12 @@ fn a_tick_takes_instructions_for_what_changed_and_hardly_any_for_what_rests() {
     let changed = per(3, 2, 112);
     let changed_among_many = per(5, 4, 112);
     let each_further_client = (per(7, 6, 112) - changed) / 4.0;
+    let crossing = per(9, 8, 112);
+    let each_that_looks_elsewhere = (per(11, 10, 112) - crossing) / 8.0;
+    eprintln!(
+        "instructions for each entity that goes to another region: {crossing:.0}, and \
+         {each_that_looks_elsewhere:.0} for each client that looks elsewhere"
+    );
     eprintln!(
         "instructions of a server's tick: {resting:.1} for each entity that rests, {changed:.0} for \
          each that changes ({changed_among_many:.0} among {MANY}), and {each_further_client:.0} of \
@@ -164,4 +209,8 @@ fn a_tick_takes_instructions_for_what_changed_and_hardly_any_for_what_rests() {
         "{changed}, {changed_among_many}"
     );
     assert!(each_further_client * 8.0 < changed, "{each_further_client}");
+    assert!(
+        each_that_looks_elsewhere * 8.0 < crossing,
+        "{each_that_looks_elsewhere} of {crossing}"
+    );
 }

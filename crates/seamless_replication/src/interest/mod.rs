@@ -80,6 +80,8 @@ pub struct PeerInterest {
     stale: bool,
     /// Slots to ask again.
     recheck: Vec<u32>,
+    /// Scopes that were entered or left: what is in them is asked again.
+    changed_scopes: HashSet<ToolScopeId>,
     /// By slot and component: for which entity, and what.
     component_exceptions: HashMap<(u32, u64), (Option<GlobalEntity>, bool)>,
     /// Slots whose components are to be asked again.
@@ -102,6 +104,7 @@ impl Default for PeerInterest {
             viewer: None,
             stale: true,
             recheck: Vec::new(),
+            changed_scopes: HashSet::default(),
             component_exceptions: HashMap::default(),
             component_recheck: Vec::new(),
             masks_stale: true,
@@ -127,14 +130,18 @@ impl PeerInterest {
     /// Enters a scope. The client cannot leave it by itself.
     pub fn subscribe(&mut self, scope: ToolScopeId) {
         let before = self.scopes.insert(scope, false);
-        self.stale |= before.is_none();
+        if before.is_none() {
+            self.changed(scope);
+        }
         self.chosen -= usize::from(before == Some(true));
     }
 
     /// Leaves a scope, whoever entered it.
     pub fn unsubscribe(&mut self, scope: ToolScopeId) {
         let before = self.scopes.remove(&scope);
-        self.stale |= before.is_some();
+        if before.is_some() {
+            self.changed(scope);
+        }
         self.chosen -= usize::from(before == Some(true));
     }
 
@@ -148,8 +155,15 @@ impl PeerInterest {
         }
         self.chosen += 1;
         self.scopes.insert(scope, true);
-        self.stale = true;
+        self.changed(scope);
         true
+    }
+
+    /// A scope was entered or left.
+    fn changed(&mut self, scope: ToolScopeId) {
+        self.changed_scopes.insert(scope);
+        // Audiences may look at scopes.
+        self.masks_stale = true;
     }
 
     /// Leaves a scope if the client had asked for it.
@@ -232,13 +246,18 @@ impl PeerInterest {
         }
     }
 
+    /// Whether it looks at a region.
+    fn looks_at(&self, region: InterestRegionId) -> bool {
+        self.everything || self.regions.contains(&region)
+    }
+
     /// The predicate, as far as place, scopes and exceptions go.
     fn wants(&self, slot: u32, region: Option<InterestRegionId>, scopes: &[ToolScopeId]) -> bool {
         if let Some(&(_, shown)) = self.exceptions.get(&slot) {
             return shown;
         }
         let in_region = match region {
-            Some(region) => self.everything || self.regions.contains(&region),
+            Some(region) => self.looks_at(region),
             None => true,
         };
         in_region && (scopes.is_empty() || scopes.iter().any(|scope| self.is_subscribed(*scope)))
@@ -277,6 +296,8 @@ pub(crate) struct Positions {
     region: Vec<Option<InterestRegionId>>,
     scopes: Vec<SmallVec<[ToolScopeId; 2]>>,
     members: HashMap<InterestRegionId, Vec<u32>>,
+    /// By scope.
+    in_scope: HashMap<ToolScopeId, HashSet<u32>>,
     moved: Vec<u32>,
 }
 
@@ -322,7 +343,27 @@ impl Positions {
         if (slot as usize) < self.at.len() {
             self.place(slot, None);
             self.at[slot as usize] = None;
-            self.scopes[slot as usize].clear();
+            self.set_scopes(slot, SmallVec::new());
+        }
+    }
+
+    /// The slot's entity is in these scopes now.
+    fn set_scopes(&mut self, slot: u32, scopes: SmallVec<[ToolScopeId; 2]>) {
+        let before = std::mem::replace(&mut self.scopes[slot as usize], scopes);
+        let now = &self.scopes[slot as usize];
+        if before == *now {
+            return;
+        }
+        for scope in before {
+            if let Some(slots) = self.in_scope.get_mut(&scope) {
+                slots.remove(&slot);
+                if slots.is_empty() {
+                    self.in_scope.remove(&scope);
+                }
+            }
+        }
+        for &scope in now {
+            self.in_scope.entry(scope).or_default().insert(slot);
         }
     }
 

@@ -121,14 +121,17 @@ pub(crate) fn read_scopes(world: &mut World) {
             positions.grow(index);
             let entity = slots.get(index).map(|slot| slot.entity);
             let scopes = entity.and_then(|entity| world.get::<ToolScopes>(entity));
-            positions.scopes[index as usize] = scopes
-                .map(|scopes| scopes.0.iter().copied().collect())
-                .unwrap_or_default();
+            let scopes = scopes.map(|scopes| scopes.0.iter().copied().collect());
+            positions.set_scopes(index, scopes.unwrap_or_default());
         }
     });
 }
 
 /// Brings every link's set of visible slots up to date and tells of the changes.
+///
+/// Per link: two looks for each entity that went from region to region, and one question for each that
+/// thereby comes or goes, that changed hands or scopes, or that is in a region or a scope that the link
+/// has entered or left.
 pub(crate) fn update_visibility(
     mut peers: ResMut<Peers>,
     mut slots: ResMut<Slots>,
@@ -138,7 +141,9 @@ pub(crate) fn update_visibility(
     mut watched: MessageWriter<Watched>,
 ) {
     let positions = &mut *positions;
-    let mut dirty: HashSet<u32> = slots.rerouted.drain(..).collect();
+    let dirty: HashSet<u32> = slots.rerouted.drain(..).collect();
+    // Which went to another region, and to which.
+    let mut crossed = Vec::new();
     let mut moved = std::mem::take(&mut positions.moved);
     for &slot in &moved {
         let before = positions.region[slot as usize];
@@ -148,7 +153,7 @@ pub(crate) fn update_visibility(
         let region = grid.region_of(at, before);
         if before != Some(region) {
             positions.place(slot, Some(region));
-            dirty.insert(slot);
+            crossed.push((slot, region));
         }
     }
     moved.clear();
@@ -163,7 +168,22 @@ pub(crate) fn update_visibility(
         let mut check = dirty.clone();
         let here = (&*slots, &net_slots);
         follow_view(&mut peer.interest, positions, &grid, here, &mut check);
-        check.append(&mut peer.interest.recheck);
+        let Peer {
+            interest,
+            sender,
+            side,
+            ..
+        } = peer;
+        if *side == LinkSide::ToClient {
+            let comes_or_goes = crossed
+                .iter()
+                .filter(|(slot, region)| interest.looks_at(*region) != sender.sees(*slot));
+            check.extend(comes_or_goes.map(|(slot, _)| slot));
+        }
+        for scope in interest.changed_scopes.drain() {
+            check.extend(positions.in_scope.get(&scope).into_iter().flatten());
+        }
+        check.append(&mut interest.recheck);
         if std::mem::take(&mut peer.interest.stale) {
             check.extend(slots.iter().map(|(index, _)| index));
         }
