@@ -16,7 +16,7 @@ use seamless_replication::{
     interest::{ScopePolicy, ToolScopeId},
     wire::control::{Control, Subscription},
 };
-use seamless_testkit::{Cluster, Fate, Rng, Way, Weather};
+use seamless_testkit::{AppId, Cluster, Fate, Rng, Way, Weather};
 
 /// As [`register`], on a clock that starts `before` ticks before its 16 bits on the wire wrap.
 fn shortly_before_the_wrap(before: u64) -> impl Fn(&mut App) {
@@ -103,6 +103,71 @@ fn clocks_that_are_far_apart_do_no_harm() {
         }
         cluster.run(60);
         assert_eq!(at(&mut cluster, server, there), Some(119.0), "{ahead}");
+    }
+}
+
+/// A server and a client whose clocks are so many ticks ahead, in bad weather.
+fn apart([server_ahead, client_ahead]: [u64; 2]) -> (Cluster, [AppId; 2]) {
+    let apps = AtomicU64::new(0);
+    let mut cluster = Cluster::new(server_ahead + client_ahead, move |app| {
+        register(app);
+        let ahead = match apps.fetch_add(1, Ordering::Relaxed) {
+            0 => server_ahead,
+            _ => client_ahead,
+        };
+        let frames = AtomicU64::new(0);
+        let mut clock = app.world_mut().resource_mut::<NetClock>();
+        let tick = clock.tick_length().as_nanos() as u64;
+        clock.follow(move || {
+            let frame = frames.fetch_add(1, Ordering::Relaxed);
+            Duration::from_nanos((ahead + frame) * tick)
+        });
+    });
+    cluster.set_weather(Weather::lossy(0.1));
+    let server = cluster.server();
+    let client = cluster.client(server);
+    common::ready(&mut cluster, client);
+    (cluster, [server, client])
+}
+
+#[test]
+fn what_a_client_hosts_arrives_whoever_of_the_two_has_run_for_longer() {
+    for ahead in [
+        [40_000, 0],
+        [200_000, 0],
+        [300, 36_000],
+        [0, 60_000],
+        [0, 200_000],
+    ] {
+        let (mut cluster, [server, client]) = apart(ahead);
+        // One moves in datagrams, one is told of by the bulk channel first.
+        let label = Label("long".repeat(800));
+        let small = (Replicated, Place::default());
+        let large = (Replicated, Place::default(), label);
+        let own = [
+            cluster.world(client).spawn(small).id(),
+            cluster.world(client).spawn(large).id(),
+        ];
+        let there = own.map(|own| {
+            let own = name(&mut cluster, client, own);
+            wait_for(&mut cluster, server, own)
+        });
+        for x in 0..120u8 {
+            for own in own {
+                move_to(&mut cluster, client, own, f32::from(x));
+            }
+            cluster.step();
+            for there in there {
+                let seen = at(&mut cluster, server, there).expect("it has a place");
+                assert!(f32::from(x) - seen < 30.0, "{seen} at {x}, {ahead:?}");
+            }
+        }
+        cluster.run(60);
+        for there in there {
+            assert_eq!(at(&mut cluster, server, there), Some(119.0), "{ahead:?}");
+        }
+        let late = common::counted(&mut cluster, server).refused.late;
+        assert!(late < 30, "{late} late, {ahead:?}");
     }
 }
 

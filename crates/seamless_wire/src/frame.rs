@@ -87,6 +87,9 @@ pub struct Hello {
     pub schema: Schema,
     /// The key of the session that it would go on with.
     pub resume: Option<ResumeKey>,
+    /// Its tick. It counts from another beginning than the server, and its datagrams tell the low
+    /// bits only.
+    pub tick: Tick,
 }
 
 /// What a client shows to go on with a session whose link dropped.
@@ -205,6 +208,7 @@ mod tests {
             wire_version: 700,
             schema: Schema::default(),
             resume: None,
+            tick: Tick(1),
         }));
         let mut bytes = codec::to_vec(&hello).expect("it encodes");
         assert_eq!(Hello::version_in(&bytes), Some(700));

@@ -88,6 +88,7 @@ pub(crate) fn on_open(world: &mut World, link: LinkId) {
                 wire_version: WIRE_VERSION,
                 schema,
                 resume: resume.map(|(_, key)| key),
+                tick: world.resource::<NetClock>().tick(),
             };
             peer.send_frame(Frame::Hello(Box::new(hello)));
         }
@@ -204,7 +205,7 @@ fn welcome(world: &mut World, peer: &mut Peer, hello: &Hello) {
         resume: peer.resume_key,
         resumed,
     })));
-    peer.receiver.tick = clock.tick();
+    peer.receiver.hear(hello.tick, clock.tick());
     ready(world, peer, id, resumed);
 }
 
@@ -231,7 +232,8 @@ fn enter(world: &mut World, peer: &mut Peer, welcome: &Welcome) {
     peer.node = welcome.node;
     resume::go_on(world, peer, welcome.resumed);
     peer.resume_key = welcome.resume;
-    peer.receiver.tick = peer.receiver.tick.max(welcome.tick);
+    let now = world.resource::<NetClock>().tick();
+    peer.receiver.hear(welcome.tick, now);
     if let Some(first) = welcome.names {
         take_names(world, first, welcome.name_count);
     }

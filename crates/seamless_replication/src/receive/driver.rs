@@ -270,6 +270,7 @@ fn take_big_row(world: &mut World, peer: &mut Peer, big: &BigRow) {
                 tracing::warn!(%error, "a big row cannot be acknowledged");
             }
         }
+        Err(ParseError::NoRoom) => peer.receiver.counters.refused += 1,
         Err(error) => malformed(peer, &error.to_string()),
     }
 }
@@ -285,6 +286,10 @@ fn take_datagram(world: &mut World, peer: &mut Peer, bytes: &[u8]) {
             peer.receiver.counters.late += 1;
             return;
         }
+        Err(ParseError::NoRoom) => {
+            peer.receiver.counters.refused += 1;
+            return;
+        }
         Err(error) => return malformed(peer, &error.to_string()),
     };
     let tick = parsed.header.tick;
@@ -298,7 +303,8 @@ fn take_datagram(world: &mut World, peer: &mut Peer, bytes: &[u8]) {
         peer.receiver.counters.duplicates += 1;
         return;
     }
-    peer.receiver.tick = peer.receiver.tick.max(tick);
+    let here = world.resource::<NetClock>().tick();
+    peer.receiver.hear(tick, here);
     take_inputs(world, peer, parsed.inputs, parsed.input_ack);
     take_messages(world, peer, tick, parsed.messages);
 
@@ -319,6 +325,7 @@ fn take_datagram(world: &mut World, peer: &mut Peer, bytes: &[u8]) {
 
 fn read_datagram(world: &mut World, peer: &mut Peer, bytes: &[u8]) -> Result<Parsed, ParseError> {
     let spare = std::mem::take(&mut peer.receiver.spare);
+    let here = world.resource::<NetClock>().tick();
     let registry = world.resource::<Registry>().clone();
     let mut rows = world.resource_mut::<Rows>();
     let mut context = ParseContext {
@@ -328,7 +335,7 @@ fn read_datagram(world: &mut World, peer: &mut Peer, bytes: &[u8]) -> Result<Par
         header: HeaderContext {
             seq: peer.receiver.received.newest(),
             sent: peer.sender.newest_sent(),
-            tick: peer.receiver.tick,
+            tick: peer.receiver.near(here),
         },
         sets_left: sets_left(peer),
         spare,

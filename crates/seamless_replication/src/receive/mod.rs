@@ -40,8 +40,9 @@ pub(crate) struct Receiver {
     pub(crate) control: ControlIn,
     pub(crate) table: RemoteTable,
     pub(crate) audit: AuditIn,
-    /// The newest tick that the peer sent.
+    /// The newest tick that the peer sent, and our own when it came.
     pub(crate) tick: Tick,
+    pub(crate) heard_at: Tick,
     pub(crate) counters: ReceiveCounters,
     /// Slots of ours that the peer held, and when what it wrote of them is forgotten. Not at once:
     /// a datagram with a late record must still be readable for what else is in it.
@@ -52,6 +53,20 @@ pub(crate) struct Receiver {
     pub(crate) arriving: Option<Box<Arriving>>,
     /// Sets of components that the peer was the first to name.
     pub(crate) invented: u16,
+}
+
+impl Receiver {
+    /// Something of this tick of the peer's came in our tick `now`.
+    pub(crate) fn hear(&mut self, tick: Tick, now: Tick) {
+        if tick >= self.tick {
+            (self.tick, self.heard_at) = (tick, now);
+        }
+    }
+
+    /// The peer's tick, about: it went on while nothing was heard.
+    fn near(&self, now: Tick) -> Tick {
+        self.tick.plus(now.since(self.heard_at))
+    }
 }
 
 /// Counted since the link stands.

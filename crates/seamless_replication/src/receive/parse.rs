@@ -59,6 +59,10 @@ pub(crate) enum ParseError {
     /// find it lost and send what is newest.
     #[error("late: no baseline for entity {0}")]
     Late(u32),
+    /// A record is of components that nobody had together so far, and there is no room for more such
+    /// sets. Its sender may be honest, and others have used up the room.
+    #[error("no room for another set of components")]
+    NoRoom,
 }
 
 /// Reads one datagram.
@@ -144,18 +148,16 @@ fn read_rows<'a>(
     out: &mut ParsedRows,
 ) -> Result<(), ParseError> {
     let head = RowsHead::read(r, context.registry.components().len())?;
+    if RecordCursor::ends_here(r) {
+        // Without records it says nothing, and its components need not be known.
+        r.get_bool()?;
+        return Ok(());
+    }
     let set = match &mut context.sets_left {
         Some(left) => context.sets.intern_invented(&head.components, left),
         None => context.sets.intern(&head.components),
     };
-    let Some(set) = set else {
-        let value = head.components.len() as u64;
-        return Err(WireError::Invalid {
-            what: "set of components",
-            value,
-        }
-        .into());
-    };
+    let set = set.ok_or(ParseError::NoRoom)?;
     let mut cursor = RecordCursor::new(tick, head.components.len());
     let mut last = u32::MAX;
     let mut scout = Scout::default();

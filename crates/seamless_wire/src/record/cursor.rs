@@ -214,6 +214,12 @@ impl RecordCursor {
         Ok(Some((index, (version, baseline, self.steps, self.mask))))
     }
 
+    /// Whether the section ends here, without another record.
+    #[must_use]
+    pub fn ends_here(r: &BitReader<'_>) -> bool {
+        r.peek() & 1 == 0
+    }
+
     /// Ends the section.
     pub fn write_end(w: &mut BitWriter) {
         w.put_bool(false);

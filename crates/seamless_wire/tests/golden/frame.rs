@@ -73,9 +73,10 @@ fn hello_is_a_version_and_a_schema() {
             wire_version: 1,
             schema,
             resume,
+            tick: Tick(77),
         }))
     };
-    assert_frame(&hello(Schema::default(), None), "00 01 00 00 00 00");
+    assert_frame(&hello(Schema::default(), None), "00 01 00 00 00 00 4d");
     assert_frame(
         &hello(schema(), Some([0xa5; 16])),
         "00 01
@@ -87,7 +88,7 @@ fn hello_is_a_version_and_a_schema() {
              12 746f7365727665722c2072656c6961626c65
          01
            fdbef0799dbfec1ae3 0b 67616d653a3a496e707574 05 696e707574
-         01 a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5",
+         01 a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5 4d",
     );
 }
 
