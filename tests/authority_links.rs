@@ -7,7 +7,7 @@ use std::time::Duration;
 use bevy::{prelude::*, time::TimeUpdateStrategy};
 use common::{
     Label, Place,
-    authority::{Event, grab, heard, holder, lending, view},
+    authority::{Event, at, grab, heard, holder, lending, view},
     command, find, get, me, name, on_a_wire, pair, ready, spawn_on,
 };
 use seamless_authority::{
@@ -87,6 +87,26 @@ fn a_request_that_is_lost_with_its_link_is_denied_though_another_link_tells_of_t
     let free = Some(AuthorityView::Available);
     assert_eq!(view(&mut cluster, client, there), free);
     grab(&mut cluster, client, there);
+}
+
+#[test]
+fn what_was_taken_off_an_entity_is_gone_also_when_another_link_tells_so() {
+    let (mut cluster, apps, wire, [crate_, there]) = scene();
+    let [server, client] = apps;
+    let label = Label("of before".into());
+    cluster.world(server).entity_mut(crate_).insert(label);
+    cluster.run(20);
+    assert!(cluster.world(client).get::<Label>(there).is_some());
+    // The link that showed it does not hear that it goes, and another link never knew of it.
+    wire.all(Way::ToClient, Fate::Lose);
+    cluster
+        .world(server)
+        .entity_mut(crate_)
+        .remove::<Label>()
+        .insert(Place(9.0, 0.0, 0.0));
+    replace_link(&mut cluster, apps);
+    assert_eq!(at(&mut cluster, client, there), Some(9.0));
+    assert!(cluster.world(client).get::<Label>(there).is_none());
 }
 
 #[test]

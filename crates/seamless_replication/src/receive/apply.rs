@@ -184,6 +184,11 @@ fn apply_newest(world: &mut World, peer: &mut Peer, allocator: Allocator, index:
         return Outcome::Kept;
     }
     let slots = world.resource::<Slots>();
+    // Whether another link has told of it so far.
+    let source = Some(peer.link);
+    let takes_over = local
+        .and_then(|local| slots.get(local))
+        .is_some_and(|slot| slot.role() != (Role::Remote { source }));
     // Whether we hold it already, in the tenure that the row tells of.
     let held_on = local
         .and_then(|local| slots.get(local))
@@ -233,9 +238,13 @@ fn apply_newest(world: &mut World, peer: &mut Peer, allocator: Allocator, index:
         slot.shown = None;
         strip(world, slot, entity, part);
     }
-    if slot.entity != Some(entity) {
+    if slot.entity != Some(entity) || takes_over {
         slot.entity = Some(entity);
         slot.shown = None;
+        if !fresh {
+            // The world shows what was told otherwise, of which this row knows nothing.
+            strip(world, slot, entity, part);
+        }
     }
     peer.receiver.counters.undecodable += show(world, slot, entity, part);
     if part == Part::All && !holder_me {
