@@ -44,7 +44,7 @@ fn between(rng: &mut Rng, from: f32, to: f32) -> f32 {
 }
 
 fn body(n: usize, rng: &mut Rng) -> Body {
-    let gait = if n % 2 == 0 {
+    let gait = if n.is_multiple_of(2) {
         let (heading, turn) = (between(rng, -3.0, 3.0), 0.0);
         Gait::Walks { heading, turn }
     } else {

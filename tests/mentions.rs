@@ -11,7 +11,7 @@ use seamless_replication::{
     messages::{Delivery, Direction, FromPeer, MessageAppExt, Target, ToPeers},
     wire::Tick,
 };
-use seamless_testkit::{AppId, Cluster, Rng, Weather};
+use seamless_testkit::{AppId, Cluster, Fate, Rng, Way, Weather};
 use serde::{Deserialize, Serialize};
 
 /// What has happened to something, with its health then.
@@ -232,4 +232,35 @@ fn what_a_message_speaks_of_goes_before_others() {
         "{:?}",
         log.hits
     );
+}
+
+#[test]
+fn what_comes_early_because_too_many_wait_says_that_its_state_is_not_here() {
+    let mut cluster = Cluster::new(2, setup);
+    cluster.set_weather(Weather::clear());
+    let server = cluster.server();
+    let (client, wire) = cluster.client_over_wire(server);
+    ready(&mut cluster, client);
+    let target = spawn(&mut cluster, server, 0);
+    cluster.run(20);
+    // Rows are lost, messages are not.
+    wire.decide(|parcel| match (parcel.way, parcel.channel) {
+        (Way::ToClient, None) => Fate::Lose,
+        _ => Fate::Pass,
+    });
+    let world = cluster.world(server);
+    *world.get_mut::<Health>(target).expect("there") = Health(1);
+    const COUNT: u32 = 1100;
+    for _ in 0..COUNT {
+        all(&mut cluster, server, Hit(target, 1));
+    }
+    cluster.run(15);
+    let early = log(&mut cluster, client).hits.clone();
+    assert!(early.len() > 1000, "{} came early", early.len());
+    assert!(early.iter().all(|heard| heard.health == Some(0)));
+    assert!(early.iter().all(|heard| heard.unresolved));
+    wire.pass();
+    cluster.run(60);
+    let hits = &log(&mut cluster, client).hits;
+    assert_eq!(hits.len(), COUNT as usize);
 }

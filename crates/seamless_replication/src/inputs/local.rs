@@ -19,6 +19,10 @@ const KEEP_SECONDS: u32 = 12;
 /// Most inputs that are kept; about half a minute of them.
 const MAX_KEPT: usize = 1024;
 
+/// Inputs that a player may have sent before this process: more than a year of 60 a second. Whoever speaks
+/// of more could have us count past the end.
+const MAX_APPLIED: u32 = 1 << 31;
+
 /// Inputs on their way, encoded.
 #[derive(Resource, Default)]
 pub struct OutBox {
@@ -90,11 +94,8 @@ impl OutBox {
     /// If the first one speaks of more than we have, the player is older than this process: ours go
     /// on after what was applied.
     pub(crate) fn ack(&mut self, ack: InputAck) {
-        if self.acked.is_none()
-            && ack.applied > self.newest
-            && let Some(newest) = ack.applied.0.checked_add(self.kept.len() as u32)
-        {
-            self.newest = InputSeq(newest);
+        if self.acked.is_none() && ack.applied > self.newest && ack.applied.0 < MAX_APPLIED {
+            self.newest = InputSeq(ack.applied.0 + self.kept.len() as u32);
         }
         let news = match self.acked {
             None => true,
@@ -221,6 +222,19 @@ mod tests {
             (batch.first, batch.inputs),
             (InputSeq(3), vec![vec![3], vec![4], vec![5]])
         );
+    }
+
+    #[test]
+    fn a_server_that_speaks_of_more_than_can_be_has_nobody_count_past_the_end() {
+        for applied in [u32::MAX, u32::MAX - 2, u32::MAX - 1024, MAX_APPLIED] {
+            let mut out = OutBox::default();
+            out.ack(ack(1, applied));
+            for n in 1..=5u8 {
+                out.push(vec![n], Tick(n.into()), 30);
+            }
+            let batch = written(&out).expect("none is acknowledged");
+            assert_eq!((batch.first, batch.inputs.len()), (InputSeq(1), 5));
+        }
     }
 
     #[test]

@@ -208,11 +208,12 @@ pub(crate) fn update_visibility(
                 continue;
             }
             if let Some((_, name)) = route
-                && name.allocator == Allocator::Peer
-                && peer.sender.is_leaving(index)
+                && (name.allocator == Allocator::Peer && peer.sender.is_leaving(index)
+                    || peer.sender.is_moving(index))
             {
                 // The entity that had the slot before went under our own name for it. What comes
-                // under another name does not imply that, so the peer must hear of it first.
+                // under another name does not imply that, so the peer must hear of it first. What
+                // comes under the same name would imply that it is no more, and it is, elsewhere.
                 peer.interest.recheck.push(index);
                 continue;
             }

@@ -236,8 +236,14 @@ fn deliver(world: &mut World, at_once: Option<LinkId>) {
     let (now, second) = (clock.tick(), u32::from(clock.rate()));
     let mut still = WaitingMessages::default();
     for incoming in waiting.queue {
-        let ripe = mentions::are_here(world, incoming.link, &incoming.spoken.mentions);
-        let last = now.since(incoming.since) >= second || at_once == Some(incoming.link);
+        let is_hurried = at_once == Some(incoming.link);
+        // A link that hurries is being read: what its rows bring is not to be seen yet.
+        let mentioned = &incoming.spoken.mentions;
+        let ripe = match is_hurried {
+            true => mentioned.is_empty(),
+            false => mentions::are_here(world, incoming.link, mentioned),
+        };
+        let last = now.since(incoming.since) >= second || is_hurried;
         let chance = match last {
             true => Chance::Last { ripe },
             false if !ripe || still.is_behind(&incoming) => {

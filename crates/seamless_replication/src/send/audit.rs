@@ -1,5 +1,6 @@
 //! What a peer should have, a few entities at a time.
 
+use fixedbitset::Block;
 use seamless_wire::{
     Allocator, Tick, WriteMask,
     audit::{AUDIT_BITS, Audited, MAX_AUDITED},
@@ -14,6 +15,9 @@ const MAX_CREDIT: f32 = 64.0;
 /// dirty may be under way.
 const MAX_WORDS: usize = 4096;
 const MAX_LOOKS: usize = 64;
+
+/// Slots of one word.
+const BITS: usize = Block::BITS as usize;
 
 /// Entities that a peer may ask for within [`WINDOW`] before its whole stream begins anew.
 const RESTART_AT: u32 = 32;
@@ -67,17 +71,17 @@ impl Sender {
         }
         let mut at = audit.cursor;
         let words = self.visible.as_slice().len().min(self.dirty.words().len());
-        let end = words.min(at / 64 + MAX_WORDS);
+        let end = words.min(at / BITS + MAX_WORDS);
         let mut looks = MAX_LOOKS;
         while self.audit.entities.len() < most && looks > 0 {
-            let word = at / 64;
+            let word = at / BITS;
             if word >= end {
                 break;
             }
             let settled = self.visible.as_slice()[word] & !self.dirty.words()[word];
-            let rest = settled >> (at % 64);
+            let rest = settled >> (at % BITS);
             if rest == 0 {
-                at = (word + 1) * 64;
+                at = (word + 1) * BITS;
                 continue;
             }
             at += rest.trailing_zeros() as usize;
@@ -88,7 +92,7 @@ impl Sender {
             at += 1;
         }
         let audit = &mut self.audit;
-        audit.cursor = if at / 64 >= words { 0 } else { at };
+        audit.cursor = if at / BITS >= words { 0 } else { at };
         audit.credit -= audit.entities.len() as f32;
         self.counters.audit.named += audit.entities.len() as u64;
         &audit.entities

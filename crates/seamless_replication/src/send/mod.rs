@@ -138,6 +138,16 @@ impl Sender {
         state.is_some_and(|state| state.presence == Presence::Leaving)
     }
 
+    /// Whether the peer is still to hear that another server hosts what the slot had.
+    pub(crate) fn is_moving(&self, slot: u32) -> bool {
+        self.is_leaving(slot)
+            && self
+                .exceptions
+                .get(&slot)
+                .and_then(|exception| exception.leaves)
+                .is_some_and(|(reason, _)| reason == LeaveReason::Moved)
+    }
+
     /// Slots the peer may see.
     pub(crate) const fn visible(&self) -> usize {
         self.seen
