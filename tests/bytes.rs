@@ -4,7 +4,7 @@
 mod common;
 
 use bevy::prelude::*;
-use common::{ready, settle, state_sent};
+use common::{counted, ready, settle, state_sent};
 use seamless_replication::{ReplicateAppExt, Replicated, TransformPrecision};
 use seamless_testkit::{AppId, Cluster, Rng, Weather};
 use serde::{Deserialize, Serialize};
@@ -117,6 +117,8 @@ fn cost(
         .collect();
     cluster.run(30);
     let joined = sent(&mut cluster, server) - before;
+    let told = counted(&mut cluster, server).record_bytes;
+    assert!(told.0 as f64 > joined * 0.9, "{told:?} of {joined}");
     let mut begun = 0.0;
     const WARM: usize = 30;
     const TICKS: usize = 90;
@@ -131,6 +133,15 @@ fn cost(
         cluster.step();
     }
     let moved = sent(&mut cluster, server) - begun;
+    // What the counters say is what went.
+    let now = counted(&mut cluster, server).record_bytes;
+    let all = (now.0 + now.1) as f64;
+    let went = sent(&mut cluster, server) - before;
+    assert!(all > went * 0.9 && all < went, "{now:?} of {went}");
+    assert!(now.1 as f64 > moved * 0.9, "{now:?} of {moved}");
+    if loss == 0.0 {
+        assert_eq!(now.0, told.0, "nothing is told whole again");
+    }
     cluster.run(60);
     let seen = cluster.world(client);
     let mut all = seen.query_filtered::<Entity, With<seamless_replication::NetSlot>>();

@@ -48,6 +48,8 @@ pub struct LinkStats {
     pub unsettled: usize,
     /// Records sent: all, those against nothing, those sent again after a loss.
     pub records: (u64, u64, u64),
+    /// Bytes of records in datagrams, sent: of those against nothing, of those against a baseline.
+    pub record_bytes: (u64, u64),
     /// Rows that no datagram held: sent, and of those not kept by the peer within half a minute,
     /// after which the newest is sent again.
     pub big_rows: (u64, u64),
@@ -305,6 +307,8 @@ pub(crate) fn update(
             counters.absolute_records,
             counters.resent_records,
         );
+        let (absolute, delta) = counters.record_bits;
+        entry.record_bytes = (absolute / 8, delta / 8);
         entry.big_rows = (counters.big_rows, counters.refused_big_rows);
         entry.deferred = counters.deferred;
         entry.budget = peer.sender.budget(config.bytes_per_tick);

@@ -92,6 +92,8 @@ pub(crate) struct SendCounters {
     pub(crate) records: u64,
     pub(crate) absolute_records: u64,
     pub(crate) resent_records: u64,
+    /// Bits of records in datagrams: those against nothing, those against a baseline.
+    pub(crate) record_bits: (u64, u64),
     pub(crate) big_rows: u64,
     /// Those that the peer did not keep in time.
     pub(crate) refused_big_rows: u64,

@@ -295,13 +295,16 @@ impl Sender {
             {
                 // Nearly all of them.
                 let against = (version, run.baseline, u32::from(run.steps), run.mask);
+                let before = datagram.w.bit_len();
                 cursor.write_delta(datagram.w, components, index, against, None);
                 context.cache.copy(number, &run, datagram.w);
-                self.note_sent(row.slot, version, &run, datagram);
+                self.note_sent(row.slot, version, &run, before, datagram);
                 if let Some((rows, bits)) = tape.stretch(*row, after, datagram.room())
                     && let Some(last) = rows.last()
                 {
+                    let before = datagram.w.bit_len();
                     bits.copy(datagram.w);
+                    self.counters.record_bits.1 += (datagram.w.bit_len() - before) as u64;
                     self.note_stretch((after, rows.len()), context.tick, datagram);
                     let run = context.cache.get(last.number());
                     tape::pass(&mut cursor, last.slot, context.tick, run);
@@ -342,7 +345,7 @@ impl Sender {
                             self.counters.fences += 1;
                             self.counters.fence_bits += head_bits as u64;
                         }
-                        self.note_sent(row.slot, version, &run, datagram);
+                        self.note_sent(row.slot, version, &run, before, datagram);
                         break;
                     }
                 }
@@ -373,8 +376,19 @@ impl Sender {
         }
     }
 
+    /// A record was written, `from` this bit on.
     #[inline]
-    fn note_sent(&mut self, slot: u32, version: Version, run: &Run, datagram: &mut Datagram<'_>) {
+    fn note_sent(
+        &mut self,
+        slot: u32,
+        version: Version,
+        run: &Run,
+        from: usize,
+        datagram: &mut Datagram<'_>,
+    ) {
+        let bits = (datagram.w.bit_len() - from) as u64;
+        let (absolute, delta) = &mut self.counters.record_bits;
+        *(if run.is_delta { delta } else { absolute }) += bits;
         datagram.contents.add_row(slot, version);
         let state = &mut self.slots[slot as usize];
         state.tell(version);
