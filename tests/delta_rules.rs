@@ -5,12 +5,17 @@
 
 mod common;
 
+use std::time::Duration;
+
 use bevy::prelude::*;
-use common::{Health, Label, Place, counted, find, get, name, on_a_wire, register, spawn_on};
-use seamless_replication::{
-    NetSlot, Peers, Replicated, ReplicationConfig, stats::LinkStats, wire::GlobalEntity,
+use common::{
+    Health, Label, Place, counted, find, get, name, on_a_wire, pair, register, spawn_on, wait_for,
 };
-use seamless_testkit::{AppId, Cluster, Fate, Parcel, Way};
+use seamless_replication::{
+    NetSlot, Peers, Replicated, ReplicationConfig, Slots, stats::LinkStats, wire::GlobalEntity,
+    wire::record::LeaveReason,
+};
+use seamless_testkit::{AppId, Cluster, Fate, Parcel, Way, Weather};
 
 /// Longer than a round trip and the time after which a datagram counts as lost.
 const A_WHILE: usize = 40;
@@ -205,6 +210,43 @@ fn records_of_a_former_entity_are_not_applied_to_the_next_in_its_slot() {
     cluster.run(A_WHILE);
     assert_eq!(place(&mut cluster, client, there).0, 2.0);
     assert_eq!(find(&mut cluster, client, former), None);
+}
+
+#[test]
+fn what_another_server_hosts_now_is_not_gone_when_its_slot_is_used_again() {
+    for seed in 0..6 {
+        let (mut cluster, apps) = pair(seed, Weather::lossy(0.3), register);
+        let [server, client] = apps;
+        let [moved, there] = spawn_on(&mut cluster, apps, Place::default());
+        let mut config = cluster.world(client).resource_mut::<ReplicationConfig>();
+        config.orphan_grace = Duration::from_secs(3);
+        cluster.run(30);
+        let world = cluster.world(server);
+        let mut slots = world.resource_mut::<Slots>();
+        slots.leave_because(LeaveReason::Moved);
+        world.despawn(moved);
+        // One of them gets the slot at once.
+        let mut names = Vec::new();
+        for n in 0..3 {
+            let place = Place(n as f32, 1.0, 0.0);
+            let next = cluster.world(server).spawn((Replicated, place)).id();
+            names.push(name(&mut cluster, server, next));
+        }
+        for frame in 0..45 {
+            cluster.step();
+            let world = cluster.world(client);
+            assert!(
+                world.get_entity(there).is_ok(),
+                "frame {frame}, seed {seed}"
+            );
+        }
+        for name in names {
+            wait_for(&mut cluster, client, name);
+        }
+        // Nobody else told of it.
+        cluster.run(120);
+        assert!(cluster.world(client).get_entity(there).is_err());
+    }
 }
 
 #[test]
