@@ -168,24 +168,19 @@ fn what_others_send_through_renet_leaves_a_link_at_rest_and_holds_nothing_up() {
     let mut pair = Pair::in_memory(lossy(3));
     pair.steps(60);
     let id = pair.down().netcode_id();
-    let mut renet = pair
-        .server
-        .world_mut()
-        .resource_mut::<bevy_renet::RenetServer>();
-    // What is left of the channel holds no message of ours of this length.
-    for _ in 0..70 {
-        renet.send_message(id, Channel::Control as u8, vec![9; 1000]);
-    }
+    // What is left of the channel holds no message of ours of the greatest length.
+    let speak = |pair: &mut Pair| {
+        let world = pair.server.world_mut();
+        let mut renet = world.resource_mut::<bevy_renet::RenetServer>();
+        for _ in 0..70 {
+            renet.send_message(id, Channel::Control as u8, vec![9; 1000]);
+        }
+    };
+    speak(&mut pair);
     pair.steps(120);
     let of_others = read(pair.up(), Channel::Control);
     assert_eq!(of_others.len(), 70);
-    let mut renet = pair
-        .server
-        .world_mut()
-        .resource_mut::<bevy_renet::RenetServer>();
-    for _ in 0..70 {
-        renet.send_message(id, Channel::Control as u8, vec![9; 1000]);
-    }
+    speak(&mut pair);
     pair.down()
         .send_reliable(Channel::Control, numbered(7, 64 * 1024))
         .unwrap();

@@ -438,8 +438,12 @@ impl Sender {
         }
         let slots = &self.slots;
         self.spoken_of.retain(|&slot, version| {
-            let acked = slots[slot as usize].acked();
-            acked.is_none_or(|acked| version.is_newer_than(acked))
+            let state = &slots[slot as usize];
+            let is_told = state.presence == Presence::Live;
+            is_told
+                && state
+                    .acked()
+                    .is_none_or(|acked| version.is_newer_than(acked))
         });
         for &slot in self.spoken_of.keys() {
             self.priorities[slot as usize] += SPOKEN_OF;
