@@ -133,6 +133,59 @@ fn what_a_server_tells_of_comes_with_all_it_has() {
     assert_eq!(arrived, [lone, free, lent]);
 }
 
+/// Names of entities that go as soon as any of them comes, and how many were found then.
+#[derive(Resource, Default)]
+struct Doomed(Vec<GlobalEntity>, usize);
+
+/// Despawns those that come with the first one, before they have anything.
+fn despawn_the_others(
+    event: On<Add, Remote>,
+    mut doomed: ResMut<Doomed>,
+    slots: Res<Slots>,
+    mut commands: Commands,
+) {
+    let all = std::mem::take(&mut doomed.0);
+    let others = all.into_iter().filter_map(|name| slots.entity(name));
+    for other in others.filter(|other| *other != event.entity) {
+        commands.entity(other).despawn();
+        doomed.1 += 1;
+    }
+}
+
+#[test]
+fn what_is_despawned_before_it_has_its_components_is_not_there_until_it_is_told_of_again() {
+    const COUNT: usize = 10;
+    let (mut cluster, [server, client], _) = on_a_wire(lending);
+    let world = cluster.world(client);
+    world.init_resource::<Doomed>();
+    world.add_observer(despawn_the_others);
+    let all: Vec<Entity> = (0..COUNT)
+        .map(|n| {
+            let bundle = (Replicated, Place(n as f32, 0.0, 0.0));
+            cluster.world(server).spawn(bundle).id()
+        })
+        .collect();
+    let names = all.iter().map(|entity| name(&mut cluster, server, *entity));
+    let names: Vec<GlobalEntity> = names.collect();
+    cluster.world(client).resource_mut::<Doomed>().0 = names.clone();
+    cluster.run_until("they have come", A_WHILE, |cluster| {
+        cluster.world(client).resource::<Doomed>().1 > 0
+    });
+    assert_eq!(cluster.world(client).resource::<Doomed>().1, COUNT - 1);
+    assert_eq!(census(&mut cluster, client), (0, 1));
+    for entity in all {
+        let mut place = cluster.world(server).get_mut::<Place>(entity);
+        place.as_mut().expect("here").1 = 1.0;
+    }
+    cluster.run(A_WHILE);
+    assert_eq!(census(&mut cluster, client), (0, COUNT));
+    for (n, name) in names.into_iter().enumerate() {
+        let there = find(&mut cluster, client, name).expect("it is told of");
+        let place = cluster.world(client).get::<Place>(there);
+        assert_eq!(place, Some(&Place(n as f32, 1.0, 0.0)));
+    }
+}
+
 /// A client that keeps what arrives as an entity of its own, once.
 fn keep(event: On<Add, Remote>, mut commands: Commands, mut kept: Local<bool>) {
     if !std::mem::replace(&mut kept, true) {

@@ -28,8 +28,10 @@ use crate::{
 /// Limits and rates. Change them before or while the app runs.
 #[derive(Resource, Clone, Debug)]
 pub struct ReplicationConfig {
-    /// Bytes of rows that one link may take in a tick. What does not fit waits its turn, the most
-    /// urgent first. 20,000 by default, which is 600 kB/s at 30 ticks.
+    /// Bytes of datagrams that one link may take in a tick. Control items, leaves, inputs and unreliable
+    /// messages go first; rows get the rest, and a quarter in any case. Those that do not fit wait their
+    /// turn, the most urgent first. 20,000 by default, which is 600 kB/s at 30 ticks.
+    /// [`Peer::set_bytes_per_tick`](crate::Peer::set_bytes_per_tick) gives one link another number.
     pub bytes_per_tick: usize,
     /// Ticks without a datagram after which an empty one is sent, so that silence means trouble.
     pub keep_alive_ticks: u32,
@@ -262,9 +264,9 @@ impl Plugin for ReplicationPlugin {
     fn finish(&self, app: &mut App) {
         let world = app.world_mut();
         let remote = [
+            world.register_component::<Authority>(),
             world.register_component::<NetSlot>(),
             world.register_component::<Remote>(),
-            world.register_component::<Authority>(),
         ];
         let registry = world.resource_mut::<RegistryBuilder>().seal(remote);
         if let Err(error) = registry.schema().check() {

@@ -546,6 +546,12 @@ fn take_slot(mut world: DeferredWorld, context: HookContext) {
     }
 }
 
+/// An entity that was to get this slot is gone.
+pub(crate) fn vacate(world: &mut World, slot: NetSlot, entity: Entity) {
+    world.resource_mut::<Slots>().release(slot.index, entity);
+    world.resource_mut::<Rows>().clear(slot.index);
+}
+
 fn free_slot(mut world: DeferredWorld, context: HookContext) {
     let Some(index) = world.get::<NetSlot>(context.entity).map(|slot| slot.index) else {
         return;

@@ -180,7 +180,7 @@ fn apply_newest(world: &mut World, peer: &mut Peer, allocator: Allocator, index:
     let slots = world.resource::<Slots>();
     let local = slots.index_of(global);
     let fresh = local.is_none();
-    if fresh && arrive(world, peer, (allocator, index), (global, tenure)) {
+    if fresh && arrive(world, peer, (allocator, index), global) {
         return Outcome::Kept;
     }
     let slots = world.resource::<Slots>();

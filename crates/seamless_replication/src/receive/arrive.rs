@@ -1,20 +1,21 @@
 //! Entities that a server tells of for the first time, as nearly all of them come: nothing waits for
-//! them. Each gets all that it comes with in one move between archetypes, and observers see all of it.
+//! them, and others of the same components come with them. Each gets all that it comes with in one move
+//! between archetypes, and observers see all of it.
 
 use bevy::{ecs::component::ComponentId, prelude::*};
 use seamless_transport::LinkSide;
-use seamless_wire::{Allocator, GlobalEntity, Holder, Tenure, WireError, WireId};
-use smallvec::SmallVec;
+use seamless_wire::{Allocator, GlobalEntity, Holder, WireError, WireId};
 
-use super::show::name_undecodable;
+use super::{ParsedHead, ParsedRows, RemoteTable, show::name_undecodable};
 use crate::{
     authority::Authority,
     peer::Peer,
+    plugin::Limits,
     prespawn,
     references::References,
     registry::{Registry, RemoteMarks, StagedComponent, put_remote},
-    rows::{Rows, SetId, Values},
-    slots::{Slot, Slots},
+    rows::{Fence, Rows, SetId, Values},
+    slots::{NetSlot, Slot, Slots, vacate},
 };
 
 /// How entities with the set of components arrive that came last: most come with that of the one
@@ -23,13 +24,25 @@ pub(crate) struct Arriving {
     set: SetId,
     registry: Registry,
     components: Vec<u16>,
-    ids: SmallVec<[ComponentId; 16]>,
+    /// Of what says that an entity is remote, and of the components.
+    ids: Vec<ComponentId>,
     /// None refers to entities, or is a resource.
     are_plain: bool,
     /// The client may have spawned such an entity ahead.
     may_be_claimed: bool,
     /// Memory for the components of one entity, in their order.
     staged: Vec<Option<Box<dyn StagedComponent>>>,
+    /// Memory for those that come together.
+    entities: Vec<Entity>,
+    new: Vec<New>,
+}
+
+/// One that has its place and its slot, and is still to get its components.
+#[derive(Clone, Copy)]
+struct New {
+    place: u32,
+    entity: Entity,
+    slot: NetSlot,
 }
 
 impl Arriving {
@@ -39,15 +52,29 @@ impl Arriving {
         let is_plain = |&component: &u16| registry.component(component).is_plain();
         let number = prespawn::number(world, &registry);
         let id = |&component: &u16| registry.component(component).component_id;
+        let remote = registry.remote_ids().into_iter();
         Self {
             set,
-            ids: components.iter().map(id).collect(),
+            ids: remote.chain(components.iter().map(id)).collect(),
             are_plain: components.iter().all(is_plain),
             may_be_claimed: number.is_some_and(|number| components.contains(&number)),
             staged: components.iter().map(|_| None).collect(),
+            entities: Vec::new(),
+            new: Vec::new(),
             components,
             registry,
         }
+    }
+
+    /// As the one was that came last, if it had this set.
+    fn like(last: Option<Box<Self>>, world: &World, set: SetId) -> Box<Self> {
+        last.filter(|last| last.set == set)
+            .unwrap_or_else(|| Box::new(Self::new(world, set)))
+    }
+
+    /// Whether nothing can wait for such an entity, but those that have its name.
+    fn come_plainly(&self, world: &World) -> bool {
+        self.are_plain && !(self.may_be_claimed && prespawn::any_waits(world))
     }
 
     /// Decodes what an entity comes with. Gives what does not decode, by its place.
@@ -67,94 +94,223 @@ impl Arriving {
         failures
     }
 
-    /// Puts what decoded on its entity.
+    /// Puts what an entity comes with on it. Gives how many components do not decode.
     fn put(
         &mut self,
         world: &mut World,
-        entity: Entity,
-        failures: &[(usize, WireError)],
-        marks: RemoteMarks,
-    ) {
-        if failures.is_empty() {
+        (entity, slot): (Entity, NetSlot),
+        fence: &Fence,
+        values: Values<'_>,
+    ) -> u64 {
+        let marks = RemoteMarks {
+            slot,
+            authority: Authority::shown(fence),
+        };
+        let failures = self.stage(values);
+        let is_here = if failures.is_empty() {
             let staged = self.staged.iter_mut().flatten();
-            return put_remote(world, entity, self.ids.clone(), staged, marks);
+            put_remote(world, entity, &self.ids, staged, marks)
+        } else {
+            let decoded = |at: usize| failures.iter().all(|(failed, _)| *failed != at);
+            let (remote, ids) = self.ids.split_at(self.ids.len() - self.components.len());
+            let ids = ids.iter().enumerate().filter(|(at, _)| decoded(*at));
+            let ids = remote.iter().chain(ids.map(|(_, id)| id)).copied();
+            let ids: Vec<ComponentId> = ids.collect();
+            let staged = self.staged.iter_mut().enumerate();
+            let staged = staged.filter(|(at, _)| decoded(*at));
+            let staged = staged.filter_map(|(_, staged)| staged.as_mut());
+            put_remote(world, entity, &ids, staged, marks)
+        };
+        if !is_here {
+            vacate(world, slot, entity);
+            return 0;
         }
-        let decoded = |at: &usize| failures.iter().all(|(failed, _)| failed != at);
-        let ids = self.ids.iter().enumerate();
-        let ids = ids.filter(|(at, _)| decoded(at)).map(|(_, id)| *id);
-        let ids = ids.collect();
-        let staged = self.staged.iter_mut().enumerate();
-        let staged = staged.filter(|(at, _)| decoded(at));
-        let staged = staged.filter_map(|(_, staged)| staged.as_mut());
-        put_remote(world, entity, ids, staged, marks);
+        let undecodable = failures.len() as u64;
+        for (at, error) in failures {
+            let registered = self.registry.component(self.components[at]);
+            name_undecodable(world, entity, registered, error);
+        }
+        undecodable
     }
+}
+
+/// Takes the records from a number on, one after the other, as long as they are of entities that a
+/// server tells of for the first time, and of the same components. Gives how many.
+///
+/// Per entity: a row, two slots and their names, a decode for each component, and one move. What they
+/// have in common is looked up once for all.
+pub(super) fn take_new(
+    world: &mut World,
+    peer: &mut Peer,
+    (rows, from): (&ParsedRows, usize),
+    limits: Limits,
+) -> usize {
+    let Some(first) = rows.head(from).filter(|_| peer.side == LinkSide::ToServer) else {
+        return 0;
+    };
+    let table = &peer.receiver.table;
+    let alike = |head: &&ParsedHead| head.set == first.set && may_be_new(head, table);
+    let count = rows.heads_from(from).iter().take_while(alike).count();
+    if count == 0 {
+        return 0;
+    }
+    let last = peer.receiver.arriving.take();
+    let mut arriving = Arriving::like(last, world, first.set);
+    if arriving.come_plainly(world) {
+        let spare = world.entity_allocator().alloc_many(count as u32);
+        arriving.entities.extend(spare);
+        admit(world, peer, &mut arriving, (rows, from), limits);
+        let spare = world.entity_allocator_mut();
+        spare.free_many(&arriving.entities[arriving.new.len()..]);
+        arriving.entities.clear();
+        fill(world, peer, &mut arriving, (rows, from));
+    }
+    let taken = arriving.new.len();
+    arriving.new.clear();
+    peer.receiver.arriving = Some(arriving);
+    taken
+}
+
+/// As far as the record and the names of the link say.
+#[inline]
+fn may_be_new(head: &ParsedHead, table: &RemoteTable) -> bool {
+    head.allocator == Allocator::Peer
+        && head.baseline.is_none()
+        && head.global.is_some()
+        && table.place(head.allocator, head.index).is_none()
+        && table.redirect(head.allocator, head.index).is_none()
+}
+
+/// Gives them places and slots, up to one that somebody told of already, or that there is no room for.
+fn admit(
+    world: &mut World,
+    peer: &mut Peer,
+    arriving: &mut Arriving,
+    (rows, from): (&ParsedRows, usize),
+    limits: Limits,
+) {
+    world.resource_scope(|world, mut slots: Mut<Slots>| {
+        let references = world.resource::<References>();
+        for (at, &entity) in (from..).zip(&arriving.entities) {
+            let Some((head, row)) = rows.get(at) else {
+                return;
+            };
+            let is_known =
+                |global| slots.index_of(global).is_some() || references.is_reserved(global);
+            let Some(global) = head.global.filter(|global| !is_known(*global)) else {
+                return;
+            };
+            let Some(place) = peer.receiver.table.admit((head, row), limits) else {
+                return;
+            };
+            let mut slot = Slot::remote(entity, global, peer.link);
+            slot.tenure = head.fence.clone();
+            slot.newest = head.tick;
+            slot.remote_name = Some(WireId {
+                allocator: head.allocator,
+                index: head.index,
+                generation: head.generation.unwrap_or_default(),
+            });
+            let slot = slots.occupy(slot);
+            arriving.new.push(New {
+                place,
+                entity,
+                slot,
+            });
+        }
+    });
+}
+
+/// Gives them their components. Observers run meanwhile, and find all of them spawned.
+fn fill(
+    world: &mut World,
+    peer: &mut Peer,
+    arriving: &mut Arriving,
+    (rows, from): (&ParsedRows, usize),
+) {
+    for new in &arriving.new {
+        // Nobody else has the name.
+        let _ = world.spawn_empty_at(new.entity);
+    }
+    let new = std::mem::take(&mut arriving.new);
+    for (at, new) in (from..).zip(&new) {
+        if let Some((head, row)) = rows.get(at) {
+            let here = (new.entity, new.slot);
+            let undecodable = arriving.put(world, here, &head.fence, row.values());
+            peer.receiver.counters.undecodable += undecodable;
+        }
+    }
+    peer.receiver.counters.records += new.len() as u64;
+    let slots = world.resource::<Slots>();
+    for new in &new {
+        settle(slots, peer, *new);
+    }
+    arriving.new = new;
+}
+
+/// One has its components now, or an observer of the game turned it away.
+fn settle(slots: &Slots, peer: &mut Peer, new: New) {
+    let slot = peer.receiver.table.at_mut(new.place);
+    let Some(stored) = slot.ring.newest() else {
+        return;
+    };
+    let holder = stored.row.fence.holder;
+    slot.held = peer.id.is_some_and(|me| holder == Holder::Peer(me));
+    slot.distrusted = false;
+    let is_here = slots.is_taken_by(&new.slot, new.entity);
+    slot.entity = is_here.then_some(new.entity);
+    slot.shown = is_here.then_some((stored.version, stored.row.set));
+    slot.checked = slots
+        .stamp_of(new.slot.index)
+        .filter(|_| is_here && !slot.held);
+    // The row is none the worse for it.
+    peer.receiver.counters.fenced += u64::from(!is_here);
 }
 
 /// Spawns the entity of the newest row under a name, with all of it. False if it is none of these.
 ///
-/// Per entity: a decode for each component, and one move.
+/// For those that come under a name that was used before, or that had to wait.
 pub(super) fn arrive(
     world: &mut World,
     peer: &mut Peer,
     (allocator, index): (Allocator, u32),
-    (global, tenure): (GlobalEntity, Tenure),
+    global: GlobalEntity,
 ) -> bool {
     if peer.side != LinkSide::ToServer {
         return false;
     }
-    let Some(slot) = peer.receiver.table.get_mut(allocator, index) else {
+    let receiver = &mut peer.receiver;
+    let Some(place) = receiver.table.place(allocator, index) else {
         return false;
     };
-    let Some(stored) = slot.ring.newest() else {
+    let known = receiver.table.at(place);
+    let Some(stored) = known.ring.newest() else {
         return false;
     };
-    let set = stored.row.set;
-    let last = peer.receiver.arriving.take();
-    let last = last.filter(|last| last.set == set);
-    let mut arriving = last.unwrap_or_else(|| Box::new(Arriving::new(world, set)));
-    let waited_for = arriving.may_be_claimed && prespawn::any_waits(world)
-        || world.resource::<References>().is_reserved(global);
-    if !arriving.are_plain || waited_for {
-        peer.receiver.arriving = Some(arriving);
-        return false;
-    }
-    let failures = arriving.stage(stored.row.values());
-
-    let entity = world.spawn_empty().id();
-    let mut here = Slot::remote(entity, global, peer.link);
-    here.tenure = stored.row.fence.clone();
-    here.newest = slot.newest.unwrap_or_default();
-    here.remote_name = Some(WireId {
-        allocator,
-        index,
-        generation: slot.generation,
-    });
-    let net_slot = world.resource_mut::<Slots>().occupy(here);
-    let marks = RemoteMarks {
-        ids: arriving.registry.remote_ids(),
-        slot: net_slot,
-        authority: Authority::shown(&tenure),
-    };
-    arriving.put(world, entity, &failures, marks);
-
-    slot.held = peer.id.is_some_and(|me| tenure.holder == Holder::Peer(me));
-    slot.distrusted = false;
-    let slots = world.resource::<Slots>();
-    if slots.is_taken_by(&net_slot, entity) {
-        slot.entity = Some(entity);
-        slot.shown = Some((stored.version, set));
-        slot.checked = slots.stamp_of(net_slot.index).filter(|_| !slot.held);
-    } else {
-        // An observer of the game turned it away. The row is none the worse for it.
-        slot.entity = None;
-        slot.shown = None;
-        peer.receiver.counters.fenced += 1;
-    }
-    for (at, error) in failures {
-        let registered = arriving.registry.component(arriving.components[at]);
-        name_undecodable(world, entity, registered, error);
-        peer.receiver.counters.undecodable += 1;
+    let mut arriving = Arriving::like(receiver.arriving.take(), world, stored.row.set);
+    let reserved = world.resource::<References>().is_reserved(global);
+    let comes = !reserved && arriving.come_plainly(world);
+    if comes {
+        let entity = world.spawn_empty().id();
+        let mut slot = Slot::remote(entity, global, peer.link);
+        slot.tenure = stored.row.fence.clone();
+        slot.newest = known.newest.unwrap_or_default();
+        slot.remote_name = Some(WireId {
+            allocator,
+            index,
+            generation: known.generation,
+        });
+        let slot = world.resource_mut::<Slots>().occupy(slot);
+        let values = stored.row.values();
+        let undecodable = arriving.put(world, (entity, slot), &stored.row.fence, values);
+        receiver.counters.undecodable += undecodable;
+        let new = New {
+            place,
+            entity,
+            slot,
+        };
+        settle(world.resource::<Slots>(), peer, new);
     }
     peer.receiver.arriving = Some(arriving);
-    true
+    comes
 }

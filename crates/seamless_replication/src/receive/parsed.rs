@@ -105,11 +105,29 @@ impl ParsedRows {
         self.heads.get(at)
     }
 
+    /// What stands before the values of the records from a number on.
+    #[inline]
+    pub(super) fn heads_from(&self, at: usize) -> &[ParsedHead] {
+        self.heads.get(at..).unwrap_or_default()
+    }
+
+    /// A record, by its number.
+    #[inline]
+    pub(super) fn get(&self, at: usize) -> Option<(&ParsedHead, RowRef<'_>)> {
+        self.iter_from(at).next()
+    }
+
     /// All records.
     #[inline]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&ParsedHead, RowRef<'_>)> {
+        self.iter_from(0)
+    }
+
+    /// The records from a number on.
+    #[inline]
+    pub(super) fn iter_from(&self, at: usize) -> impl Iterator<Item = (&ParsedHead, RowRef<'_>)> {
         let values = &self.values;
-        self.heads
+        self.heads_from(at)
             .iter()
             .map(|head| (head, values.row(head.built, head.set, &head.fence)))
     }

@@ -8,9 +8,10 @@ use bevy::{
 };
 use seamless_wire::{Allocator, GlobalEntity, Tick, WireId, record::Version};
 
-use super::{ParsedRow, index::PagedIndex, slot::RemoteSlot};
+use super::{ParsedHead, ParsedRow, index::PagedIndex, slot::RemoteSlot};
 use crate::{
     names::hash_of,
+    plugin::Limits,
     prefetch::prefetch_at,
     rows::{Row, RowRef},
 };
@@ -180,6 +181,30 @@ impl RemoteTable {
         Some(self.at_mut(place))
     }
 
+    /// A peer tells of an entity for the first time, under a name of its own that it has not used so
+    /// far. Gives where; `None` if that is not so, or nothing more may be kept.
+    pub(super) fn admit(
+        &mut self,
+        (head, row): (&ParsedHead, RowRef<'_>),
+        limits: Limits,
+    ) -> Option<u32> {
+        let (allocator, index) = (head.allocator, head.index);
+        let room = self.bytes + row.byte_len() <= limits.baseline_bytes
+            && self.slots.len() - self.free.len() < limits.entities;
+        if !room || self.place(allocator, index).is_some() {
+            return None;
+        }
+        let generation = head.generation?;
+        let place = self.take_place(allocator, index);
+        let slot = &mut self.slots[place as usize];
+        slot.generation = generation;
+        slot.newest = Some(head.tick);
+        slot.live = true;
+        self.stand_for(place, head.global);
+        self.keep_at(place, head.version, None, row)
+            .then_some(place)
+    }
+
     fn take_place(&mut self, allocator: Allocator, index: u32) -> u32 {
         let place = self.free.pop().unwrap_or_else(|| {
             self.slots.push(RemoteSlot::default());
@@ -328,9 +353,12 @@ impl RemoteTable {
         index: u32,
         global: Option<GlobalEntity>,
     ) {
-        let Some(place) = self.place(allocator, index) else {
-            return;
-        };
+        if let Some(place) = self.place(allocator, index) {
+            self.stand_for(place, global);
+        }
+    }
+
+    fn stand_for(&mut self, place: u32, global: Option<GlobalEntity>) {
         let before = std::mem::replace(&mut self.at_mut(place).global, global);
         if before == global {
             return;

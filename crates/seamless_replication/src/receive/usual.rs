@@ -1,48 +1,74 @@
 //! All records of a datagram. Nearly all are newer states of what is shown here, and take the short
-//! way; the others are looked at one by one ([`take_row`]).
+//! way, and so do entities that come for the first time ([`take_new`]); the others are looked at one
+//! by one ([`take_row`]).
 
 use bevy::prelude::*;
 use seamless_transport::LinkSide;
 
-use super::{ParsedHead, ParsedRows, apply::take_row};
+use super::{ParsedHead, ParsedRows, apply::take_row, arrive::take_new};
 use crate::{
-    peer::Peer, plugin::ReplicationConfig, prefetch::FAR_AHEAD, rows::RowRef, slots::Slots,
+    peer::Peer,
+    plugin::{Limits, ReplicationConfig},
+    prefetch::FAR_AHEAD,
+    rows::RowRef,
+    slots::Slots,
 };
 
 /// Takes the records of a datagram, and leaves the list empty. False if it must not be
 /// acknowledged.
 pub(crate) fn take_rows(world: &mut World, peer: &mut Peer, rows: &mut ParsedRows) -> bool {
     let limits = world.resource::<ReplicationConfig>().limits(peer.side);
-    let mut kept = true;
-    // Looked up where it is needed: what else arrives may be a world full of entities.
-    let mut slots = None;
-    for (at, (head, row)) in rows.iter().enumerate() {
-        let soon = rows.head(at + FAR_AHEAD).and_then(|head| head.place);
-        let usual = head.place.and_then(|place| {
-            let slots = slots.get_or_insert_with(|| world.resource::<Slots>());
-            let checked = soon.and_then(|soon| peer.receiver.table.at(soon).checked);
-            if let Some(then) = checked {
-                slots.prefetch_stamp(then.slot);
-            }
-            take_usual(slots, peer, (head, place), row, limits.baseline_bytes)
-        });
-        kept &= match usual {
-            Some(kept) => kept,
-            None => {
-                slots = None;
-                take_row(world, peer, head.with(row), limits)
-            }
-        };
+    let (mut kept, mut at) = (true, 0);
+    while let Some(head) = rows.head(at) {
+        if head.place.is_some() {
+            let (usual, all_kept) = take_usual(world.resource(), peer, (rows, at), limits);
+            at += usual;
+            kept &= all_kept;
+        }
+        // Looked up anew where it is needed: what else arrives may be a world full of entities.
+        let new = take_new(world, peer, (rows, at), limits);
+        at += new;
+        if new == 0
+            && let Some((head, row)) = rows.get(at)
+        {
+            kept &= take_row(world, peer, head.with(row), limits);
+            at += 1;
+        }
     }
     rows.clear();
     kept
+}
+
+/// Takes the records from a number on, one after the other, as long as they are usual. Gives how many
+/// those are, and whether all were kept.
+fn take_usual(
+    slots: &Slots,
+    peer: &mut Peer,
+    (rows, from): (&ParsedRows, usize),
+    limits: Limits,
+) -> (usize, bool) {
+    let (mut taken, mut kept) = (0, true);
+    for (head, row) in rows.iter_from(from) {
+        let soon = rows.head(from + taken + FAR_AHEAD);
+        let soon = soon.and_then(|head| peer.receiver.table.at(head.place?).checked);
+        if let Some(then) = soon {
+            slots.prefetch_stamp(then.slot);
+        }
+        let Some(place) = head.place else { break };
+        match keep_usual(slots, peer, (head, place), row, limits.baseline_bytes) {
+            Some(usual) => kept &= usual,
+            None => break,
+        }
+        taken += 1;
+    }
+    (taken, kept)
 }
 
 /// A newer state of a server's entity that is shown here, under the fence of the state before:
 /// nothing but its components changes, and they can wait for the others. Whether it was kept;
 /// `None` for anything else.
 #[inline]
-fn take_usual(
+fn keep_usual(
     slots: &Slots,
     peer: &mut Peer,
     (head, place): (&ParsedHead, u32),

@@ -372,8 +372,8 @@ impl Registry {
         self.0.by_component.get(&component).copied()
     }
 
-    /// The ids of [`NetSlot`](crate::NetSlot), [`Remote`](crate::Remote) and
-    /// [`Authority`](crate::Authority) in this world, in this order.
+    /// The ids of [`Authority`](crate::Authority), [`NetSlot`](crate::NetSlot) and
+    /// [`Remote`](crate::Remote) in this world, in this order.
     pub(crate) fn remote_ids(&self) -> [ComponentId; 3] {
         self.0.remote
     }

@@ -121,31 +121,36 @@ impl Arrivals {
         for &id in &self.ids {
             resource::make_room(world, entity, id);
         }
-        put_together(world, entity, &self.ids, self.components.iter_mut(), &[]);
+        put_together(world, entity, &self.ids, &[], self.components.iter_mut());
     }
 }
 
-/// Puts components on a new entity, together with what says that it is a remote one. `ids`: theirs, as
-/// the registry has them; none is a resource.
+/// Puts components on a new entity, together with what says that it is a remote one. `ids`: those of
+/// [`Registry::remote_ids`](super::Registry::remote_ids), then theirs, as the registry has them; none is
+/// a resource. False if the entity is gone.
 pub(crate) fn put_remote<'a>(
     world: &mut World,
     entity: Entity,
-    mut ids: SmallVec<[ComponentId; 16]>,
+    ids: &[ComponentId],
     components: impl Iterator<Item = &'a mut Box<dyn StagedComponent>>,
     marks: RemoteMarks,
-) {
+) -> bool {
+    let mut authority = marks.authority.map(ManuallyDrop::new);
     let mut slot = ManuallyDrop::new(marks.slot);
     let mut remote = ManuallyDrop::new(Remote);
-    let mut authority = marks.authority.map(ManuallyDrop::new);
-    let mut own: SmallVec<[NonNull<u8>; 3]> = SmallVec::new();
-    own.push(NonNull::from(&mut slot).cast());
-    own.push(NonNull::from(&mut remote).cast());
-    own.extend(authority.as_mut().map(|it| NonNull::from(it).cast()));
-    ids.extend_from_slice(&marks.ids[..own.len()]);
-    put_together(world, entity, &ids, components, &own);
+    let own: [NonNull<u8>; 3] = [
+        authority
+            .as_mut()
+            .map_or(NonNull::dangling(), |it| NonNull::from(it).cast()),
+        NonNull::from(&mut slot).cast(),
+        NonNull::from(&mut remote).cast(),
+    ];
+    let first = usize::from(authority.is_none());
+    put_together(world, entity, &ids[first..], &own[first..], components)
 }
 
-/// `own`: where components of the last ids lie, which nobody drops after this.
+/// `own`: where components of the first ids lie, which nobody drops after this. False if the entity is
+/// gone.
 #[expect(
     unsafe_code,
     reason = "a bundle of components that are known by their ids"
@@ -154,27 +159,27 @@ fn put_together<'a>(
     world: &mut World,
     entity: Entity,
     ids: &[ComponentId],
-    components: impl Iterator<Item = &'a mut Box<dyn StagedComponent>>,
     own: &[NonNull<u8>],
-) {
+    components: impl Iterator<Item = &'a mut Box<dyn StagedComponent>>,
+) -> bool {
     let Ok(mut entity) = world.get_entity_mut(entity) else {
-        return;
+        return false;
     };
     // SAFETY: each component is taken once, and what lies there then is not dropped; `own` lie with
     // the caller until this returns.
-    let components = components
-        .map(|component| component.take())
-        .chain(own.iter().copied())
+    let components = own
+        .iter()
+        .copied()
+        .chain(components.map(|component| component.take()))
         .map(|component| unsafe { OwningPtr::new(component) });
     // SAFETY: the registry maps each id, which is this world's, to the codec of its type, and that
     // made the component; `own` are those of `Registry::remote_ids`, in this order.
     unsafe { entity.insert_by_ids(ids, components) };
+    true
 }
 
 /// What says that an entity is a remote one.
 pub(crate) struct RemoteMarks {
-    /// See [`Registry::remote_ids`](super::Registry::remote_ids).
-    pub(crate) ids: [ComponentId; 3],
     pub(crate) slot: NetSlot,
     pub(crate) authority: Option<Authority>,
 }

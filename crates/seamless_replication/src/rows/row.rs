@@ -45,6 +45,16 @@ impl<'a> RowRef<'a> {
     pub(crate) const fn byte_len(&self) -> usize {
         self.data.len() - self.count as usize * END
     }
+
+    /// Its values. To look at several, ask once.
+    #[inline]
+    pub(crate) fn values(&self) -> Values<'a> {
+        let (ends, bytes) = self.data.split_at(self.count as usize * END);
+        Values {
+            ends: ends.as_chunks().0,
+            bytes,
+        }
+    }
 }
 
 impl PartialEq<Row> for RowRef<'_> {
@@ -74,11 +84,7 @@ impl Row {
     /// Its values. To look at several, ask once.
     #[inline]
     pub(crate) fn values(&self) -> Values<'_> {
-        let (ends, bytes) = self.data.split_at(self.count as usize * END);
-        Values {
-            ends: ends.as_chunks().0,
-            bytes,
-        }
+        self.view().values()
     }
 
     /// The value at a position of the set.
