@@ -161,7 +161,7 @@ fn run(desk: &mut Desk<'_>, this_run: ChangeTick) {
     }
     // As much as in the last tick, probably.
     let least = world.resource::<ReplicationConfig>().parallel_rows;
-    let threads = threads::shares(busy, least);
+    let threads = threads::worth(busy, least);
     if collector.shares.len() < threads {
         collector.shares.resize_with(threads, table::Share::default);
     }

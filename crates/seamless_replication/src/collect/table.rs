@@ -15,7 +15,7 @@ use crate::{
     findings::Findings,
     prefetch::AHEAD,
     rows::{RowShare, Rows},
-    threads::together,
+    threads::{pieces, together},
 };
 
 /// Entities of which fewer are not worth another thread.
@@ -84,12 +84,12 @@ impl Pass<'_> {
         let len = columns.table.entity_count() as usize;
         let mut failed = 0;
         if shares.len() > 1 && len >= LEAST * shares.len() {
-            let each = len.div_ceil(shares.len()).next_multiple_of(BLOCK);
+            let each = len.div_ceil(pieces(shares.len())).next_multiple_of(BLOCK);
+            let starts = (0..len).step_by(each);
             let before = &*rows;
-            together(shares.iter_mut().enumerate(), |(at, share)| {
-                let part = at * each..len.min((at + 1) * each);
+            together(shares.iter_mut(), starts, |share, start| {
                 if let Some(columns) = self.columns(info) {
-                    for block in self.blocks(&columns, part) {
+                    for block in self.blocks(&columns, start..len.min(start + each)) {
                         self.block(info, &columns, block, before, share, shared);
                     }
                 }

@@ -28,7 +28,7 @@ pub(crate) use sets::{ComponentSets, SetId};
 
 use crate::{
     prefetch::{AHEAD, prefetch_at},
-    threads::together,
+    threads::{pieces, together},
 };
 
 /// Largest row of one entity that a peer takes, in bytes of values.
@@ -157,8 +157,8 @@ impl Rows {
         true
     }
 
-    /// As [`push`](Self::push) for rows that were made on several threads, on as many: each looks
-    /// at all of them and stores those of a range of slots.
+    /// As [`push`](Self::push) for rows that were made on several threads, on as many: for each range of
+    /// slots, one looks at all of them and stores its own.
     pub(crate) fn push_all(&mut self, set: SetId, shares: &[&RowShare]) {
         let slots = shares.iter().flat_map(|share| &share.rows);
         let Some(last) = slots.map(|(slot, ..)| *slot).max() else {
@@ -168,11 +168,12 @@ impl Rows {
         let mut rings = std::mem::take(&mut self.rings);
         let mut stores = std::mem::take(&mut self.stores);
         stores.resize_with(shares.len(), Store::default);
-        let each = rings.len().div_ceil(shares.len());
+        let each = rings.len().div_ceil(pieces(shares.len()));
         let this = &*self;
         together(
-            rings.chunks_mut(each).zip(&mut stores).enumerate(),
-            |(at, (rings, store))| {
+            stores.iter_mut(),
+            rings.chunks_mut(each).enumerate(),
+            |store, (at, rings)| {
                 let begin = at * each;
                 for share in shares {
                     for (row, (slot, fence, built)) in share.rows.iter().enumerate() {

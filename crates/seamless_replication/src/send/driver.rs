@@ -132,7 +132,12 @@ pub(crate) fn send(
         survey: Some(&office.survey),
     };
     if threads > 1 {
-        send_together(&shared, &mut office.workers, &mut peers, &mut links);
+        send_together(
+            &shared,
+            &mut office.workers[..threads],
+            &mut peers,
+            &mut links,
+        );
     } else if let Some(worker) = office.workers.first_mut() {
         let ready = peers
             .iter_mut()
@@ -182,11 +187,7 @@ fn find_overdue(threads: usize, peers: &mut Peers, clock: &NetClock) {
     if threads == 1 {
         return ready.for_each(find);
     }
-    let mut ready: Vec<&mut Peer> = ready.collect();
-    let each = ready.len().div_ceil(threads).max(1);
-    together(ready.chunks_mut(each), |peers| {
-        peers.iter_mut().for_each(|peer| find(peer));
-    });
+    together(0..threads, ready, |_, peer| find(peer));
 }
 
 /// Shares the links out among the workers.
@@ -198,22 +199,16 @@ fn send_together(
 ) {
     // Both ascend by the link's name.
     let mut links = links.iter_mut().peekable();
-    let mut ready: Vec<(&mut Peer, &mut Link)> = Vec::with_capacity(peers.map.len());
-    for peer in peers
+    let ready = peers
         .iter_mut()
         .filter(|peer| peer.state == PeerState::Ready)
-    {
-        while links.next_if(|link| link.id() < peer.link).is_some() {}
-        if let Some(link) = links.next_if(|link| link.id() == peer.link) {
-            ready.push((peer, link));
-        }
-    }
-    let each = ready.len().div_ceil(workers.len()).max(1);
-    let shares = ready.chunks_mut(each).zip(workers);
-    together(shares, |(ready, worker)| {
-        for (peer, link) in ready {
-            send_one(shared, worker, peer, link);
-        }
+        .filter_map(|peer| {
+            while links.next_if(|link| link.id() < peer.link).is_some() {}
+            let link = links.next_if(|link| link.id() == peer.link)?;
+            Some((peer, link))
+        });
+    together(workers.iter_mut(), ready, |worker, (peer, link)| {
+        send_one(shared, worker, peer, link);
     });
 }
 

@@ -338,8 +338,8 @@ impl EncodeCache {
         Some((*head, head.runs))
     }
 
-    /// Takes over what another made in this tick of the slots in `made`. Gives by how much the
-    /// numbers of its runs rise.
+    /// Takes over what another made in this tick of the slots in `made`, but for its tapes. Gives by how
+    /// much the numbers of its runs rise.
     pub(super) fn take(&mut self, part: &mut Self, made: impl Iterator<Item = u32>) -> u32 {
         let (runs, words) = (self.runs.len() as u32, self.arena.len() as u32);
         let later = |at: u32| if at == NONE { NONE } else { at + runs };
@@ -349,10 +349,6 @@ impl EncodeCache {
             ..*run
         }));
         self.arena.extend_from_slice(&part.arena);
-        for tape in part.tapes.drain(..) {
-            self.tapes.push(tape.renumber(runs));
-            part.spare.extend(self.spare.pop());
-        }
         for slot in made {
             if let Some(head) = part.known(slot) {
                 self.open(slot);

@@ -49,7 +49,7 @@ pub(crate) struct Office {
 impl Office {
     /// Begins a tick; gives how many threads are to work. `work`: rows, summed over links.
     pub(super) fn begin(&mut self, work: usize, config: &ReplicationConfig) -> usize {
-        let threads = threads::shares(work, config.parallel_rows);
+        let threads = threads::worth(work, config.parallel_rows);
         if self.workers.len() < threads {
             self.workers.resize_with(threads, Worker::default);
         }
@@ -61,14 +61,17 @@ impl Office {
         threads
     }
 
-    /// Makes what was found missing; gives the links that need it, in their order.
+    /// Makes what was found missing, in an order that does not depend on who found it; gives the links
+    /// that need it, in theirs.
     pub(super) fn learn(&mut self, registry: &Registry, sets: &mut ComponentSets) -> Vec<LinkId> {
-        let mut again = Vec::new();
+        let (mut wanted, mut again) = (Vec::new(), Vec::new());
         for worker in &mut self.workers {
-            self.projections
-                .learn(registry, sets, worker.wanted.drain(..));
+            wanted.append(&mut worker.wanted);
             again.append(&mut worker.again);
         }
+        wanted.sort_unstable_by_key(|(set, part)| (*set, part.order()));
+        wanted.dedup();
+        self.projections.learn(registry, sets, wanted.into_iter());
         again.sort_unstable();
         again
     }

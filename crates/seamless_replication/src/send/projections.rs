@@ -19,6 +19,13 @@ pub(crate) struct Part {
     pub(super) writes: WriteMask,
 }
 
+impl Part {
+    /// Says one from another, in the same order wherever and whenever.
+    pub(super) const fn order(&self) -> (Projection, SetId, u64) {
+        (self.projection, self.hidden, self.writes.withheld())
+    }
+}
+
 /// A set of which a part is told.
 pub(crate) type Wanted = (SetId, Part);
 

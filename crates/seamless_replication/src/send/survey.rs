@@ -13,6 +13,7 @@ use super::{
     encode::{Has, Projection, SlotHead},
     select::Due,
     slot::Presence,
+    tape::Tape,
 };
 use crate::{
     peer::{Peer, PeerState, Peers},
@@ -20,7 +21,7 @@ use crate::{
     registry::Registry,
     rows::{Rows, SetId},
     slots::Slots,
-    threads::together,
+    threads::{pieces, together},
 };
 
 /// Questions of which fewer are not worth another thread.
@@ -37,21 +38,18 @@ struct Answer {
     others: Vec<u32>,
 }
 
-/// What was found out about a share of the slots.
+/// What was found out about some of the slots that changed, neighbours.
 #[derive(Default)]
 struct Found {
     /// What every link is due.
     common: Due,
     answers: Vec<Answer>,
+    /// Their records as most links are told them.
+    tapes: Vec<Tape>,
+    /// Which thread found it, and has the encodings.
+    by: usize,
     /// How much higher the numbers of its encodings are where all are together.
     offset: u32,
-}
-
-/// One thread's share.
-#[derive(Default)]
-struct Part {
-    cache: EncodeCache,
-    found: Found,
 }
 
 /// What changed in this tick, and what every link is due of it.
@@ -59,7 +57,10 @@ struct Part {
 pub(crate) struct Survey {
     /// The links that were asked, ascending.
     links: Vec<LinkId>,
-    parts: Vec<Part>,
+    /// One for each thread.
+    caches: Vec<EncodeCache>,
+    /// In the order of the slots.
+    found: Vec<Found>,
     /// How many of them are of this tick.
     used: usize,
 }
@@ -67,7 +68,7 @@ pub(crate) struct Survey {
 /// One link's answers.
 #[derive(Clone, Copy)]
 pub(crate) struct Answers<'a> {
-    parts: &'a [Part],
+    found: &'a [Found],
     link: usize,
 }
 
@@ -75,19 +76,15 @@ impl<'a> Answers<'a> {
     /// What is due, as it was found, and how much the numbers of its encodings rise.
     pub(super) fn due(&self) -> impl Iterator<Item = (&'a Due, u32)> {
         let link = self.link;
-        self.parts.iter().flat_map(move |part| {
-            let Found {
-                common,
-                answers,
-                offset,
-            } = &part.found;
-            [(common, *offset), (&answers[link].due, *offset)]
+        self.found.iter().flat_map(move |found| {
+            let answer = &found.answers[link];
+            [(&found.common, found.offset), (&answer.due, found.offset)]
         })
     }
 
     /// Slots that the link has to look at itself.
     pub(super) fn others(&self) -> impl Iterator<Item = u32> {
-        let answers = self.parts.iter().map(|part| &part.found.answers[self.link]);
+        let answers = self.found.iter().map(|found| &found.answers[self.link]);
         answers.flat_map(|answer| answer.others.iter().copied())
     }
 }
@@ -132,44 +129,64 @@ impl Survey {
         }
         let questions = changed.len() * (asked.len() + ENCODING);
         let threads = threads.min(questions / LEAST).min(changed.len()).max(1);
-        if self.parts.len() < threads {
-            self.parts.resize_with(threads, Part::default);
-        }
-        self.used = threads;
-        for part in &mut self.parts {
-            part.found.begin(asked.len());
-        }
         let ask = |changed: &[u32], cache: &mut EncodeCache, found: &mut Found| {
+            found.begin(asked.len());
             cache.ask(registry, here, changed, &asked, found);
             // One link alone has nothing in common with others.
             if asked.len() > 1 {
                 cache.record(&here.0.sets, tick, changed);
             }
         };
-        if let [part] = &mut self.parts[..threads] {
-            return ask(changed, primed, &mut part.found);
+        let each = changed.len().div_ceil(pieces(threads)).max(1);
+        self.used = changed.len().div_ceil(each).max(1);
+        if self.found.len() < self.used {
+            self.found.resize_with(self.used, Found::default);
         }
-        let each = changed.len().div_ceil(threads);
-        let shares = changed.chunks(each).zip(&mut self.parts);
-        together(shares, |(changed, part)| {
-            part.cache.begin();
-            ask(changed, &mut part.cache, &mut part.found);
-        });
-        for (changed, part) in changed.chunks(each).zip(&mut self.parts) {
-            part.found.offset = primed.take(&mut part.cache, changed.iter().copied());
+        let found = &mut self.found[..self.used];
+        if let [found] = found {
+            return ask(changed, primed, found);
+        }
+        if self.caches.len() < threads {
+            self.caches.resize_with(threads, EncodeCache::default);
+        }
+        let caches = &mut self.caches[..threads];
+        caches.iter_mut().for_each(EncodeCache::begin);
+        let parts = changed.chunks(each).zip(&mut *found);
+        together(
+            caches.iter_mut().enumerate(),
+            parts,
+            |(by, cache), (changed, found)| {
+                ask(changed, cache, found);
+                found.tapes.append(&mut cache.tapes);
+                found.by = *by;
+            },
+        );
+        for (by, cache) in caches.iter_mut().enumerate() {
+            let parts = changed.chunks(each).zip(&*found);
+            let own = parts.filter(|(_, found)| found.by == by);
+            let offset = primed.take(cache, own.flat_map(|(changed, _)| changed).copied());
+            let own = found.iter_mut().filter(|found| found.by == by);
+            own.for_each(|found| found.offset = offset);
+        }
+        // As the slots ascend, whoever wrote them.
+        for found in found {
+            for tape in found.tapes.drain(..) {
+                caches[found.by].spare.extend(primed.spare.pop());
+                primed.tapes.push(tape.renumber(found.offset));
+            }
         }
     }
 
     /// What a link is due, if it was asked.
     pub(super) fn of(&self, link: LinkId) -> Option<Answers<'_>> {
         let link = self.links.binary_search(&link).ok()?;
-        let parts = &self.parts[..self.used];
-        Some(Answers { parts, link })
+        let found = &self.found[..self.used];
+        Some(Answers { found, link })
     }
 
     /// Caches that may have encoded something.
     pub(super) fn caches(&mut self) -> impl Iterator<Item = &mut EncodeCache> {
-        self.parts.iter_mut().map(|part| &mut part.cache)
+        self.caches.iter_mut()
     }
 }
 
