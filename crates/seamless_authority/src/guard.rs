@@ -3,7 +3,7 @@
 use bevy::{ecs::change_detection::Tick as ChangeTick, prelude::*};
 use seamless_replication::{
     NetClock, NetSlot,
-    guard::{ForeignWrite, foreign_writes},
+    guard::{ForeignWrite, Lendable, foreign_writes},
     migrate::restore,
 };
 
@@ -49,13 +49,13 @@ pub(crate) fn begin(world: &mut World) {
 
 /// At the end of a tick before it is collected, and at the end of a frame before anything is received:
 /// what the game wrote without authority is undone.
-pub(crate) fn refuse_writes(world: &mut World) {
+pub(crate) fn refuse_writes(world: &mut World, lendable: &mut Lendable) {
     let guard = *world.resource::<WriteGuard>();
     if guard == WriteGuard::Off {
         return;
     }
     let since = world.resource::<Watched>().since;
-    for ForeignWrite { entity, component } in foreign_writes(world, since) {
+    for ForeignWrite { entity, component } in foreign_writes(world, lendable, since) {
         let view = world.get::<AuthorityView>(entity).copied();
         let hopes = matches!(view, Some(AuthorityView::Requested { .. }));
         // What is being given back is given back with the values of this tick.

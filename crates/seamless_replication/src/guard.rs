@@ -8,7 +8,7 @@ use bevy::{
     ecs::{change_detection::Tick as ChangeTick, world::EntityRef},
     prelude::*,
 };
-use seamless_wire::Holder;
+use seamless_wire::{Holder, PeerId};
 
 use crate::{
     Authority, EvenHidden, Remote,
@@ -27,24 +27,39 @@ pub struct ForeignWrite {
     pub component: String,
 }
 
+/// Remote entities that can be lent.
+pub type Lendable = QueryState<EntityRef<'static>, (With<Remote>, With<Authority>, EvenHidden)>;
+
 /// Components of remote entities that can be lent, which were written or inserted since `then` and
 /// differ from what the host told of them last, without being ours to write. At most one for each
-/// entity.
+/// entity. None where we are no client. `lendable`: kept from call to call; an exclusive system has it
+/// as a parameter.
 ///
 /// Cost: a comparison for each replicated component of each entity that can be lent and is not
 /// hosted here; one encoding for each that was written.
-pub fn foreign_writes(world: &mut World, then: ChangeTick) -> Vec<ForeignWrite> {
-    let now = world.change_tick();
-    let mut query =
-        world.query_filtered::<EntityRef, (With<Remote>, With<Authority>, EvenHidden)>();
-    let entities = query.query(world);
-    let watch = Watch { world, then, now };
+pub fn foreign_writes(
+    world: &World,
+    lendable: &mut Lendable,
+    then: ChangeTick,
+) -> Vec<ForeignWrite> {
+    let Some(me) = world.resource::<Peers>().as_client() else {
+        return Vec::new();
+    };
+    let now = world.read_change_tick();
+    let entities = lendable.query(world);
+    let watch = Watch {
+        world,
+        me,
+        then,
+        now,
+    };
     let found = entities.iter().filter_map(|entity| watch.look(entity));
     found.collect()
 }
 
 struct Watch<'w> {
     world: &'w World,
+    me: PeerId,
     then: ChangeTick,
     now: ChangeTick,
 }
@@ -53,8 +68,7 @@ impl Watch<'_> {
     fn look(&self, entity: EntityRef<'_>) -> Option<ForeignWrite> {
         let registry = self.world.resource::<Registry>();
         let authority = entity.get::<Authority>()?;
-        let me = self.world.resource::<Peers>().as_client()?;
-        let mine = authority.holder == Holder::Peer(me);
+        let mine = authority.holder == Holder::Peer(self.me);
         let mut row = None;
         for &id in entity.archetype().components() {
             let Some(component) = registry.index_of(id) else {

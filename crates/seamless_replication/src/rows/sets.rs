@@ -21,7 +21,9 @@ const MAX_SETS: usize = 4096;
 /// How many of them clients may invent together, so that there is always room for our own.
 const MAX_INVENTED: usize = MAX_SETS / 2;
 
-/// All sets in use: ascending indices into the schema.
+/// All sets in use: ascending indices into the schema. The first is the empty one, whether it is listed
+/// yet or not.
+#[derive(Default)]
 pub(crate) struct ComponentSets {
     sets: Vec<Box<[u16]>>,
     ids: HashMap<Box<[u16]>, SetId>,
@@ -30,28 +32,21 @@ pub(crate) struct ComponentSets {
     weights: Vec<f32>,
 }
 
-impl Default for ComponentSets {
-    fn default() -> Self {
-        let mut sets = Self {
-            sets: Vec::new(),
-            ids: HashMap::default(),
-            invented: 0,
-            weights: Vec::new(),
-        };
-        sets.intern(&[]).expect("an empty table has room");
-        sets
-    }
-}
-
 impl ComponentSets {
     /// The id of a set. `None` if there are too many sets or too many components in this one.
     pub(crate) fn intern(&mut self, components: &[u16]) -> Option<SetId> {
         debug_assert!(components.is_sorted(), "sets are ascending");
+        if components.is_empty() {
+            return Some(SetId::default());
+        }
         if let Some(&id) = self.ids.get(components) {
             return Some(id);
         }
         if self.sets.len() >= MAX_SETS || components.len() > MAX_COMPONENTS {
             return None;
+        }
+        if self.sets.is_empty() {
+            self.sets.push(Box::default());
         }
         let id = SetId(self.sets.len() as u16);
         self.sets.push(components.into());
@@ -62,6 +57,9 @@ impl ComponentSets {
     /// As [`intern`](Self::intern), for a set that a client named. `left`: how many more it may
     /// invent.
     pub(crate) fn intern_invented(&mut self, components: &[u16], left: &mut u16) -> Option<SetId> {
+        if components.is_empty() {
+            return Some(SetId::default());
+        }
         if let Some(&id) = self.ids.get(components) {
             return Some(id);
         }
@@ -76,7 +74,9 @@ impl ComponentSets {
 
     /// The components of a set, ascending.
     pub(crate) fn components(&self, id: SetId) -> &[u16] {
-        &self.sets[id.0 as usize]
+        self.sets
+            .get(id.0 as usize)
+            .map_or(&[], |components| components)
     }
 
     /// Weighs the sets that are new: the heaviest component counts. `weight`: of a component.
