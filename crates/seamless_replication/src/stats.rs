@@ -311,7 +311,7 @@ pub(crate) fn update(
         entry.record_bytes = (absolute / 8, delta / 8);
         entry.big_rows = (counters.big_rows, counters.refused_big_rows);
         entry.deferred = counters.deferred;
-        entry.budget = peer.sender.budget(config.bytes_per_tick);
+        entry.budget = peer.budget(&config);
         entry.unsendable = counters.unsendable;
         entry.refused = RefusedStats::from(&peer.receiver.counters);
         let seen = &peer.receiver.audit.counters;

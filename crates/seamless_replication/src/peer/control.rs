@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use seamless_wire::{
     WireError,
-    control::{Control, ControlSeq},
+    control::{Control, ControlSeq, item_bits},
 };
 
 /// Most items that wait to be acknowledged. Further ones are refused: the peer is not there.
@@ -124,6 +124,11 @@ impl ControlOut {
             .take_while(move |item| item.seq.0 < oldest + MAX_AHEAD)
             .filter(|item| item.due)
             .map(|item| (item.seq, item.bytes.as_slice()))
+    }
+
+    /// Bits that they take in datagrams.
+    pub(crate) fn due_bits(&self) -> usize {
+        self.due().map(|(_, bytes)| item_bits(bytes.len())).sum()
     }
 
     pub(crate) fn has_due(&self) -> bool {

@@ -28,6 +28,7 @@ use crate::{
     inputs::PeerInputs,
     interest::{PeerInterest, ToldScopes},
     messages::Spoken,
+    plugin::ReplicationConfig,
     receive::Receiver,
     send::Sender,
     slots::Departed,
@@ -61,6 +62,8 @@ pub struct Peer {
     pub(crate) told_scopes: ToldScopes,
     pub(crate) inputs: PeerInputs,
     pub(crate) last_sent: Tick,
+    /// Instead of what the configuration says.
+    bytes_per_tick: Option<usize>,
     /// Unreliable messages for the next datagram.
     pub(crate) unreliable: Vec<Spoken>,
     /// Reliable frames that the link had no room for yet, by channel.
@@ -98,6 +101,7 @@ impl Peer {
             told_scopes: ToldScopes::default(),
             inputs: PeerInputs::default(),
             last_sent: Tick(0),
+            bytes_per_tick: None,
             unreliable: Vec::new(),
             frames: Default::default(),
             asked_for_names: false,
@@ -176,6 +180,21 @@ impl Peer {
     #[must_use]
     pub fn waiting_bytes(&self) -> usize {
         self.frames.iter().map(Frames::bytes).sum()
+    }
+
+    /// Gives the link a budget of its own, in bytes per tick, instead of
+    /// [`ReplicationConfig::bytes_per_tick`](crate::ReplicationConfig::bytes_per_tick): for a player
+    /// whose network carries less, or more. `None`: as all others. It lasts as long as the session.
+    pub const fn set_bytes_per_tick(&mut self, bytes: Option<usize>) {
+        self.bytes_per_tick = bytes;
+    }
+
+    /// What the link may take in a tick at present, in bytes: its budget, less while its network is
+    /// full, never less than a datagram of it.
+    #[must_use]
+    pub fn budget(&self, config: &ReplicationConfig) -> usize {
+        let full = self.bytes_per_tick.unwrap_or(config.bytes_per_tick);
+        self.sender.budget(full)
     }
 
     /// How many more control items can be queued at present.

@@ -167,6 +167,7 @@ pub(super) fn take_up(world: &mut World, peer: &mut Peer, key: Option<&ResumeKey
         old.id = live.id;
         old.sender = std::mem::take(&mut live.sender);
         old.interest = std::mem::take(&mut live.interest);
+        old.bytes_per_tick = live.bytes_per_tick;
         old.receiver.control = std::mem::take(&mut live.receiver.control);
         live.resume_key = None;
         live.state = PeerState::Ended;
@@ -189,6 +190,8 @@ pub(super) fn take_up(world: &mut World, peer: &mut Peer, key: Option<&ResumeKey
     peer.sender = old.sender;
     peer.sender.resume();
     peer.interest = old.interest;
+    // Unless the game has said so for the new link already.
+    peer.bytes_per_tick = peer.bytes_per_tick.or(old.bytes_per_tick);
     peer.interest.ask_everything_again();
     peer.receiver.control = old.receiver.control;
     world

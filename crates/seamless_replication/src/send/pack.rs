@@ -21,7 +21,7 @@ use super::{
     encoder::Encoder,
     log::{Contents, SentItem},
     projections::{Part, Projections, Wanted},
-    select::{Bucket, Candidate, Due},
+    select::{Bucket, Candidate, Due, LEAVE_BITS},
     survey::Answers,
     tape::{self, Place},
 };
@@ -72,7 +72,7 @@ pub(crate) struct PackContext<'a> {
     pub(crate) relevance: Option<&'a dyn Fn(u32) -> f32>,
     /// Sections that others made: inputs, their acknowledgement, unreliable messages. They go
     /// into the first datagram; messages that inputs left no room for, into one of their own, for
-    /// which it is called again.
+    /// which it is called again. It is asked before rows are chosen, which get what room is left.
     pub(crate) extra: &'a mut dyn FnMut(&mut BitWriter, bool) -> ExtraContent,
     /// Takes each datagram.
     pub(crate) emit: &'a mut dyn FnMut(&[u8]),
@@ -108,7 +108,8 @@ pub(crate) enum ExtraContent {
 pub(crate) struct Scratch {
     due: Due,
     datagram: BitWriter,
-    extra: BitWriter,
+    /// What others made, for the first datagram and the next.
+    extra: [BitWriter; 2],
     /// Rows that no datagram holds, for the bulk channel.
     pub(crate) big_rows: Vec<BigRow>,
 }
@@ -136,25 +137,28 @@ impl Sender {
             extra,
             big_rows,
         } = scratch;
-        self.select(due, context);
-        extra.clear();
+        extra.iter_mut().for_each(BitWriter::clear);
+        let [extra, more] = extra;
         let extra_content = (context.extra)(extra, false);
+        let has_more = (context.extra)(more, true) != ExtraContent::None;
+        let said = extra.bit_len() + more.bit_len() + self.control.due_bits();
+        self.select(due, said, context);
         let numbered = extra_content == ExtraContent::Numbered
             || self.control.has_due()
             || !due.leaves.is_empty()
             || !due.no_rows();
-        if !numbered && extra_content == ExtraContent::None && report.is_none() && !keep_alive {
+        let is_quiet = extra_content == ExtraContent::None && !has_more;
+        if !numbered && is_quiet && report.is_none() && !keep_alive {
             return false;
         }
         let mut datagram = Datagram::begin(datagram, self, context, report, numbered);
         let extra_bits = extra.bit_len();
         datagram.w.put_run(extra.finish(), extra_bits);
         datagram.used = extra_bits > 0;
-        extra.clear();
-        if (context.extra)(extra, true) != ExtraContent::None {
+        if has_more {
             datagram.next(self, context);
-            let extra_bits = extra.bit_len();
-            datagram.w.put_run(extra.finish(), extra_bits);
+            let more_bits = more.bit_len();
+            datagram.w.put_run(more.finish(), more_bits);
             datagram.used = true;
         }
         if numbered {
@@ -215,8 +219,6 @@ impl Sender {
         datagram: &mut Datagram<'_>,
         context: &mut PackContext<'_>,
     ) {
-        // Section head, one leave at most, and the end of the list.
-        const LEAVE_BITS: usize = 3 + 1 + 1 + 41 + 65 + 2 + 1;
         let mut rest = leaves;
         while !rest.is_empty() {
             if !datagram.has_room(LEAVE_BITS) {

@@ -27,6 +27,12 @@ const SPOKEN_OF: f32 = 256.0;
 /// Bits that a record takes besides its values, about.
 pub(super) const HEAD_BITS: u32 = 12;
 
+/// Bits that a leave takes at most, with the head and the end of its section.
+pub(super) const LEAVE_BITS: usize = 3 + 1 + 1 + 41 + 65 + 2 + 1;
+
+/// One part in so many of the budget is for rows, whatever else is said.
+const LEAST_SHARE: u64 = 4;
+
 /// Bits of a row that was not encoded yet, about. `size`: of its values, in bytes.
 const fn large_bits(size: usize) -> u32 {
     size as u32 * 8 + HEAD_BITS
@@ -172,8 +178,8 @@ impl Due {
 
 impl Sender {
     /// Finds what is due: leaves, and rows the peer lacks. What changed is known, and one copy
-    /// each; otherwise one visit per dirty slot.
-    pub(super) fn select(&mut self, due: &mut Due, context: &mut PackContext<'_>) {
+    /// each; otherwise one visit per dirty slot. `said`: bits of the budget that others take.
+    pub(super) fn select(&mut self, due: &mut Due, said: usize, context: &mut PackContext<'_>) {
         due.clear();
         if let Some(answers) = context.answers {
             self.pass_over(context.changed);
@@ -195,7 +201,9 @@ impl Sender {
                 self.select_slot(index, due, context);
             }
         }
-        let budget = context.budget as u64 * 8;
+        let full = context.budget as u64 * 8;
+        let said = (said + due.leaves.len() * LEAVE_BITS) as u64;
+        let budget = full.saturating_sub(said).max(full / LEAST_SHARE);
         if due.bits > budget {
             self.counters.deferred += self.limit(due, budget, context);
         } else {

@@ -198,7 +198,7 @@ pub(crate) fn send_chunks(
         let Some(link) = links.get(peer.link) else {
             continue;
         };
-        let mut room = peer.sender.budget(config.bytes_per_tick);
+        let mut room = peer.budget(&config);
         while room > 0
             && peer.frames[Channel::Bulk as usize].is_empty()
             && link.backlog().reliable_out < MAX_QUEUED_BYTES
