@@ -6,7 +6,7 @@
 //!
 //! * [`scenario`], [`motion`], [`body`], [`interest`]: the work.
 //! * [`subject`]: the crates that are compared; [`network`]: what they send over.
-//! * [`run`], [`tick`], [`memory`], [`check`]: one measurement, in a process of its own.
+//! * [`run`], [`tick`], [`sealing`], [`memory`], [`check`]: one measurement, in a process of its own.
 //! * [`report`], [`chart`]: what comes out.
 
 mod body;
@@ -20,6 +20,7 @@ mod report;
 mod rng;
 mod run;
 mod scenario;
+mod sealing;
 mod subject;
 mod tick;
 

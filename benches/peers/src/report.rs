@@ -33,6 +33,12 @@ pub(crate) struct Figures {
     pub(crate) server_tick_p99_us: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) datagrams_per_client_tick: Option<f64>,
+    /// Sealing a tick's datagrams to all clients, which is not part of the server's tick.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sealing_us: Option<f64>,
+    /// Giving them to a socket, which is not either.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sockets_us: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) entities_per_client: Option<f64>,
     /// Time of all apps' ticks from connecting until every client has everything.
@@ -87,6 +93,8 @@ impl Figures {
             &mut self.write_us,
             &mut self.server_tick_p99_us,
             &mut self.datagrams_per_client_tick,
+            &mut self.sealing_us,
+            &mut self.sockets_us,
             &mut self.entities_per_client,
             &mut self.join_ms,
             &mut self.join_bytes_per_client,
@@ -98,12 +106,14 @@ impl Figures {
     }
 }
 
-const HEADS: [&str; 11] = [
+const HEADS: [&str; 13] = [
     "scenario",
     "subject",
     "server us",
     "own us",
     "client us",
+    "sealing us",
+    "sockets us",
     "B/change",
     "B/client tick",
     "server MB",
@@ -127,6 +137,8 @@ pub(crate) fn table(all: &[Figures]) -> String {
                 cell(figures.server_tick_us, 1),
                 cell(figures.own_us, 1),
                 cell(figures.client_tick_us, 1),
+                cell(figures.sealing_us, 1),
+                cell(figures.sockets_us, 1),
                 cell(figures.bytes_per_change, 2),
                 cell(figures.bytes_per_client_tick, 1),
                 cell(figures.server_rss_mb, 1),

@@ -8,6 +8,7 @@ use crate::{
     motion::Motion,
     report::Figures,
     scenario::{Kind, Scenario},
+    sealing::Way,
     subject::{self, FLOOR, Subject},
     tick::{Tick, median, micros, processor_time},
 };
@@ -71,6 +72,7 @@ pub(crate) fn run(scenario: &Scenario, name: &str, seed: u64) -> Result<Figures,
     figures.server_rss_mb = alone.map(|alone| (alone as f64 - run.bare as f64) / 1e6);
     figures.process_rss_mb = Some(memory::process_peak_mb());
     run.settle()?;
+    run.way(&mut figures)?;
     Ok(figures)
 }
 
@@ -223,6 +225,20 @@ impl<'a> Run<'a> {
         figures.entities_per_client = Some(seen / scenario.clients as f64);
         let staleness = self.staleness.as_ref();
         figures.staleness_ticks_p99 = staleness.map(|staleness| staleness.percentile(0.99));
+    }
+
+    /// What a tick's datagrams cost after the tick.
+    fn way(&self, figures: &mut Figures) -> Result<(), String> {
+        let each = figures.datagrams_per_client_tick;
+        if let Some((datagrams, bytes)) = each.zip(figures.bytes_per_client_tick)
+            && datagrams > 0.0
+        {
+            let clients = self.scenario.clients as f64;
+            let way = Way::of(datagrams * clients, bytes * clients)?;
+            figures.sealing_us = Some(way.sealing_us);
+            figures.sockets_us = Some(way.sockets_us);
+        }
+        Ok(())
     }
 
     /// Entities that clients have, all clients together.
