@@ -7,7 +7,7 @@
 mod common;
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -25,7 +25,7 @@ use clap::Parser;
 use common::{
     cli,
     config::Config,
-    node::{self, NotStarted},
+    node::{self, NodeSetup, NotStarted},
     world::load_toml,
 };
 
@@ -36,6 +36,9 @@ struct Cli {
     /// What it hosts and where it listens.
     #[arg(long, default_value = "assets/servers/node0.toml")]
     config: PathBuf,
+    /// Records what clients and other nodes say to it, for a report of a bug.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     /// Reads the files, says whether they are good, and ends.
     #[arg(long)]
     check: bool,
@@ -61,7 +64,7 @@ fn main() {
     if let Err(error) = ctrlc::set_handler(move || raised.store(true, Ordering::Relaxed)) {
         cli::fail(&error);
     }
-    let Some((mut app, addresses)) = start(&config, &leave) else {
+    let Some((mut app, addresses)) = start(&config, cli.record.as_deref(), &leave) else {
         return;
     };
     tracing::info!(
@@ -95,12 +98,20 @@ fn main() {
 }
 
 /// Starts the node; waits for what may pass, until it is told to leave.
-fn start(config: &Config, leave: &AtomicBool) -> Option<(App, NodeAddresses)> {
+fn start(
+    config: &Config,
+    record: Option<&Path>,
+    leave: &AtomicBool,
+) -> Option<(App, NodeAddresses)> {
     let mut wait = Duration::from_secs(1);
     loop {
         let setup = config.setup().map_err(|what| NotStarted {
             what,
             passing: false,
+        });
+        let setup = setup.map(|setup| NodeSetup {
+            record: record.map(Path::to_owned),
+            ..setup
         });
         match setup.and_then(node::app) {
             Ok(started) => return Some(started),

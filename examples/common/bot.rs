@@ -1,13 +1,13 @@
 //! A headless player: follows a recorded walk, carries crates over borders, plants banners.
 
-use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::VecDeque, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use bevy::prelude::*;
 use bevy_seamless::{
     handover::client::{HostChanged, HttpSession, MeshClientConfig, Sessions},
     mesh::service::boot_clock,
     prelude::*,
-    replication::{ReplicationSystems, inputs::InputOutbox},
+    replication::{ReplicationSystems, inputs::InputOutbox, recording::RecordPlugin},
     transport::ConditionerConfig,
 };
 
@@ -41,6 +41,8 @@ pub struct BotSetup {
     pub doors: Vec<SocketAddr>,
     /// Weather of its links.
     pub weather: ConditionerConfig,
+    /// Where what it is told is recorded.
+    pub record: Option<PathBuf>,
 }
 
 /// The walker.
@@ -76,6 +78,9 @@ pub fn app(setup: BotSetup) -> App {
         MeshClientPlugin,
     ));
     register(&mut app);
+    if let Some(path) = &setup.record {
+        app.add_plugins(RecordPlugin::new(path));
+    }
     let first = setup.player.0 as usize;
     let tick = Duration::from_secs(1) / u32::from(TICK_RATE);
     let measures = Measures::new(tick, setup.weather.seed);

@@ -82,6 +82,7 @@ impl Config {
                 .collect(),
             cells: self.cells.iter().copied().map(CellId).collect(),
             log: None,
+            record: None,
             settings,
             directory: self.directory.clone(),
         })

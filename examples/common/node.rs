@@ -20,6 +20,7 @@ use bevy_seamless::{
         protocol::MeshCommand,
     },
     prelude::*,
+    replication::recording::RecordPlugin,
 };
 
 use super::{
@@ -50,6 +51,8 @@ pub struct NodeSetup {
     pub cells: Vec<CellId>,
     /// Where it writes what it does, for the oracle.
     pub log: Option<PathBuf>,
+    /// Where what clients and other nodes say to it is recorded.
+    pub record: Option<PathBuf>,
     /// Sockets, key, bounds.
     pub settings: NodeSettings,
     /// The SQLite file that all nodes share.
@@ -106,6 +109,7 @@ pub fn app(setup: NodeSetup) -> Result<(App, NodeAddresses), NotStarted> {
         walks,
         cells,
         log,
+        record,
         mut settings,
         directory,
     } = setup;
@@ -130,6 +134,9 @@ pub fn app(setup: NodeSetup) -> Result<(App, NodeAddresses), NotStarted> {
         log::plugin,
     ));
     register(&mut app);
+    if let Some(path) = record {
+        app.add_plugins(RecordPlugin::new(path));
+    }
     if let Some(path) = log {
         app.insert_resource(OracleLog::create(&path).map_err(NotStarted::for_good)?);
     }

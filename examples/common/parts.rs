@@ -44,6 +44,10 @@ pub struct Scene {
     /// The folder of the players' walks.
     #[arg(long, default_value = "assets/walks")]
     pub walks: PathBuf,
+    /// Records what each headless player is told, into a file for each in this folder:
+    /// `bot-1.seamless` and so on. `playback` shows them.
+    #[arg(long, value_name = "FOLDER")]
+    pub record: Option<PathBuf>,
 }
 
 /// A part of the run.
@@ -118,6 +122,7 @@ fn run_node(scene: &Scene, number: u32, directory: PathBuf, log: PathBuf) -> Res
         walks,
         cells,
         log: Some(log),
+        record: None,
         settings,
         directory,
     })
@@ -142,6 +147,10 @@ fn run_players(
     doors: &[SocketAddr],
 ) -> Result<(), String> {
     let (_, walks, grid) = scene.load()?;
+    if let Some(folder) = &scene.record {
+        std::fs::create_dir_all(folder)
+            .map_err(|error| format!("{}: {error}", folder.display()))?;
+    }
     let orders = Orders::new();
     let follow = orders.clone();
     children::listen_to_parent(move |line| follow.follow(line));
@@ -168,6 +177,10 @@ fn run_players(
                 send: way,
                 receive: way,
             },
+            record: scene
+                .record
+                .as_ref()
+                .map(|folder| folder.join(format!("bot-{player}.seamless"))),
         }
     };
     bots::run(players.map(setup).collect(), &orders, children::tell_parent);

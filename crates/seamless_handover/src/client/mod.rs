@@ -41,8 +41,29 @@ impl Plugin for MeshClientPlugin {
     }
 
     fn finish(&self, app: &mut App) {
-        let mut config = app.world_mut().resource_mut::<ReplicationConfig>();
-        config.orphan_grace = config.orphan_grace.max(ORPHAN_GRACE);
-        config.resume_grace = std::time::Duration::ZERO;
+        keep_orphans(app);
     }
+}
+
+/// Shows what a client of the mesh is told and follows nothing: for an app that plays recordings of one
+/// ([`PlaybackPlugin`](seamless_replication::recording::PlaybackPlugin)). It registers what
+/// [`MeshClientPlugin`] does.
+pub struct MeshWatchPlugin;
+
+impl Plugin for MeshWatchPlugin {
+    fn build(&self, app: &mut App) {
+        if !app.is_plugin_added::<crate::SharedPlugin>() {
+            app.add_plugins(crate::SharedPlugin);
+        }
+    }
+
+    fn finish(&self, app: &mut App) {
+        keep_orphans(app);
+    }
+}
+
+fn keep_orphans(app: &mut App) {
+    let mut config = app.world_mut().resource_mut::<ReplicationConfig>();
+    config.orphan_grace = config.orphan_grace.max(ORPHAN_GRACE);
+    config.resume_grace = std::time::Duration::ZERO;
 }
