@@ -133,57 +133,93 @@ fn what_a_server_tells_of_comes_with_all_it_has() {
     assert_eq!(arrived, [lone, free, lent]);
 }
 
-/// Names of entities that go as soon as any of them comes, and how many were found then.
-#[derive(Resource, Default)]
-struct Doomed(Vec<GlobalEntity>, usize);
+/// Names of entities that come together, and what becomes of the others as soon as the first has come.
+#[derive(Resource)]
+struct Together {
+    names: Vec<GlobalEntity>,
+    fate: fn(&mut EntityCommands),
+    met: Vec<Entity>,
+}
 
-/// Despawns those that come with the first one, before they have anything.
-fn despawn_the_others(
+fn meet_the_others(
     event: On<Add, Remote>,
-    mut doomed: ResMut<Doomed>,
+    mut together: ResMut<Together>,
     slots: Res<Slots>,
     mut commands: Commands,
 ) {
-    let all = std::mem::take(&mut doomed.0);
+    let all = std::mem::take(&mut together.names);
     let others = all.into_iter().filter_map(|name| slots.entity(name));
     for other in others.filter(|other| *other != event.entity) {
-        commands.entity(other).despawn();
-        doomed.1 += 1;
+        (together.fate)(&mut commands.entity(other));
+        together.met.push(other);
     }
+}
+
+/// Tells a client of entities that come together, whose observer meets all but the first before they
+/// have their components.
+fn meet(
+    count: usize,
+    fate: fn(&mut EntityCommands),
+) -> (Cluster, [AppId; 2], Vec<(Entity, GlobalEntity)>) {
+    let (mut cluster, [server, client], _) = on_a_wire(lending);
+    let all: Vec<(Entity, GlobalEntity)> = (0..count)
+        .map(|n| {
+            let bundle = (Replicated, Place(n as f32, 0.0, 0.0));
+            let entity = cluster.world(server).spawn(bundle).id();
+            (entity, name(&mut cluster, server, entity))
+        })
+        .collect();
+    let world = cluster.world(client);
+    world.insert_resource(Together {
+        names: all.iter().map(|(_, name)| *name).collect(),
+        fate,
+        met: Vec::new(),
+    });
+    world.add_observer(meet_the_others);
+    cluster.run_until("they have come", A_WHILE, |cluster| {
+        !cluster.world(client).resource::<Together>().met.is_empty()
+    });
+    let met = cluster.world(client).resource::<Together>().met.len();
+    assert_eq!(met, count - 1);
+    (cluster, [server, client], all)
 }
 
 #[test]
 fn what_is_despawned_before_it_has_its_components_is_not_there_until_it_is_told_of_again() {
     const COUNT: usize = 10;
-    let (mut cluster, [server, client], _) = on_a_wire(lending);
-    let world = cluster.world(client);
-    world.init_resource::<Doomed>();
-    world.add_observer(despawn_the_others);
-    let all: Vec<Entity> = (0..COUNT)
-        .map(|n| {
-            let bundle = (Replicated, Place(n as f32, 0.0, 0.0));
-            cluster.world(server).spawn(bundle).id()
-        })
-        .collect();
-    let names = all.iter().map(|entity| name(&mut cluster, server, *entity));
-    let names: Vec<GlobalEntity> = names.collect();
-    cluster.world(client).resource_mut::<Doomed>().0 = names.clone();
-    cluster.run_until("they have come", A_WHILE, |cluster| {
-        cluster.world(client).resource::<Doomed>().1 > 0
-    });
-    assert_eq!(cluster.world(client).resource::<Doomed>().1, COUNT - 1);
+    let (mut cluster, [server, client], all) = meet(COUNT, |entity| entity.despawn());
     assert_eq!(census(&mut cluster, client), (0, 1));
-    for entity in all {
-        let mut place = cluster.world(server).get_mut::<Place>(entity);
+    for (entity, _) in &all {
+        let mut place = cluster.world(server).get_mut::<Place>(*entity);
         place.as_mut().expect("here").1 = 1.0;
     }
     cluster.run(A_WHILE);
     assert_eq!(census(&mut cluster, client), (0, COUNT));
-    for (n, name) in names.into_iter().enumerate() {
+    for (n, (_, name)) in all.into_iter().enumerate() {
         let there = find(&mut cluster, client, name).expect("it is told of");
         let place = cluster.world(client).get::<Place>(there);
         assert_eq!(place, Some(&Place(n as f32, 1.0, 0.0)));
     }
+}
+
+#[test]
+fn what_a_client_publishes_before_it_has_its_components_is_its_own_and_nothing_is_left_of_it() {
+    const COUNT: usize = 10;
+    let (mut cluster, [server, client], _) = meet(COUNT, |entity| {
+        entity.insert(Replicated);
+    });
+    assert_eq!(census(&mut cluster, client), (COUNT - 1, 1));
+    cluster.run(A_WHILE);
+    assert_eq!(census(&mut cluster, server), (COUNT, COUNT - 1));
+    // What the server told of is there beside them.
+    assert_eq!(census(&mut cluster, client), (COUNT - 1, COUNT));
+    let met = std::mem::take(&mut cluster.world(client).resource_mut::<Together>().met);
+    for own in met {
+        cluster.world(client).despawn(own);
+    }
+    cluster.run(A_WHILE);
+    assert_eq!(census(&mut cluster, client), (0, COUNT));
+    assert_eq!(census(&mut cluster, server), (COUNT, 0));
 }
 
 /// A client that keeps what arrives as an entity of its own, once.

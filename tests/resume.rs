@@ -173,6 +173,30 @@ fn who_comes_back_in_time_is_told_only_what_changed() {
 }
 
 #[test]
+fn both_ends_keep_the_budget_that_they_gave_the_link() {
+    let (mut cluster, apps, _) = scene(60);
+    for (app, bytes) in apps.into_iter().zip([700, 1_900]) {
+        let mut peers = cluster.world(app).resource_mut::<Peers>();
+        for peer in peers.iter_mut() {
+            peer.set_bytes_per_tick(Some(bytes));
+        }
+    }
+    drop_link(&mut cluster, apps);
+    catch_up(&mut cluster, apps);
+    for (app, bytes) in apps.into_iter().zip([700, 1_900]) {
+        let world = cluster.world(app);
+        let config = world.resource::<ReplicationConfig>();
+        let budgets = world.resource::<Peers>().iter().map(|p| p.budget(config));
+        let budgets: Vec<usize> = budgets.collect();
+        // Less while the network is full.
+        assert!(
+            matches!(budgets[..], [budget] if budget <= bytes),
+            "{budgets:?}"
+        );
+    }
+}
+
+#[test]
 fn a_link_may_drop_again_and_again_while_the_world_changes() {
     for seed in 0..6 {
         let (mut cluster, apps, mut all) = scene(60);

@@ -38,7 +38,10 @@ impl Way {
     /// Of so many datagrams a tick, with so many bytes together.
     pub(crate) fn of(datagrams: f64, bytes: f64) -> Result<Self, String> {
         let len = (bytes / datagrams).round() as usize;
-        let payload = vec![0x80; len.clamp(1, NETCODE_MAX_PAYLOAD_BYTES)];
+        if len > NETCODE_MAX_PAYLOAD_BYTES {
+            return Err(format!("netcode seals no {len} bytes"));
+        }
+        let payload = vec![0x80; len.max(1)];
         let mut server = connected()?;
         let mut sealed = 0;
         let sealing = timed(|| {

@@ -55,8 +55,9 @@ pub struct LinkStats {
     pub big_rows: (u64, u64),
     /// Entity-ticks that did not fit the budget.
     pub deferred: u64,
-    /// Bytes of rows that the link may take in a tick now: less than
-    /// [`ReplicationConfig::bytes_per_tick`](crate::ReplicationConfig) while its network is full.
+    /// Bytes of datagrams that the link may take in a tick now: less than its number
+    /// ([`Peer::set_bytes_per_tick`](crate::Peer::set_bytes_per_tick), or that of all) while its network is
+    /// full.
     pub budget: usize,
     /// Reliable frames that were too large to be sent.
     pub unsendable: u64,

@@ -11,7 +11,8 @@ const PIECES: usize = 4;
 /// and on rayon's. Each begins with its own run of neighbours, which it had in the last tick too, and
 /// then helps the others, from the end of theirs.
 ///
-/// Per piece and thread: a lock that nobody holds. One allocation for each thread but the caller's.
+/// Per piece and thread: a lock that nobody holds. One allocation for each thread but the caller's, and
+/// one for more than 64 pieces.
 pub(crate) fn together<H: Send, P: Send>(
     hands: impl ExactSizeIterator<Item = H>,
     pieces: impl Iterator<Item = P>,

@@ -70,7 +70,7 @@ impl Pass<'_> {
     ///
     /// Reads four bytes for each component of each entity, two or three times near where something
     /// changed; looks at single entities only in a block of [`BLOCK`] where something did. `shared`: some of them may be of
-    /// a mixed archetype. With more than one share, each is made on a thread of its own.
+    /// a mixed archetype. Each share is a thread's; with more than one, they share out pieces of the table.
     pub(super) fn table(
         &self,
         info: &ReplicatedTable,

@@ -214,6 +214,7 @@ pub(super) fn go_on(world: &mut World, peer: &mut Peer, resumed: bool) {
     }
     let old = suspended.peer;
     peer.resumed_from = Some(old.link);
+    peer.bytes_per_tick = peer.bytes_per_tick.or(old.bytes_per_tick);
     peer.receiver = old.receiver;
     peer.sender.control = old.sender.control;
     peer.sender.control.all_due();

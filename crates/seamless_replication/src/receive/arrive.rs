@@ -6,7 +6,7 @@ use bevy::{ecs::component::ComponentId, prelude::*};
 use seamless_transport::LinkSide;
 use seamless_wire::{Allocator, GlobalEntity, Holder, WireError, WireId};
 
-use super::{ParsedHead, ParsedRows, RemoteTable, show::name_undecodable};
+use super::{ParsedHead, ParsedRows, show::name_undecodable};
 use crate::{
     authority::Authority,
     peer::Peer,
@@ -15,7 +15,7 @@ use crate::{
     references::References,
     registry::{Registry, RemoteMarks, StagedComponent, put_remote},
     rows::{Fence, Rows, SetId, Values},
-    slots::{NetSlot, Slot, Slots, vacate},
+    slots::{NetSlot, Role, Slot, Slots, vacate},
 };
 
 /// How entities with the set of components arrive that came last: most come with that of the one
@@ -33,7 +33,6 @@ pub(crate) struct Arriving {
     /// Memory for the components of one entity, in their order.
     staged: Vec<Option<Box<dyn StagedComponent>>>,
     /// Memory for those that come together.
-    entities: Vec<Entity>,
     new: Vec<New>,
 }
 
@@ -59,7 +58,6 @@ impl Arriving {
             are_plain: components.iter().all(is_plain),
             may_be_claimed: number.is_some_and(|number| components.contains(&number)),
             staged: components.iter().map(|_| None).collect(),
-            entities: Vec::new(),
             new: Vec::new(),
             components,
             registry,
@@ -145,24 +143,14 @@ pub(super) fn take_new(
     (rows, from): (&ParsedRows, usize),
     limits: Limits,
 ) -> usize {
-    let Some(first) = rows.head(from).filter(|_| peer.side == LinkSide::ToServer) else {
+    let first = rows.head(from);
+    let Some(first) = first.filter(|first| may_be_new(first, peer)) else {
         return 0;
     };
-    let table = &peer.receiver.table;
-    let alike = |head: &&ParsedHead| head.set == first.set && may_be_new(head, table);
-    let count = rows.heads_from(from).iter().take_while(alike).count();
-    if count == 0 {
-        return 0;
-    }
     let last = peer.receiver.arriving.take();
     let mut arriving = Arriving::like(last, world, first.set);
     if arriving.come_plainly(world) {
-        let spare = world.entity_allocator().alloc_many(count as u32);
-        arriving.entities.extend(spare);
         admit(world, peer, &mut arriving, (rows, from), limits);
-        let spare = world.entity_allocator_mut();
-        spare.free_many(&arriving.entities[arriving.new.len()..]);
-        arriving.entities.clear();
         fill(world, peer, &mut arriving, (rows, from));
     }
     let taken = arriving.new.len();
@@ -173,10 +161,11 @@ pub(super) fn take_new(
 
 /// As far as the record and the names of the link say.
 #[inline]
-fn may_be_new(head: &ParsedHead, table: &RemoteTable) -> bool {
-    head.allocator == Allocator::Peer
+fn may_be_new(head: &ParsedHead, peer: &Peer) -> bool {
+    let table = &peer.receiver.table;
+    peer.side == LinkSide::ToServer
+        && head.allocator == Allocator::Peer
         && head.baseline.is_none()
-        && head.global.is_some()
         && table.place(head.allocator, head.index).is_none()
         && table.redirect(head.allocator, head.index).is_none()
 }
@@ -189,36 +178,43 @@ fn admit(
     (rows, from): (&ParsedRows, usize),
     limits: Limits,
 ) {
-    world.resource_scope(|world, mut slots: Mut<Slots>| {
-        let references = world.resource::<References>();
-        for (at, &entity) in (from..).zip(&arriving.entities) {
-            let Some((head, row)) = rows.get(at) else {
-                return;
-            };
-            let is_known =
-                |global| slots.index_of(global).is_some() || references.is_reserved(global);
-            let Some(global) = head.global.filter(|global| !is_known(*global)) else {
-                return;
-            };
-            let Some(place) = peer.receiver.table.admit((head, row), limits) else {
-                return;
-            };
-            let mut slot = Slot::remote(entity, global, peer.link);
-            slot.tenure = head.fence.clone();
-            slot.newest = head.tick;
-            slot.remote_name = Some(WireId {
-                allocator: head.allocator,
-                index: head.index,
-                generation: head.generation.unwrap_or_default(),
-            });
-            let slot = slots.occupy(slot);
-            arriving.new.push(New {
-                place,
-                entity,
-                slot,
-            });
+    // An observer of the one may spawn what the next moves into.
+    let most = if arriving.may_be_claimed {
+        1
+    } else {
+        usize::MAX
+    };
+    // Taken out of the world: as a scope it would change archetypes for each.
+    let mut slots = std::mem::take(&mut *world.resource_mut::<Slots>());
+    let references = world.resource::<References>();
+    for (head, row) in rows.iter_from(from).take(most) {
+        if head.set != arriving.set || !may_be_new(head, peer) {
+            break;
         }
-    });
+        let is_known = |global| slots.index_of(global).is_some() || references.is_reserved(global);
+        let Some(global) = head.global.filter(|global| !is_known(*global)) else {
+            break;
+        };
+        let Some(place) = peer.receiver.table.admit((head, row), limits) else {
+            break;
+        };
+        let entity = world.entity_allocator().alloc();
+        let mut slot = Slot::remote(entity, global, peer.link);
+        slot.tenure = head.fence.clone();
+        slot.newest = head.tick;
+        slot.remote_name = Some(WireId {
+            allocator: head.allocator,
+            index: head.index,
+            generation: head.generation.unwrap_or_default(),
+        });
+        let slot = slots.occupy(slot);
+        arriving.new.push(New {
+            place,
+            entity,
+            slot,
+        });
+    }
+    *world.resource_mut::<Slots>() = slots;
 }
 
 /// Gives them their components. Observers run meanwhile, and find all of them spawned.
@@ -254,15 +250,20 @@ fn settle(slots: &Slots, peer: &mut Peer, new: New) {
     let Some(stored) = slot.ring.newest() else {
         return;
     };
-    let holder = stored.row.fence.holder;
-    slot.held = peer.id.is_some_and(|me| holder == Holder::Peer(me));
+    let fence = &stored.row.fence;
+    slot.held = peer.id.is_some_and(|me| fence.holder == Holder::Peer(me));
     slot.distrusted = false;
     let is_here = slots.is_taken_by(&new.slot, new.entity);
     slot.entity = is_here.then_some(new.entity);
     slot.shown = is_here.then_some((stored.version, stored.row.set));
+    let source = Some(peer.link);
+    // An observer may have changed that meanwhile.
+    let as_told = slots
+        .get(new.slot.index)
+        .is_some_and(|it| it.role() == Role::Remote { source } && it.tenure == *fence);
     slot.checked = slots
         .stamp_of(new.slot.index)
-        .filter(|_| is_here && !slot.held);
+        .filter(|_| is_here && as_told && !slot.held);
     // The row is none the worse for it.
     peer.receiver.counters.fenced += u64::from(!is_here);
 }

@@ -127,7 +127,7 @@ impl Arrivals {
 
 /// Puts components on a new entity, together with what says that it is a remote one. `ids`: those of
 /// [`Registry::remote_ids`](super::Registry::remote_ids), then theirs, as the registry has them; none is
-/// a resource. False if the entity is gone.
+/// a resource. False if the entity is gone, or is on the network as something else.
 pub(crate) fn put_remote<'a>(
     world: &mut World,
     entity: Entity,
@@ -146,6 +146,10 @@ pub(crate) fn put_remote<'a>(
         NonNull::from(&mut remote).cast(),
     ];
     let first = usize::from(authority.is_none());
+    let is_taken = |it: EntityRef<'_>| it.contains::<NetSlot>();
+    if world.get_entity(entity).is_ok_and(is_taken) {
+        return false;
+    }
     put_together(world, entity, &ids[first..], &own[first..], components)
 }
 

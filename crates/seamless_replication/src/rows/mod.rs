@@ -28,7 +28,7 @@ pub(crate) use sets::{ComponentSets, SetId};
 
 use crate::{
     prefetch::{AHEAD, prefetch_at},
-    threads::{pieces, together},
+    threads::together,
 };
 
 /// Largest row of one entity that a peer takes, in bytes of values.
@@ -168,7 +168,7 @@ impl Rows {
         let mut rings = std::mem::take(&mut self.rings);
         let mut stores = std::mem::take(&mut self.stores);
         stores.resize_with(shares.len(), Store::default);
-        let each = rings.len().div_ceil(pieces(shares.len()));
+        let each = rings.len().div_ceil(shares.len());
         let this = &*self;
         together(
             stores.iter_mut(),

@@ -96,10 +96,14 @@ impl Office {
             cache.component_bits.fill((0, 0));
         }
         rows.depth.used(deepest);
+        let found = self.workers.iter_mut().flat_map(|it| it.found.drain(..));
+        let mut found: Vec<_> = found.collect();
+        // Whoever found it.
+        found.sort_unstable_by_key(|&(slot, _, bytes, max)| (slot, bytes, max));
+        for (slot, version, bytes, max) in found {
+            rows.find_too_large(slot, version, bytes, max);
+        }
         for worker in &mut self.workers {
-            for (slot, version, bytes, max) in worker.found.drain(..) {
-                rows.find_too_large(slot, version, bytes, max);
-            }
             // What no set has room for is asked for again in the next tick.
             worker.wanted.clear();
             worker.again.clear();

@@ -21,7 +21,7 @@ use super::{
     encoder::Encoder,
     log::{Contents, SentItem},
     projections::{Part, Projections, Wanted},
-    select::{Bucket, Candidate, Due, LEAVE_BITS},
+    select::{Bucket, Candidate, Due},
     survey::Answers,
     tape::{self, Place},
 };
@@ -219,6 +219,8 @@ impl Sender {
         datagram: &mut Datagram<'_>,
         context: &mut PackContext<'_>,
     ) {
+        // Section head, one leave at most, and the end of the list.
+        const LEAVE_BITS: usize = 3 + 1 + 1 + 41 + 65 + 2 + 1;
         let mut rest = leaves;
         while !rest.is_empty() {
             if !datagram.has_room(LEAVE_BITS) {

@@ -27,9 +27,6 @@ const SPOKEN_OF: f32 = 256.0;
 /// Bits that a record takes besides its values, about.
 pub(super) const HEAD_BITS: u32 = 12;
 
-/// Bits that a leave takes at most, with the head and the end of its section.
-pub(super) const LEAVE_BITS: usize = 3 + 1 + 1 + 41 + 65 + 2 + 1;
-
 /// One part in so many of the budget is for rows, whatever else is said.
 const LEAST_SHARE: u64 = 4;
 
@@ -202,7 +199,7 @@ impl Sender {
             }
         }
         let full = context.budget as u64 * 8;
-        let said = (said + due.leaves.len() * LEAVE_BITS) as u64;
+        let said = (said + due.leaves.iter().map(Leave::bits).sum::<usize>()) as u64;
         let budget = full.saturating_sub(said).max(full / LEAST_SHARE);
         if due.bits > budget {
             self.counters.deferred += self.limit(due, budget, context);

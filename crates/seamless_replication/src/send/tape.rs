@@ -34,7 +34,7 @@ struct Recording {
     components: usize,
 }
 
-/// How many sets of components get a tape in one share: few make up most of what changes.
+/// How many sets of components get a tape in one piece: few make up most of what changes.
 const MOST: usize = 8;
 
 impl EncodeCache {

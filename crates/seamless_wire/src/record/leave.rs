@@ -46,6 +46,17 @@ impl Leave {
         );
     }
 
+    /// How many bits [`write`](Self::write) takes.
+    #[must_use]
+    pub const fn bits(&self) -> usize {
+        const fn golomb(value: u64, order: u32) -> usize {
+            let width = ((value >> order) + 1).ilog2();
+            (2 * width + 1 + order) as usize
+        }
+        let Self { id, .. } = self;
+        1 + 1 + golomb(id.index as u64, 6) + golomb(id.generation as u64, 0) + 2
+    }
+
     /// Ends the section's list.
     pub fn write_end(w: &mut BitWriter) {
         w.put_bool(false);
@@ -109,7 +120,9 @@ mod tests {
             }).collect();
             let mut w = BitWriter::new();
             for leave in &leaves {
+                let before = w.bit_len();
                 leave.write(&mut w);
+                prop_assert_eq!(w.bit_len() - before, leave.bits());
             }
             Leave::write_end(&mut w);
             let bytes = w.finish().to_vec();
