@@ -193,8 +193,12 @@ impl Peer {
     /// full, never less than a datagram of it.
     #[must_use]
     pub fn budget(&self, config: &ReplicationConfig) -> usize {
-        let full = self.bytes_per_tick.unwrap_or(config.bytes_per_tick);
-        self.sender.budget(full)
+        self.sender.budget(self.full_budget(config))
+    }
+
+    /// The budget while the network is not full.
+    pub(crate) fn full_budget(&self, config: &ReplicationConfig) -> usize {
+        self.bytes_per_tick.unwrap_or(config.bytes_per_tick)
     }
 
     /// How many more control items can be queued at present.

@@ -60,6 +60,11 @@ impl Congestion {
         self.share
     }
 
+    /// Whether there is nothing to give back.
+    pub(crate) const fn is_at_rest(&self) -> bool {
+        self.share >= 1.0 && !self.draining
+    }
+
     /// Looks once in a round trip: a full network costs a third of the share, again and again until
     /// the queue is nearly gone; else the share grows by a twentieth of itself and a little. `rtt`:
     /// smoothed and measured, not assumed; `sent`, `lost`: datagrams since the link stands.

@@ -223,7 +223,7 @@ fn send_one(shared: &Shared<'_>, worker: &mut Worker, peer: &mut Peer, link: &mu
         ..
     } = shared.here;
     let (tick, now) = (clock.tick(), clock.now());
-    let (whole, budget) = (peer.is_told_all(), peer.budget(config));
+    let (whole, full_budget) = (peer.is_told_all(), peer.full_budget(config));
     let Peer {
         sender,
         receiver,
@@ -263,6 +263,7 @@ fn send_one(shared: &Shared<'_>, worker: &mut Worker, peer: &mut Peer, link: &mu
         _ => 1.0,
     };
     let wanted = worker.wanted.len();
+    let budget = sender.budget(full_budget);
     let bulk_room = frames[Channel::Bulk as usize].room_for_rows();
     // Whether messages went.
     let mut spoken = false;

@@ -405,6 +405,9 @@ impl Sender {
         if !self.log.is_empty() {
             let timeout = self.rtt.timeout(tick);
             self.find_losses(now, timeout);
+        } else if self.congestion.is_at_rest() {
+            // Nothing is under way, and nothing is held back.
+            return self.control.insure(self.loss);
         }
         let SendCounters {
             packets,

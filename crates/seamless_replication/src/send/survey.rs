@@ -118,6 +118,10 @@ impl Survey {
         primed: &mut EncodeCache,
     ) {
         self.links.clear();
+        self.used = 0;
+        if changed.is_empty() {
+            return;
+        }
         let mut asked = AllAsked::new();
         for peer in peers.iter().filter(|peer| peer.state == PeerState::Ready) {
             self.links.push(peer.link);
@@ -127,7 +131,6 @@ impl Survey {
             });
         }
         if asked.is_empty() {
-            self.used = 0;
             return;
         }
         let questions = changed.len() * (asked.len() + ENCODING);
