@@ -27,9 +27,6 @@ use crate::{
 /// Questions of which fewer are not worth another thread.
 const LEAST: usize = 4096;
 
-/// Slots that are a piece of their own, at least: each piece has a list for each link.
-const LEAST_PIECE: usize = 64;
-
 /// Questions that take as long as one encoding.
 const ENCODING: usize = 16;
 
@@ -143,7 +140,9 @@ impl Survey {
                 cache.record(&here.0.sets, tick, changed);
             }
         };
-        let each = changed.len().div_ceil(pieces(threads)).max(LEAST_PIECE);
+        // Each piece has a list for each link.
+        let least = LEAST / (asked.len() + ENCODING) + 1;
+        let each = changed.len().div_ceil(pieces(threads)).max(least);
         self.used = changed.len().div_ceil(each).max(1);
         if self.found.len() < self.used {
             self.found.resize_with(self.used, Found::default);
