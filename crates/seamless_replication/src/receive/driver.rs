@@ -4,7 +4,7 @@ use bevy::prelude::*;
 use bytes::Bytes;
 use seamless_transport::{Channel, LinkId, LinkSide, LinkState, Links};
 use seamless_wire::{
-    Allocator, PacketSeq, Tick, codec,
+    Allocator, PacketSeq, PeerId, Tick, codec,
     control::{Control, Speaker},
     frame::{BigRow, Frame},
     packet::HeaderContext,
@@ -214,22 +214,12 @@ fn malformed(peer: &mut Peer, error: &str) {
     tracing::debug!(link = %peer.link, error, "unreadable");
 }
 
-/// Most sets of components that one client may be the first to name.
-const MAX_INVENTED_SETS: u16 = 256;
-
-/// How many sets a peer may still invent. A server may any number: it is the one with the world.
-const fn sets_left(peer: &Peer) -> Option<u16> {
+/// Who answers for sets of components that the peer is the first to name. Of a server nobody need: it
+/// is the one with the world.
+fn inventor(peer: &Peer) -> Option<PeerId> {
     match peer.side {
-        LinkSide::ToClient => Some(MAX_INVENTED_SETS - peer.receiver.invented),
+        LinkSide::ToClient => Some(peer.id.unwrap_or(PeerId(0))),
         LinkSide::ToServer => None,
-    }
-}
-
-/// How many it has invented, from how many it still may.
-const fn invented(left: Option<u16>) -> u16 {
-    match left {
-        Some(left) => MAX_INVENTED_SETS - left,
-        None => 0,
     }
 }
 
@@ -240,20 +230,18 @@ fn take_big_row(world: &mut World, peer: &mut Peer, big: &BigRow) {
         tick: peer.receiver.tick,
     };
     let registry = world.resource::<Registry>().clone();
-    let (parsed, left) = {
+    let parsed = {
         let mut rows = world.resource_mut::<Rows>();
         let mut context = ParseContext {
             registry: &registry,
             sets: &mut rows.sets,
             receiver: &peer.receiver,
             header,
-            sets_left: sets_left(peer),
+            inventor: inventor(peer),
             spare: ParsedRows::default(),
         };
-        let parsed = parse_big_row(big, &mut context);
-        (parsed, context.sets_left)
+        parse_big_row(big, &mut context)
     };
-    peer.receiver.invented = invented(left);
     match parsed {
         Ok(mut rows) => {
             let Some(kept) = rows.iter().next().map(|(row, _)| Control::RowKept {
@@ -337,13 +325,10 @@ fn read_datagram(world: &mut World, peer: &mut Peer, bytes: &[u8]) -> Result<Par
             sent: peer.sender.newest_sent(),
             tick: peer.receiver.near(here),
         },
-        sets_left: sets_left(peer),
+        inventor: inventor(peer),
         spare,
     };
-    let parsed = parse(bytes, &mut context);
-    let left = context.sets_left;
-    peer.receiver.invented = invented(left);
-    parsed
+    parse(bytes, &mut context)
 }
 
 fn take_inputs(

@@ -51,8 +51,6 @@ pub(crate) struct Receiver {
     pub(crate) spare: ParsedRows,
     /// For the next entity that the peer tells of for the first time.
     pub(crate) arriving: Option<Box<Arriving>>,
-    /// Sets of components that the peer was the first to name.
-    pub(crate) invented: u16,
 }
 
 impl Receiver {

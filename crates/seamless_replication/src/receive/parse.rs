@@ -1,7 +1,7 @@
 //! A datagram's bits to values, without touching anything.
 
 use seamless_wire::{
-    Allocator, BitReader, Tick, WireError,
+    Allocator, BitReader, PeerId, Tick, WireError,
     audit::{self, Audited},
     control::{self, Control, ControlSeq},
     frame::BigRow,
@@ -43,8 +43,8 @@ pub(crate) struct ParseContext<'a> {
     pub(crate) sets: &'a mut ComponentSets,
     pub(crate) receiver: &'a Receiver,
     pub(crate) header: HeaderContext,
-    /// How many sets of components the peer may still invent; `None`: any number.
-    pub(crate) sets_left: Option<u16>,
+    /// The client that answers for new sets of components; `None`: nobody need.
+    pub(crate) inventor: Option<PeerId>,
     /// An empty list for the rows, for its memory.
     pub(crate) spare: ParsedRows,
 }
@@ -153,8 +153,8 @@ fn read_rows<'a>(
         r.get_bool()?;
         return Ok(());
     }
-    let set = match &mut context.sets_left {
-        Some(left) => context.sets.intern_invented(&head.components, left),
+    let set = match context.inventor {
+        Some(by) => context.sets.intern_invented(&head.components, by),
         None => context.sets.intern(&head.components),
     };
     let set = set.ok_or(ParseError::NoRoom)?;

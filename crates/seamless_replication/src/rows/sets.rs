@@ -1,7 +1,7 @@
 //! Sets of components, interned: most entities share a few.
 
 use bevy::platform::collections::HashMap;
-use seamless_wire::record::MAX_COMPONENTS;
+use seamless_wire::{PeerId, record::MAX_COMPONENTS};
 
 /// An interned set. Only comparable within one [`ComponentSets`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
@@ -21,6 +21,9 @@ const MAX_SETS: usize = 4096;
 /// How many of them clients may invent together, so that there is always room for our own.
 const MAX_INVENTED: usize = MAX_SETS / 2;
 
+/// How many of them one client may be the first to name, however often it comes: an eighth.
+const MAX_BY_ONE: u16 = 256;
+
 /// All sets in use: ascending indices into the schema. The first is the empty one, whether it is listed
 /// yet or not.
 #[derive(Default)]
@@ -28,6 +31,8 @@ pub(crate) struct ComponentSets {
     sets: Vec<Box<[u16]>>,
     ids: HashMap<Box<[u16]>, SetId>,
     invented: usize,
+    /// By whom: at most as many clients as there are such sets.
+    inventors: HashMap<PeerId, u16>,
     /// How much a change of a row of each set matters.
     weights: Vec<f32>,
 }
@@ -54,20 +59,20 @@ impl ComponentSets {
         Some(id)
     }
 
-    /// As [`intern`](Self::intern), for a set that a client named. `left`: how many more it may
-    /// invent.
-    pub(crate) fn intern_invented(&mut self, components: &[u16], left: &mut u16) -> Option<SetId> {
+    /// As [`intern`](Self::intern), for a set that a client named.
+    pub(crate) fn intern_invented(&mut self, components: &[u16], by: PeerId) -> Option<SetId> {
         if components.is_empty() {
             return Some(SetId::default());
         }
         if let Some(&id) = self.ids.get(components) {
             return Some(id);
         }
-        if *left == 0 || self.invented >= MAX_INVENTED {
+        let so_far = self.inventors.get(&by).copied().unwrap_or_default();
+        if so_far >= MAX_BY_ONE || self.invented >= MAX_INVENTED {
             return None;
         }
         let id = self.intern(components)?;
-        *left -= 1;
+        self.inventors.insert(by, so_far + 1);
         self.invented += 1;
         Some(id)
     }
@@ -95,5 +100,48 @@ impl ComponentSets {
     /// Where a component's value stands in rows of this set.
     pub(crate) fn position(&self, id: SetId, component: u16) -> Option<usize> {
         self.components(id).binary_search(&component).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Different sets.
+    fn many() -> impl Iterator<Item = Vec<u16>> {
+        (0..u16::MAX).map(|n| vec![n % 60, 60 + n / 60])
+    }
+
+    #[test]
+    fn one_client_uses_up_its_own_room_however_often_it_comes() {
+        let mut sets = ComponentSets::default();
+        let (greedy, other) = (PeerId(1), PeerId(2));
+        let mut all = many();
+        let taken = all.by_ref().take(10 * MAX_BY_ONE as usize);
+        let taken = taken.filter(|set| sets.intern_invented(set, greedy).is_some());
+        assert_eq!(taken.count(), MAX_BY_ONE as usize);
+        assert!(sets.intern_invented(&[0, 60], greedy).is_some(), "known");
+        assert!(sets.intern_invented(&[], greedy).is_some(), "known");
+        let next = all.next().expect("there are more");
+        assert!(sets.intern_invented(&next, other).is_some());
+        assert!(sets.intern_invented(&next, greedy).is_some(), "known now");
+    }
+
+    #[test]
+    fn all_clients_together_leave_room_for_ours() {
+        let mut sets = ComponentSets::default();
+        let mut all = many();
+        for by in 0..20 {
+            for set in all.by_ref().take(MAX_BY_ONE as usize) {
+                sets.intern_invented(&set, PeerId(by));
+            }
+        }
+        assert_eq!(sets.invented, MAX_INVENTED);
+        assert!(sets.inventors.len() <= MAX_INVENTED);
+        let ours = all.filter(|set| sets.intern(set).is_some()).count();
+        // One place is that of the empty set.
+        assert_eq!(ours, MAX_SETS - MAX_INVENTED - 1);
+        assert_eq!(sets.intern(&[]), Some(SetId::default()));
+        assert!(sets.components(SetId::default()).is_empty());
     }
 }
