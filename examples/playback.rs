@@ -19,7 +19,7 @@ use bevy_seamless::{
 use clap::Parser;
 use common::{
     cli,
-    game::{Banner, Body, Crate, TICK_RATE, register},
+    game::{Banner, Body, Crate, TICK_RATE, headless},
 };
 
 /// Plays what a player of the seamless world was told.
@@ -102,15 +102,7 @@ fn main() {
 
 /// An app with the same components, and nothing that acts on them.
 fn app(cli: &Cli) -> App {
-    let mut app = App::new();
-    app.add_plugins((
-        MinimalPlugins
-            .build()
-            .disable::<bevy::app::ScheduleRunnerPlugin>(),
-        SeamlessPlugins::client().with_tick_rate(TICK_RATE),
-        MeshWatchPlugin,
-    ));
-    register(&mut app);
+    let mut app = headless(SeamlessPlugins::client(), MeshWatchPlugin);
     app.add_plugins(
         PlaybackPlugin::new(&cli.file).with_pace(match cli.real_time {
             true => Pace::RealTime,

@@ -11,7 +11,7 @@ use seamless_replication::{
     messages::{Delivery, Direction, MessageAppExt, Target, ToPeers},
     transport::Links,
 };
-use seamless_testkit::{AppId, Cluster, Rng};
+use seamless_testkit::{AppId, Cluster, Rng, Weather};
 use serde::{Deserialize, Serialize};
 
 const BUDGET: usize = 3_000;
@@ -38,6 +38,7 @@ fn setup(app: &mut App) {
 /// A server with entities that all its clients have, and those.
 fn crowd<const CLIENTS: usize>(seed: u64) -> (Cluster, AppId, [AppId; CLIENTS]) {
     let mut cluster = Cluster::new(seed, setup);
+    cluster.set_weather(Weather::lossy(0.05));
     let server = cluster.server();
     let clients = [(); CLIENTS].map(|()| cluster.client(server));
     for client in clients {

@@ -12,7 +12,7 @@ use bevy_seamless::{
 };
 
 use super::{
-    game::{Banner, Crate, LastInput, Position, TICK_RATE, Walk, register},
+    game::{Banner, Crate, LastInput, Position, TICK_RATE, Walk, headless},
     measure::Measures,
     world::{Deed, WalkFile},
 };
@@ -69,15 +69,7 @@ struct Zero(Duration);
 
 /// The app of one bot.
 pub fn app(setup: BotSetup) -> App {
-    let mut app = App::new();
-    app.add_plugins((
-        MinimalPlugins
-            .build()
-            .disable::<bevy::app::ScheduleRunnerPlugin>(),
-        SeamlessPlugins::client().with_tick_rate(TICK_RATE),
-        MeshClientPlugin,
-    ));
-    register(&mut app);
+    let mut app = headless(SeamlessPlugins::client(), MeshClientPlugin);
     if let Some(path) = &setup.record {
         app.add_plugins(RecordPlugin::new(path));
     }

@@ -86,6 +86,20 @@ pub fn register(app: &mut App) {
         .player_input::<Walk>();
 }
 
+/// The game without a window; whoever adds it drives it.
+pub fn headless(seamless: SeamlessPlugins, mesh: impl Plugin) -> App {
+    let mut app = App::new();
+    app.add_plugins((
+        MinimalPlugins
+            .build()
+            .disable::<bevy::app::ScheduleRunnerPlugin>(),
+        seamless.with_tick_rate(TICK_RATE),
+        mesh,
+    ));
+    register(&mut app);
+    app
+}
+
 /// An input that a node applied.
 #[derive(Clone, Copy, Debug)]
 pub struct AppliedInput {

@@ -24,7 +24,7 @@ use bevy_seamless::{
 };
 
 use super::{
-    game::{AppliedInputs, Banner, Body, Crate, LastInput, Position, TICK_RATE, register, walk},
+    game::{AppliedInputs, Banner, Body, Crate, LastInput, Position, TICK_RATE, headless, walk},
     log::{self, OracleLog},
     report::{NodeReport, percentile},
     world::{GameWorld, WalkFile, anchor},
@@ -117,23 +117,18 @@ pub fn app(setup: NodeSetup) -> Result<(App, NodeAddresses), NotStarted> {
         what: error.to_string(),
         passing: matches!(error, OpenError::NoFolder(_) | OpenError::Unusable { .. }),
     })?;
-    let mut app = App::new();
-    app.add_plugins((
-        MinimalPlugins
-            .build()
-            .disable::<bevy::app::ScheduleRunnerPlugin>(),
-        SeamlessPlugins::node().with_tick_rate(TICK_RATE),
-        MeshNodePlugin {
-            grid,
-            rules: BorderRules {
-                interest: world.interest,
-                ..default()
-            },
-            config: MeshNodeConfig { cells, ..default() },
-        },
-        log::plugin,
-    ));
-    register(&mut app);
+    let rules = BorderRules {
+        interest: world.interest,
+        ..default()
+    };
+    let config = MeshNodeConfig { cells, ..default() };
+    let node = MeshNodePlugin {
+        grid,
+        rules,
+        config,
+    };
+    let mut app = headless(SeamlessPlugins::node(), node);
+    app.add_plugins(log::plugin);
     if let Some(path) = record {
         app.add_plugins(RecordPlugin::new(path));
     }

@@ -31,6 +31,13 @@ use bevy::prelude::*;
 /// What nodes and clients have in common. Added by both.
 pub(crate) struct SharedPlugin;
 
+/// Adds it, if nobody has.
+pub(crate) fn share(app: &mut App) {
+    if !app.is_plugin_added::<SharedPlugin>() {
+        app.add_plugins(SharedPlugin);
+    }
+}
+
 impl Plugin for SharedPlugin {
     fn build(&self, app: &mut App) {
         node::register_shared(app);

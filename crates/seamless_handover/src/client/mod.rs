@@ -29,9 +29,7 @@ impl Plugin for MeshClientPlugin {
         app.init_resource::<MeshClientConfig>()
             .init_resource::<Dialer>()
             .add_message::<HostChanged>();
-        if !app.is_plugin_added::<crate::SharedPlugin>() {
-            app.add_plugins(crate::SharedPlugin);
-        }
+        crate::share(app);
         app.add_systems(
             PreUpdate,
             (links::follow, links::keep_linked)
@@ -52,9 +50,7 @@ pub struct MeshWatchPlugin;
 
 impl Plugin for MeshWatchPlugin {
     fn build(&self, app: &mut App) {
-        if !app.is_plugin_added::<crate::SharedPlugin>() {
-            app.add_plugins(crate::SharedPlugin);
-        }
+        crate::share(app);
     }
 
     fn finish(&self, app: &mut App) {

@@ -87,9 +87,7 @@ impl Plugin for MeshNodePlugin {
             .add_message::<GroupActivated>()
             .add_message::<GroupFrozen>()
             .add_message::<GroupDeparted>();
-        if !app.is_plugin_added::<crate::SharedPlugin>() {
-            app.add_plugins(crate::SharedPlugin);
-        }
+        crate::share(app);
         // A player's inputs go with its group, and wait for as long as it does.
         app.add_systems(Startup, |mut inboxes: ResMut<Inboxes>| {
             inboxes.keep_absent();

@@ -3,10 +3,10 @@
 //! between archetypes, and observers see all of it.
 
 use bevy::{ecs::component::ComponentId, prelude::*};
-use seamless_transport::LinkSide;
+use seamless_transport::{LinkId, LinkSide};
 use seamless_wire::{Allocator, GlobalEntity, Holder, WireError, WireId};
 
-use super::{ParsedHead, ParsedRows, show::name_undecodable};
+use super::{ParsedHead, ParsedRows, show::name_undecodable, slot::RemoteSlot};
 use crate::{
     authority::Authority,
     peer::Peer,
@@ -199,15 +199,8 @@ fn admit(
             break;
         };
         let entity = world.entity_allocator().alloc();
-        let mut slot = Slot::remote(entity, global, peer.link);
-        slot.tenure = head.fence.clone();
-        slot.newest = head.tick;
-        slot.remote_name = Some(WireId {
-            allocator: head.allocator,
-            index: head.index,
-            generation: head.generation.unwrap_or_default(),
-        });
-        let slot = slots.occupy(slot);
+        let told = peer.receiver.table.at(place);
+        let slot = slots.occupy(slot_of(told, entity, (global, peer.link)));
         arriving.new.push(New {
             place,
             entity,
@@ -215,6 +208,22 @@ fn admit(
         });
     }
     *world.resource_mut::<Slots>() = slots;
+}
+
+/// The slot of an entity that a link has told of, as it did last.
+fn slot_of(told: &RemoteSlot, entity: Entity, (global, link): (GlobalEntity, LinkId)) -> Slot {
+    let mut slot = Slot::remote(entity, global, link);
+    if let Some(newest) = told.ring.newest() {
+        slot.tenure = newest.row.fence.clone();
+    }
+    slot.newest = told.newest.unwrap_or_default();
+    let (allocator, index) = told.name;
+    slot.remote_name = Some(WireId {
+        allocator,
+        index,
+        generation: told.generation,
+    });
+    slot
 }
 
 /// Gives them their components. Observers run meanwhile, and find all of them spawned.
@@ -293,14 +302,7 @@ pub(super) fn arrive(
     let comes = !reserved && arriving.come_plainly(world);
     if comes {
         let entity = world.spawn_empty().id();
-        let mut slot = Slot::remote(entity, global, peer.link);
-        slot.tenure = stored.row.fence.clone();
-        slot.newest = known.newest.unwrap_or_default();
-        slot.remote_name = Some(WireId {
-            allocator,
-            index,
-            generation: known.generation,
-        });
+        let slot = slot_of(known, entity, (global, peer.link));
         let slot = world.resource_mut::<Slots>().occupy(slot);
         let values = stored.row.values();
         let undecodable = arriving.put(world, (entity, slot), &stored.row.fence, values);

@@ -175,7 +175,7 @@ impl RemoteTable {
     ) -> Option<&mut RemoteSlot> {
         let place = match self.place(allocator, index) {
             Some(place) => place,
-            None if self.slots.len() - self.free.len() >= limit => return None,
+            None if self.is_full(limit) => return None,
             None => self.take_place(allocator, index),
         };
         Some(self.at_mut(place))
@@ -189,8 +189,8 @@ impl RemoteTable {
         limits: Limits,
     ) -> Option<u32> {
         let (allocator, index) = (head.allocator, head.index);
-        let room = self.bytes + row.byte_len() <= limits.baseline_bytes
-            && self.slots.len() - self.free.len() < limits.entities;
+        let room =
+            self.bytes + row.byte_len() <= limits.baseline_bytes && !self.is_full(limits.entities);
         if !room || self.place(allocator, index).is_some() {
             return None;
         }
@@ -203,6 +203,11 @@ impl RemoteTable {
         self.stand_for(place, head.global);
         self.keep_at(place, head.version, None, row)
             .then_some(place)
+    }
+
+    /// Whether the peer uses `limit` names already.
+    const fn is_full(&self, limit: usize) -> bool {
+        self.slots.len() - self.free.len() >= limit
     }
 
     fn take_place(&mut self, allocator: Allocator, index: u32) -> u32 {
