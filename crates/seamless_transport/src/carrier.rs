@@ -28,6 +28,11 @@ impl CarrierKind {
 pub(crate) trait Carrier {
     /// Sends a payload; how many bytes it was on the wire.
     fn send(&mut self, payload: &[u8], path: &mut Path<'_>) -> Result<usize, Refused>;
+
+    /// Whether payloads of one length cost less.
+    fn sends_together(&self) -> bool {
+        false
+    }
 }
 
 /// The way of sealed datagrams to the wire: through the weather or straight.
@@ -46,28 +51,20 @@ impl<'a> Path<'a> {
     }
 
     /// Puts a datagram on its way; `wire` is the wire.
-    pub(crate) fn put(
-        &mut self,
-        datagram: &[u8],
-        wire: impl FnOnce(&[u8]) -> Result<(), Refused>,
-    ) -> Result<(), Refused> {
+    pub(crate) fn put(&mut self, datagram: &[u8], wire: impl FnOnce(&[u8])) {
         match &mut self.weather {
-            Some(weather) => {
-                weather.offer(self.now, datagram);
-                Ok(())
-            }
+            Some(weather) => weather.offer(self.now, datagram),
             None => wire(datagram),
         }
     }
 
     /// Lets out what is due.
-    pub(crate) fn release(&mut self, mut wire: impl FnMut(&[u8]) -> Result<(), Refused>) {
+    pub(crate) fn release(&mut self, mut wire: impl FnMut(&[u8])) {
         let Some(weather) = &mut self.weather else {
             return;
         };
         while let Some(datagram) = weather.take(self.now) {
-            // A datagram that the system does not take now is lost, as it would be further on.
-            let _ = wire(&datagram);
+            wire(&datagram);
             weather.recycle(datagram);
         }
     }

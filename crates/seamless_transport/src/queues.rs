@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
+use seamless_wire::MAX_DATAGRAM;
 
 /// Received datagrams share blocks of this size.
 const BLOCK_BYTES: usize = 64 * 1024;
@@ -12,7 +13,13 @@ const BLOCK_BYTES: usize = 64 * 1024;
 pub(crate) struct Outbox {
     bytes: Vec<u8>,
     ends: Vec<usize>,
+    /// Whether datagrams that lack little to [`MAX_DATAGRAM`] get zeros if another one follows:
+    /// those of one length leave together.
+    pub(crate) fills: bool,
 }
+
+/// Most bytes that a datagram may lack to be filled.
+const LITTLE: usize = MAX_DATAGRAM / 32;
 
 impl Outbox {
     pub(crate) const fn len(&self) -> usize {
@@ -20,8 +27,20 @@ impl Outbox {
     }
 
     pub(crate) fn push(&mut self, datagram: &[u8]) {
+        if self.fills && self.last_len() + LITTLE >= MAX_DATAGRAM {
+            self.bytes
+                .resize(self.bytes.len() + MAX_DATAGRAM - self.last_len(), 0);
+            self.ends.pop();
+            self.ends.push(self.bytes.len());
+        }
         self.bytes.extend_from_slice(datagram);
         self.ends.push(self.bytes.len());
+    }
+
+    fn last_len(&self) -> usize {
+        let mut ends = self.ends.iter().rev().copied();
+        let end = ends.next().unwrap_or_default();
+        end - ends.next().unwrap_or_default()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
@@ -85,6 +104,32 @@ mod tests {
         );
         outbox.clear();
         assert_eq!((outbox.len(), outbox.iter().count()), (0, 0));
+    }
+
+    #[test]
+    fn what_lacks_little_and_is_followed_is_filled() {
+        let mut outbox = Outbox {
+            fills: true,
+            ..Outbox::default()
+        };
+        let least = MAX_DATAGRAM - LITTLE;
+        let lens = [least, least - 1, MAX_DATAGRAM, 1, MAX_DATAGRAM - 1, least];
+        for len in lens {
+            outbox.push(&vec![7; len]);
+        }
+        let filled = [
+            MAX_DATAGRAM,
+            least - 1,
+            MAX_DATAGRAM,
+            1,
+            MAX_DATAGRAM,
+            least,
+        ];
+        for ((datagram, len), filled) in outbox.iter().zip(lens).zip(filled) {
+            assert_eq!(datagram[..len], vec![7; len]);
+            assert_eq!(datagram[len..], vec![0; filled - len]);
+        }
+        assert_eq!(outbox.len(), lens.len());
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Links over UDP, encrypted by netcode.
 
+mod arrivals;
 mod client;
+mod departures;
 mod door;
 mod handshake;
 mod server;

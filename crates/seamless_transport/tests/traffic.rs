@@ -7,6 +7,7 @@ mod common;
 use bevy::prelude::*;
 use common::*;
 use seamless_transport::*;
+use seamless_wire::MAX_DATAGRAM;
 
 /// Bytes and packets that each side sends in so many ticks: the client's and the server's.
 fn sent_in(pair: &mut Pair, ticks: u32) -> [Tally; 2] {
@@ -130,6 +131,62 @@ fn the_counted_bytes_are_those_on_the_wire() {
         up.sent.header_bytes(UDP_IPV4_HEADER_BYTES),
         28 * sent.packets
     );
+}
+
+/// Lengths of a tick's datagrams: full ones, nearly full ones, short ones between them, more than one
+/// system call takes.
+fn lengths(tick: usize) -> Vec<usize> {
+    (0..150)
+        .map(|n| match (n + tick) % 29 {
+            3 => 40 + n,
+            7 => MAX_DATAGRAM - MAX_DATAGRAM / 32 - 1,
+            n => MAX_DATAGRAM - n,
+        })
+        .collect()
+}
+
+#[test]
+fn a_tick_of_many_datagrams_arrives_whole_and_in_order_with_nothing_but_zeros_added() {
+    let lossy = ConditionerConfig::symmetric(std::time::Duration::ZERO, 0.05);
+    for (loss, conditioner) in [(false, ConditionerConfig::default()), (true, lossy)] {
+        let mut pair = Pair::over_udp(conditioner);
+        pair.steps(5);
+        let (mut arrived, mut sent, mut longer) = (0, 0, 0);
+        for tick in 0..40 {
+            let mark = |n: usize| [0x80, tick as u8, n as u8, 1];
+            let datagrams: Vec<Vec<u8>> = lengths(tick)
+                .into_iter()
+                .enumerate()
+                .map(|(n, len)| mark(n).into_iter().cycle().take(len).collect())
+                .collect();
+            for datagram in &datagrams {
+                pair.down().send_datagram(datagram).unwrap();
+            }
+            sent += datagrams.len();
+            pair.step();
+            let mut last = None;
+            for got in pair.up().drain_datagrams() {
+                let n = usize::from(got[2]);
+                assert!(last.is_none_or(|last| last < n), "in order");
+                last = Some(n);
+                let (whole, zeros) = got.split_at(datagrams[n].len());
+                assert_eq!(whole, datagrams[n]);
+                assert!(zeros.iter().all(|zero| *zero == 0));
+                assert!(zeros.is_empty() || got.len() == MAX_DATAGRAM);
+                assert!(zeros.len() <= MAX_DATAGRAM / 32);
+                longer += usize::from(!zeros.is_empty());
+                arrived += 1;
+            }
+        }
+        assert_eq!(arrived < sent, loss, "{arrived} of {sent}");
+        assert!(arrived > sent * 9 / 10, "{arrived} of {sent}");
+        if cfg!(target_os = "linux") {
+            assert!(longer > sent / 2, "{longer} of {sent} were filled");
+        }
+        for link in pair.both() {
+            assert_eq!(link.stats().refused.total(), 0);
+        }
+    }
 }
 
 #[test]

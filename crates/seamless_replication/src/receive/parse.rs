@@ -100,7 +100,7 @@ pub(crate) fn parse(bytes: &[u8], context: &mut ParseContext<'_>) -> Result<Pars
             SectionKind::Audit => parsed.audited = audit::read_section(&mut r, tick)?,
         }
     }
-    r.expect_end()?;
+    r.expect_zeros()?;
     if parsed.header.seq.is_none()
         && !(parsed.control.is_empty() && parsed.leaves.is_empty() && parsed.rows.is_empty())
     {

@@ -86,8 +86,8 @@ impl MemoryClient {
         }
         self.put(DatagramType::Disconnect, &[], link, now);
         for _ in 1..GOODBYES {
-            let mut path = link.path(now);
-            let _ = path.put(&self.buffer, |d| self.socket.send(d, self.server));
+            link.path(now)
+                .put(&self.buffer, |d| self.socket.send(d, self.server));
             link.stats.sent.overhead(self.buffer.len());
         }
         self.release(link, Duration::MAX);
@@ -103,10 +103,8 @@ impl MemoryClient {
     }
 
     fn put(&mut self, kind: DatagramType, body: &[u8], link: &mut Link, now: Duration) {
-        let sent = self.framer().put(kind, body, &mut link.path(now));
-        if let Ok(wire) = sent {
-            link.stats.sent.overhead(wire);
-        }
+        let wire = self.framer().put(kind, body, &mut link.path(now));
+        link.stats.sent.overhead(wire);
         link.times.served = now;
     }
 
@@ -165,13 +163,9 @@ impl MemoryClient {
             self.put(DatagramType::KeepAlive, KEEP_ALIVE, link, now);
             return;
         }
-        let mut path = link.path(now);
-        if path
-            .put(&self.request, |d| self.socket.send(d, self.server))
-            .is_ok()
-        {
-            link.stats.sent.overhead(self.request.len());
-        }
+        link.path(now)
+            .put(&self.request, |d| self.socket.send(d, self.server));
+        link.stats.sent.overhead(self.request.len());
         link.times.served = now;
     }
 

@@ -106,21 +106,16 @@ pub(crate) struct Framer<'a> {
 
 impl Framer<'_> {
     /// Sends a datagram of any type; how long it was.
-    pub(crate) fn put(
-        &mut self,
-        kind: DatagramType,
-        body: &[u8],
-        path: &mut Path<'_>,
-    ) -> Result<usize, Refused> {
+    pub(crate) fn put(&mut self, kind: DatagramType, body: &[u8], path: &mut Path<'_>) -> usize {
         self.numbering.write(self.buffer, kind, body);
-        path.put(self.buffer, |d| self.socket.send(d, self.to))?;
-        Ok(self.buffer.len())
+        path.put(self.buffer, |d| self.socket.send(d, self.to));
+        self.buffer.len()
     }
 }
 
 impl Carrier for Framer<'_> {
     fn send(&mut self, payload: &[u8], path: &mut Path<'_>) -> Result<usize, Refused> {
-        self.put(DatagramType::Payload, payload, path)
+        Ok(self.put(DatagramType::Payload, payload, path))
     }
 }
 

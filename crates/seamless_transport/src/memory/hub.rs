@@ -5,8 +5,6 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::Refused;
-
 /// Datagrams that wait for one socket at most; more are lost, as in a real socket.
 const MAX_WAITING: usize = 8192;
 
@@ -78,14 +76,13 @@ impl MemorySocket {
 
     /// Never fails: what no one takes is lost.
     #[expect(clippy::unnecessary_wraps, reason = "the shape of a real socket's")]
-    pub(crate) fn send(&self, datagram: &[u8], to: u64) -> Result<(), Refused> {
+    pub(crate) fn send(&self, datagram: &[u8], to: u64) {
         let mut network = self.hub.network();
         if let Some(queue) = network.sockets.get_mut(&to)
             && queue.len() < MAX_WAITING
         {
             queue.push_back((self.address, datagram.to_vec()));
         }
-        Ok(())
     }
 
     pub(crate) fn receive(&self) -> Option<(u64, Vec<u8>)> {
@@ -110,10 +107,10 @@ mod tests {
         let first = hub.bind(7).unwrap();
         assert!(hub.bind(7).is_none());
         let client = hub.bind_client();
-        client.send(&[1], 7).unwrap();
+        client.send(&[1], 7);
         assert_eq!(first.receive(), Some((FIRST_CLIENT, vec![1])));
         drop(first);
-        client.send(&[2], 7).unwrap();
+        client.send(&[2], 7);
         assert_eq!(hub.bind(7).unwrap().receive(), None);
     }
 
@@ -122,7 +119,7 @@ mod tests {
         let hub = MemoryHub::new();
         let (server, client) = (hub.bind(7).unwrap(), hub.bind_client());
         for _ in 0..2 * MAX_WAITING {
-            client.send(&[1], 7).unwrap();
+            client.send(&[1], 7);
         }
         assert_eq!(std::iter::from_fn(|| server.receive()).count(), MAX_WAITING);
     }

@@ -208,7 +208,7 @@ impl MemoryServer {
         let mut numbering = Numbering::default();
         let Some(link) = link.and_then(|id| frame.links.get_mut(id)) else {
             numbering.write(&mut self.buffer, DatagramType::Denied, &[]);
-            let _ = self.socket.send(&self.buffer, from);
+            self.socket.send(&self.buffer, from);
             return;
         };
         renet.add_connection(from);
@@ -289,9 +289,8 @@ impl MemoryServer {
         let Some(mut framer) = self.framer(link) else {
             return;
         };
-        if let Ok(wire) = framer.put(kind, body, &mut link.path(now)) {
-            link.stats.sent.overhead(wire);
-        }
+        let wire = framer.put(kind, body, &mut link.path(now));
+        link.stats.sent.overhead(wire);
         link.times.served = now;
     }
 
@@ -312,8 +311,9 @@ impl MemoryServer {
         if !matches!(reason, CloseReason::ByPeer | CloseReason::Abandoned) {
             self.put(DatagramType::Disconnect, &[], link, now);
             for _ in 1..GOODBYES {
-                let (to, mut path) = (address(link), link.path(now));
-                let _ = path.put(&self.buffer, |d| self.socket.send(d, to));
+                let to = address(link);
+                link.path(now)
+                    .put(&self.buffer, |d| self.socket.send(d, to));
                 link.stats.sent.overhead(self.buffer.len());
             }
             self.release(link, Duration::MAX);
@@ -361,7 +361,7 @@ mod tests {
 
         let client = hub.bind_client();
         let request = request(&[0; 256]);
-        client.send(&request, 1).unwrap();
+        client.send(&request, 1);
         app.update();
         let connected = |app: &App| {
             let links = app.world().resource::<Links>();
@@ -370,10 +370,10 @@ mod tests {
         assert_eq!(connected(&app), 1);
         let mut goodbye = Vec::new();
         Numbering::default().write(&mut goodbye, DatagramType::Disconnect, &[]);
-        client.send(&goodbye, 1).unwrap();
+        client.send(&goodbye, 1);
         app.update();
         assert_eq!(connected(&app), 0);
-        client.send(&request, 1).unwrap();
+        client.send(&request, 1);
         app.update();
         assert_eq!(connected(&app), 0);
     }

@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, time::Duration};
 use renet::RenetClient;
 use renetcode::{ClientAuthentication, DisconnectReason, NetcodeClient, NetcodeError};
 
-use super::socket::{Socket, buffer};
+use super::{arrivals::Arrivals, socket::Socket};
 use crate::{
     CloseReason, Link, PeerAddress, Refused,
     carrier::{Carrier, Path},
@@ -23,7 +23,7 @@ const GOODBYES: usize = 3;
 pub(crate) struct UdpClient {
     socket: Socket,
     netcode: Box<NetcodeClient>,
-    buffer: Vec<u8>,
+    arrivals: Arrivals,
 }
 
 /// Why a socket for a link could not be had.
@@ -44,10 +44,11 @@ impl UdpClient {
             None => Socket::bind_for(server),
         };
         let netcode = NetcodeClient::new(now, authentication).map_err(OpenError::Netcode)?;
+        let socket = socket.map_err(OpenError::Io)?;
         Ok(Self {
-            socket: socket.map_err(OpenError::Io)?,
+            arrivals: socket.arrivals(),
+            socket,
             netcode: Box::new(netcode),
-            buffer: buffer(),
         })
     }
 
@@ -67,9 +68,8 @@ impl UdpClient {
         (now, delta): (Duration, Duration),
         mut attempts: usize,
     ) {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        while let Some((len, from)) = self.socket.receive(&mut buffer, &mut attempts) {
-            let datagram = &mut buffer[..len];
+        let mut arrivals = std::mem::take(&mut self.arrivals);
+        while let Some((datagram, from)) = self.socket.receive(&mut arrivals, &mut attempts) {
             match self.admit(from, datagram, link, now) {
                 Ok(head) => match link.incoming() {
                     Some(weather) => weather.offer(now, datagram),
@@ -78,20 +78,20 @@ impl UdpClient {
                 Err(kind) => link.refuse(kind, now),
             }
         }
-        self.buffer = buffer;
+        self.arrivals = arrivals;
         while let Some(mut datagram) = link.incoming().and_then(|weather| weather.take(now)) {
             if let Ok(head) = check_datagram(&datagram) {
                 self.open_datagram(head, &mut datagram, link, renet, now);
             }
         }
         self.step(link, renet, now, delta);
-        self.release(link, now);
+        self.leave(link, now);
     }
 
     /// Sends what the link has for this tick.
     pub(crate) fn flush(&mut self, link: &mut Link, renet: &mut RenetClient, now: Duration) {
         link.flush(renet, self, now);
-        self.release(link, now);
+        self.leave(link, now);
     }
 
     /// Says goodbye. What the weather would still hold back leaves now, the goodbye last.
@@ -103,12 +103,11 @@ impl UdpClient {
             return;
         };
         for _ in 0..GOODBYES {
-            let _ = link
-                .path(now)
+            link.path(now)
                 .put(datagram, |d| self.socket.send(d, server));
             link.stats.sent.overhead(datagram.len());
         }
-        self.release(link, Duration::MAX);
+        self.leave(link, Duration::MAX);
     }
 
     fn admit(
@@ -159,9 +158,8 @@ impl UdpClient {
     fn step(&mut self, link: &mut Link, renet: &mut RenetClient, now: Duration, delta: Duration) {
         if let Some((datagram, server)) = self.netcode.update(delta.min(MAX_STEP)) {
             let mut path = link.path(now);
-            if path.put(datagram, |d| self.socket.send(d, server)).is_ok() {
-                link.stats.sent.overhead(datagram.len());
-            }
+            path.put(datagram, |d| self.socket.send(d, server));
+            link.stats.sent.overhead(datagram.len());
         }
         link.set_peer(PeerAddress::Udp(self.netcode.server_addr()));
         if self.netcode.is_connected() {
@@ -181,10 +179,12 @@ impl UdpClient {
         link.settle(renet);
     }
 
-    fn release(&self, link: &mut Link, now: Duration) {
+    /// Sends what the weather lets out, and what waits for others.
+    fn leave(&mut self, link: &mut Link, now: Duration) {
         let server = self.netcode.server_addr();
         link.path(now)
             .release(|datagram| self.socket.send(datagram, server));
+        link.lose(self.socket.flush());
     }
 }
 
@@ -193,7 +193,11 @@ impl Carrier for UdpClient {
         let Ok((server, datagram)) = self.netcode.generate_payload_packet(payload) else {
             return Err(Refused::SendFailed);
         };
-        path.put(datagram, |d| self.socket.send(d, server))?;
+        path.put(datagram, |d| self.socket.send(d, server));
         Ok(datagram.len())
+    }
+
+    fn sends_together(&self) -> bool {
+        self.socket.sends_together()
     }
 }

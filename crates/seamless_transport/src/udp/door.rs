@@ -53,7 +53,8 @@ impl ServerEndpoint {
                         self.handshakes.challenged(from, answer.sequence, frame.now);
                     }
                     self.stats.sent.add(1, payload.len());
-                    return self.socket.send(payload, from);
+                    self.socket.send(payload, from);
+                    return Ok(());
                 }
                 ServerResult::ClientConnected {
                     client_id,
@@ -123,10 +124,8 @@ impl ServerEndpoint {
             return Err(Refused::TokenReused);
         };
         renet.add_connection(client);
-        match self.socket.send(answer, from) {
-            Ok(()) => link.stats.sent.overhead(answer.len()),
-            Err(kind) => link.refuse(kind, frame.now),
-        }
+        self.socket.send(answer, from);
+        link.stats.sent.overhead(answer.len());
         self.peers
             .insert(from, LinkPeer::new(link.id(), client, spent));
         frame.notices.opened(link);

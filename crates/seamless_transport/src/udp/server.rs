@@ -8,9 +8,10 @@ use renetcode::{
 };
 
 use super::{
+    arrivals::Arrivals,
     handshake::{Handshakes, SeenTokens},
     server_link::LinkPeer,
-    socket::{Socket, buffer},
+    socket::Socket,
 };
 use crate::{
     MintError, Refused, RefusedCounts, StrangerLimits, Tally, TokenClock, TokenMint,
@@ -140,7 +141,7 @@ pub struct ServerEndpoint {
     pub(super) tokens: SeenTokens,
     pub(super) strangers: Strangers,
     pub(super) stats: EndpointStats,
-    pub(super) buffer: Vec<u8>,
+    pub(super) arrivals: Arrivals,
 }
 
 impl ServerEndpoint {
@@ -184,6 +185,7 @@ impl ServerEndpoint {
             authentication,
         });
         Ok(Self {
+            arrivals: socket.arrivals(),
             socket,
             local,
             netcode: Box::new(netcode),
@@ -195,7 +197,6 @@ impl ServerEndpoint {
             tokens: SeenTokens::default(),
             strangers: Strangers::new(config.strangers),
             stats: EndpointStats::default(),
-            buffer: buffer(),
         })
     }
 

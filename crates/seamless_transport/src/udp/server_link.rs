@@ -55,17 +55,20 @@ impl ServerEndpoint {
     /// Reads the socket until it is empty, and looks after all links.
     pub(crate) fn receive(&mut self, renet: &mut RenetServer, frame: &mut Frame<'_, '_>) {
         self.advance(frame.delta, frame.now);
-        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut arrivals = std::mem::take(&mut self.arrivals);
         let mut attempts = frame.config.packets_per_frame;
-        while let Some((len, from)) = self.socket.receive(&mut buffer[..], &mut attempts) {
-            self.on_datagram(from, &mut buffer[..len], renet, frame);
+        while let Some((datagram, from)) = self.socket.receive(&mut arrivals, &mut attempts) {
+            self.on_datagram(from, datagram, renet, frame);
         }
-        self.buffer = buffer;
+        self.arrivals = arrivals;
         self.receive_delayed(renet, frame);
         let links = frame.links.iter_mut();
         for link in links.filter(|link| link.carrier == CarrierKind::UdpServer) {
             self.serve(link, renet, frame.now);
             self.end_if_doomed(link, renet, frame.notices, frame.now);
+        }
+        for _ in 0..self.socket.flush() {
+            self.refuse_stranger(Refused::SendFailed);
         }
     }
 
@@ -84,7 +87,7 @@ impl ServerEndpoint {
             };
             let mut carrier = Sealer {
                 netcode: &mut self.netcode,
-                socket: &self.socket,
+                socket: &mut self.socket,
                 peer,
                 address,
             };
@@ -93,6 +96,7 @@ impl ServerEndpoint {
                 .release(|datagram| self.socket.send(datagram, address));
         }
         self.end_if_doomed(link, renet, notices, now);
+        link.lose(self.socket.flush());
     }
 
     fn on_datagram(
@@ -202,10 +206,9 @@ impl ServerEndpoint {
         match self.netcode.update_client(peer.client) {
             ServerResult::PacketToSend { payload, .. } => {
                 peer.next += 1;
-                let mut path = link.path(now);
-                if path.put(payload, |d| self.socket.send(d, address)).is_ok() {
-                    link.stats.sent.overhead(payload.len());
-                }
+                link.path(now)
+                    .put(payload, |d| self.socket.send(d, address));
+                link.stats.sent.overhead(payload.len());
             }
             ServerResult::ClientDisconnected { .. } => link.doom(CloseReason::TimedOut),
             _ => {}
@@ -232,8 +235,8 @@ impl ServerEndpoint {
                 && reason != CloseReason::Abandoned
             {
                 for _ in 0..GOODBYES {
-                    let mut path = link.path(now);
-                    let _ = path.put(payload, |d| self.socket.send(d, address));
+                    link.path(now)
+                        .put(payload, |d| self.socket.send(d, address));
                     link.stats.sent.overhead(payload.len());
                 }
                 // What the weather would still hold back leaves now, the goodbye last.
@@ -273,7 +276,7 @@ fn find<'a>(
 
 struct Sealer<'a> {
     netcode: &'a mut NetcodeServer,
-    socket: &'a Socket,
+    socket: &'a mut Socket,
     peer: &'a mut LinkPeer,
     address: SocketAddr,
 }
@@ -288,7 +291,11 @@ impl Carrier for Sealer<'_> {
             return Err(Refused::SendFailed);
         };
         self.peer.next += 1;
-        path.put(datagram, |d| self.socket.send(d, self.address))?;
+        path.put(datagram, |d| self.socket.send(d, self.address));
         Ok(datagram.len())
+    }
+
+    fn sends_together(&self) -> bool {
+        self.socket.sends_together()
     }
 }

@@ -1,32 +1,56 @@
 //! A UDP socket that never blocks and never fails for good.
 
 use std::{
-    io::{self, ErrorKind},
+    io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
 };
 
-use crate::{Refused, gate::MAX_DATAGRAM_BYTES};
+use quinn_udp::{Transmit, UdpSockRef, UdpSocketState};
+
+use super::{arrivals::Arrivals, departures::Departures};
 
 /// What we ask the system to buffer between two frames, in bytes. It may give less.
 const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
-/// A buffer for one datagram, a little longer than the longest legal one, to tell a longer one.
-pub(crate) fn buffer() -> Vec<u8> {
-    vec![0; MAX_DATAGRAM_BYTES + 64]
+/// A socket, and how the system takes and gives several datagrams at once.
+pub(super) struct Wire {
+    pub(super) socket: UdpSocket,
+    pub(super) state: UdpSocketState,
 }
 
-#[derive(Debug)]
-pub(crate) struct Socket(UdpSocket);
+impl Wire {
+    /// Sends `datagrams`, which have `segment` bytes each, the last at most so many.
+    pub(super) fn send(&self, datagrams: &[u8], segment: usize, to: SocketAddr) -> io::Result<()> {
+        let transmit = Transmit {
+            destination: to,
+            ecn: None,
+            contents: datagrams,
+            segment_size: (datagrams.len() > segment).then_some(segment),
+            src_ip: None,
+        };
+        self.state
+            .try_send(UdpSockRef::from(&self.socket), &transmit)
+    }
+}
+
+pub(crate) struct Socket {
+    wire: Wire,
+    departures: Departures,
+}
 
 impl Socket {
     pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
         let socket = UdpSocket::bind(address)?;
-        socket.set_nonblocking(true)?;
         let options = socket2::SockRef::from(&socket);
         // The system's default holds about a hundred packets. Less than asked for still works.
         let _ = options.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
         let _ = options.set_send_buffer_size(SOCKET_BUFFER_BYTES);
-        Ok(Self(socket))
+        // From now on it does not block.
+        let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
+        Ok(Self {
+            departures: Departures::default(),
+            wire: Wire { socket, state },
+        })
     }
 
     /// Any free port, for talking to `peer`.
@@ -38,32 +62,37 @@ impl Socket {
     }
 
     pub(crate) fn local_address(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.wire.socket.local_addr()
     }
 
-    /// The next datagram; `None` when no more wait.
-    ///
-    /// Errors of single packets (a peer's closed port on some systems) use up one of `attempts`.
-    pub(crate) fn receive(
+    /// Room for what arrives.
+    pub(crate) fn arrivals(&self) -> Arrivals {
+        Arrivals::new(self.wire.state.gro_segments())
+    }
+
+    /// The next datagram; `None` when no more wait, or `attempts` are used up: one for each.
+    pub(crate) fn receive<'a>(
         &self,
-        buffer: &mut [u8],
+        arrivals: &'a mut Arrivals,
         attempts: &mut usize,
-    ) -> Option<(usize, SocketAddr)> {
-        while *attempts > 0 {
-            *attempts -= 1;
-            match self.0.recv_from(buffer) {
-                Ok(received) => return Some(received),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
-                Err(_) => {}
-            }
-        }
-        None
+    ) -> Option<(&'a mut [u8], SocketAddr)> {
+        arrivals.next(&self.wire, attempts)
     }
 
-    pub(crate) fn send(&self, datagram: &[u8], to: SocketAddr) -> Result<(), Refused> {
-        match self.0.send_to(datagram, to) {
-            Ok(_) => Ok(()),
-            Err(_) => Err(Refused::SendFailed),
-        }
+    /// Whether datagrams of one length to one address leave together, for less than one each.
+    pub(crate) fn sends_together(&self) -> bool {
+        self.wire.state.max_gso_segments() > 1
+    }
+
+    /// Sends a datagram, at [`flush`](Self::flush) at the latest.
+    pub(crate) fn send(&mut self, datagram: &[u8], to: SocketAddr) {
+        self.departures.put(&self.wire, datagram, to);
+    }
+
+    /// Sends what waits for others. How many datagrams the system did not take since it was called
+    /// last: they are lost, as they might be further on.
+    #[must_use]
+    pub(crate) fn flush(&mut self) -> usize {
+        self.departures.flush(&self.wire)
     }
 }

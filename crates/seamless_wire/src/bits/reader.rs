@@ -200,6 +200,21 @@ impl<'a> BitReader<'a> {
         Ok(())
     }
 
+    /// Checks that nothing but zeros is left: the filling of the last byte, and of a datagram that was
+    /// made as long as others. One step for each seven bytes.
+    ///
+    /// # Errors
+    /// [`WireError::Trailing`] if a bit is set.
+    pub fn expect_zeros(mut self) -> Result<(), WireError> {
+        let trailing = WireError::Trailing(self.left().div_ceil(8));
+        while self.left() > 0 {
+            if self.get(self.left().min(56) as u32)? != 0 {
+                return Err(trailing);
+            }
+        }
+        Ok(())
+    }
+
     /// Checks that only the filling of the last byte is left.
     ///
     /// # Errors

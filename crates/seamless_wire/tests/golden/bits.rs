@@ -47,6 +47,24 @@ fn filling_that_is_not_zero_is_no_end() {
 }
 
 #[test]
+fn behind_the_end_of_a_datagram_are_zeros_or_nothing() {
+    for (bytes, left) in [
+        (&[0b1][..], Ok(())),
+        (&[0b1, 0], Ok(())),
+        (&[0b11], Err(WireError::Trailing(1))),
+        (&[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], Ok(())),
+        (
+            &[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80],
+            Err(WireError::Trailing(12)),
+        ),
+    ] {
+        let mut r = BitReader::new(bytes);
+        assert_eq!(r.get(1), Ok(1));
+        assert_eq!(r.expect_zeros(), left, "{bytes:?}");
+    }
+}
+
+#[test]
 fn exp_golomb_numbers_are_zeros_a_one_and_the_rest() {
     for (value, order, pinned) in [
         (0, 0, "01"),
