@@ -73,6 +73,62 @@ fn a_full_network_costs_budget_and_an_empty_one_gives_it_back() {
 }
 
 #[test]
+fn a_limit_that_queues_nothing_is_found_kept_to_and_forgotten_and_nobody_starves_below_it() {
+    const RATE: u32 = 100_000;
+    let policed = Condition {
+        delay: DELAY,
+        loss: 0.02,
+        bytes_per_second: Some(RATE),
+        queue_bytes: 5_000,
+        policed: true,
+        ..Condition::default()
+    };
+    let (mut cluster, [server, client]) = pair(7, Weather(policed), register);
+    let mut rng = Rng::new(7);
+    let full = full(&mut cluster, server);
+    crowd(&mut cluster, server, 600);
+    let passed = |cluster: &mut Cluster| {
+        let sent = counted(cluster, server).packets.1;
+        (sent as f32, counted(cluster, client).packets.0 as f32)
+    };
+    let (mut before, mut oldest) = ((0.0, 0.0), 0);
+    for frame in 0..1500 {
+        scatter(&mut cluster, server, &mut rng);
+        let world = cluster.world(server);
+        let mut places = world.query::<&mut Place>();
+        for mut place in places.iter_mut(world) {
+            place.2 = frame as f32;
+        }
+        cluster.step();
+        if frame == 900 {
+            before = passed(&mut cluster);
+        }
+        if frame > 900 {
+            let world = cluster.world(client);
+            let mut places = world.query_filtered::<&Place, With<NetSlot>>();
+            let ages = places.iter(world).map(|place| frame - place.2 as usize);
+            oldest = oldest.max(ages.max().expect("they are there"));
+        }
+    }
+    let after = passed(&mut cluster);
+    let lost = 1.0 - (after.1 - before.1) / (after.0 - before.0);
+    assert!(lost < 0.08, "{lost} of the datagrams are lost");
+    let budget = counted(&mut cluster, server).budget;
+    let rate = RATE as usize / 30;
+    assert!(
+        (rate * 7 / 10..rate * 13 / 10).contains(&budget),
+        "{budget} of {rate}"
+    );
+    // Nine thousand bytes a tick are a third of them in three.
+    assert!(oldest < 30, "{oldest} frames old");
+
+    cluster.change_weather(Weather::near());
+    cluster.run(2400);
+    assert_eq!(counted(&mut cluster, server).budget, full);
+    settle(&mut cluster, server, &[client]);
+}
+
+#[test]
 fn neither_a_long_way_nor_chance_losses_cost_budget() {
     let far = Condition {
         delay: Duration::from_millis(180),

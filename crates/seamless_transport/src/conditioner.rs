@@ -31,6 +31,9 @@ pub struct Condition {
     pub bytes_per_second: Option<u32>,
     /// Bytes that may wait in that queue. Beyond, datagrams are lost.
     pub queue_bytes: u32,
+    /// Whether nothing waits in fact: what the queue would take gets through at once, and what it would
+    /// not is lost, as some operators do with what is above a contract's rate ("policing").
+    pub policed: bool,
 }
 
 impl Default for Condition {
@@ -44,6 +47,7 @@ impl Default for Condition {
             reorder_by: Duration::from_millis(30),
             bytes_per_second: None,
             queue_bytes: 64 * 1024,
+            policed: false,
         }
     }
 }
@@ -227,7 +231,10 @@ impl Conditioner {
         }
         let wait = wait + Duration::from_secs_f64(len as f64 / rate);
         self.free_at = now + wait;
-        Some(wait)
+        Some(match self.condition.policed {
+            true => Duration::ZERO,
+            false => wait,
+        })
     }
 
     /// Evenly from 0 to below 1.
@@ -397,6 +404,19 @@ mod tests {
         assert_eq!(arrived[0].0, 10);
         assert!((25..=35).contains(&arrived.len()), "{}", arrived.len());
         assert!(arrived.windows(2).all(|pair| pair[1].0 >= pair[0].0 + 10));
+    }
+
+    #[test]
+    fn what_is_policed_arrives_at_once_or_not_at_all() {
+        let condition = Condition {
+            bytes_per_second: Some(10_000),
+            queue_bytes: 1000,
+            policed: true,
+            ..Default::default()
+        };
+        let arrived = run(condition, 1, 200);
+        assert!((25..=35).contains(&arrived.len()), "{}", arrived.len());
+        assert!(arrived.iter().all(|(at, id)| *at == u64::from(*id)));
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub(crate) struct Congestion {
     share: f32,
     /// A queue was found; the share falls until it is nearly gone.
     draining: bool,
+    /// Datagrams wait somewhere, many or few.
+    queues: bool,
     /// The shortest round trips of this window and of the one before.
     shortest: [Option<Duration>; 2],
     window: Duration,
@@ -45,6 +47,7 @@ impl Default for Congestion {
         Self {
             share: 1.0,
             draining: false,
+            queues: false,
             shortest: [None; 2],
             window: Duration::ZERO,
             looked: Duration::ZERO,
@@ -58,6 +61,11 @@ impl Congestion {
     /// The share of the full budget, of 1.
     pub(crate) const fn share(&self) -> f32 {
         self.share
+    }
+
+    /// Whether datagrams wait somewhere.
+    pub(crate) const fn queues(&self) -> bool {
+        self.queues
     }
 
     /// Whether there is nothing to give back.
@@ -93,7 +101,8 @@ impl Congestion {
         let patience = PATIENCE + shortest / 4;
         let full =
             waiting > patience && losses > LOSSES || waiting > patience * 3 || losses > TOO_MANY;
-        self.draining = full || self.draining && waiting > patience / 2;
+        self.queues = waiting > patience / 2;
+        self.draining = full || self.draining && self.queues;
         self.share = if self.draining {
             (self.share * 2.0 / 3.0).max(LEAST)
         } else {

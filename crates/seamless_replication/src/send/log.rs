@@ -85,6 +85,15 @@ enum Fate {
     Done,
 }
 
+/// A datagram that arrived.
+#[derive(Debug)]
+pub(super) struct Acked {
+    pub(super) sent_at: Duration,
+    pub(super) contents: Contents,
+    /// Whether it had been given up.
+    pub(super) was_lost: bool,
+}
+
 /// One datagram.
 #[derive(Debug)]
 struct Sent {
@@ -130,16 +139,19 @@ impl SendLog {
         });
     }
 
-    /// Takes an acknowledged datagram out: when it was sent, and what was in it. `None` if it was
-    /// acknowledged before.
-    pub(super) fn ack(&mut self, seq: PacketSeq) -> Option<(Duration, Contents)> {
+    /// Takes an acknowledged datagram out. `None` if it was acknowledged before.
+    pub(super) fn ack(&mut self, seq: PacketSeq) -> Option<Acked> {
         let at = usize::try_from(seq.0.checked_sub(self.first)?).ok()?;
         let sent = self.entries.get_mut(at)?;
         if sent.fate == Fate::Done {
             return None;
         }
-        sent.fate = Fate::Done;
-        let taken = (sent.sent_at, std::mem::take(&mut sent.contents));
+        let before = std::mem::replace(&mut sent.fate, Fate::Done);
+        let taken = Acked {
+            sent_at: sent.sent_at,
+            contents: std::mem::take(&mut sent.contents),
+            was_lost: before == Fate::Lost,
+        };
         let place = self.top.partition_point(|&other| other > seq);
         if place < OVERTAKEN_BY {
             self.top.truncate(OVERTAKEN_BY - 1);

@@ -5,6 +5,7 @@
 
 mod audit;
 mod bulk;
+mod ceiling;
 mod congestion;
 mod dirty;
 pub(crate) mod driver;
@@ -30,12 +31,12 @@ use seamless_wire::{
 };
 
 use audit::{AuditOut, AuditSent};
+use ceiling::Ceiling;
 use congestion::Congestion;
 use dirty::Dirty;
 pub(crate) use encode::{EncodeCache, Projection};
-use log::Contents;
-use log::SendLog;
 pub(crate) use log::SentItem;
+use log::{Acked, Contents, SendLog};
 pub(crate) use office::Office;
 pub(crate) use pack::{PackContext, Scratch};
 use slot::{Exception, LinkSlot, Lives, Presence};
@@ -71,6 +72,7 @@ pub(crate) struct Sender {
     pub(crate) control: ControlOut,
     pub(crate) rtt: Rtt,
     congestion: Congestion,
+    ceiling: Ceiling,
     /// The share of datagrams that is lost, of 1, over the last [`LOSS_WINDOW`] of them or so.
     loss: f32,
     audit: AuditOut,
@@ -155,11 +157,12 @@ impl Sender {
         self.seen
     }
 
-    /// What the link gets of a full budget, in bytes: less while its network is full, never less
-    /// than a datagram.
+    /// What the link gets of a full budget, in bytes: less while its network is full or drops what is
+    /// above a rate, never less than a datagram.
     pub(crate) fn budget(&self, full: usize) -> usize {
-        let share = self.congestion.share();
-        ((full as f32 * share) as usize).max(full.min(seamless_wire::MAX_DATAGRAM))
+        let share = (full as f32 * self.congestion.share()) as usize;
+        let most = self.ceiling.of(full);
+        share.min(most).max(full.min(seamless_wire::MAX_DATAGRAM))
     }
 
     /// Slots that are not settled for this peer. A step for each 64 slots, none while all is.
@@ -179,6 +182,7 @@ impl Sender {
         self.control.all_due();
         self.rtt = Rtt::default();
         self.congestion = Congestion::default();
+        self.ceiling = Ceiling::default();
         self.measured_from = self.next;
         for (&slot, exception) in &mut self.exceptions {
             // The channel is gone with what was in it.
@@ -350,9 +354,18 @@ impl Sender {
         }
         // The oldest first, so that what is done with goes from the front of the log.
         for seq in acks.acked().rev() {
-            let Some((sent_at, contents)) = self.log.ack(seq) else {
+            let Some(Acked {
+                sent_at,
+                contents,
+                was_lost,
+            }) = self.log.ack(seq)
+            else {
                 continue;
             };
+            if !was_lost {
+                let queues = self.congestion.queues();
+                self.ceiling.judge(seq, false, queues);
+            }
             if seq == acks.newest && seq >= self.measured_from {
                 self.rtt.sample(now.saturating_sub(sent_at));
             }
@@ -417,6 +430,7 @@ impl Sender {
         if let Some(rtt) = self.rtt.measured() {
             self.congestion.look(now, rtt, packets, lost_packets);
         }
+        self.ceiling.try_more(now);
         self.control.insure(self.loss);
     }
 
@@ -426,6 +440,8 @@ impl Sender {
         self.note_arrived();
         while let Some((seq, contents)) = self.log.next_lost(now, timeout) {
             self.counters.lost_packets += 1;
+            let queues = self.congestion.queues();
+            self.ceiling.judge(seq, true, queues);
             self.loss += (1.0 - self.loss) / LOSS_WINDOW;
             self.take_back(seq, &contents);
             self.log.keep_lost(seq, contents);

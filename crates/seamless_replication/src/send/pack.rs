@@ -151,6 +151,7 @@ impl Sender {
         if !numbered && is_quiet && report.is_none() && !keep_alive {
             return false;
         }
+        let first = self.next;
         let mut datagram = Datagram::begin(datagram, self, context, report, numbered);
         let extra_bits = extra.bit_len();
         datagram.w.put_run(extra.finish(), extra_bits);
@@ -170,6 +171,7 @@ impl Sender {
         }
         self.write_audit(&mut datagram, context);
         datagram.finish(self, context);
+        self.ceiling.sent((first, self.next), datagram.bytes);
         true
     }
 
@@ -471,6 +473,8 @@ struct Datagram<'w> {
     contents: Contents,
     /// Whether a section was written.
     used: bool,
+    /// Bytes of it and those before it.
+    bytes: usize,
 }
 
 impl<'w> Datagram<'w> {
@@ -486,6 +490,7 @@ impl<'w> Datagram<'w> {
             seq: None,
             contents: Contents::default(),
             used: false,
+            bytes: 0,
         };
         datagram.start(sender, context, report, numbered);
         datagram
@@ -537,6 +542,8 @@ impl<'w> Datagram<'w> {
             let contents = std::mem::take(&mut self.contents);
             sender.log.push(seq, context.now, contents);
         }
-        (context.emit)(self.w.finish());
+        let bytes = self.w.finish();
+        self.bytes += bytes.len();
+        (context.emit)(bytes);
     }
 }
