@@ -237,7 +237,12 @@ impl<'a> Run<'a> {
             && datagrams > 0.0
         {
             let clients = self.scenario.clients as f64;
-            match Way::of(datagrams * clients, bytes * clients) {
+            let together = if self.subject.sends_together() {
+                datagrams
+            } else {
+                1.0
+            };
+            match Way::of(datagrams * clients, bytes * clients, together) {
                 Ok(way) => {
                     figures.sealing_us = Some(way.sealing_us);
                     figures.sockets_us = Some(way.sockets_us);

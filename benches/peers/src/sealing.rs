@@ -1,8 +1,9 @@
 //! What follows on a server's tick and is no part of it: its datagrams are sealed, and go to a socket.
 //!
-//! For all subjects with the same cipher and the same socket, in the number and the mean length that
-//! their datagrams had: netcode's, which bevy_seamless, bevy_replicon and lightyear use, and UDP on
-//! loopback.
+//! For all subjects with the same cipher and the same kind of socket, in the number and the mean length
+//! that their datagrams had: netcode's, which bevy_seamless, bevy_replicon and lightyear use, and UDP on
+//! loopback. Who gives the system several datagrams of a client at once does so here as well, with the
+//! same library.
 
 use std::{
     io,
@@ -10,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use quinn_udp::{Transmit, UdpSockRef, UdpSocketState};
 use renetcode::{
     ClientAuthentication, ConnectToken, NETCODE_MAX_PAYLOAD_BYTES, NetcodeClient, NetcodeServer,
     ServerAuthentication, ServerConfig, ServerResult,
@@ -20,6 +22,9 @@ use crate::tick::{median, micros};
 /// Datagrams of which the time is taken together, and how often.
 const BATCH: usize = 64;
 const BATCHES: usize = 200;
+
+/// Datagrams of full length that one call takes.
+const MOST_TOGETHER: usize = 52;
 
 /// Packets of a handshake of which some may be lost on the way to nobody.
 const HANDSHAKE: usize = 100;
@@ -35,8 +40,9 @@ pub(crate) struct Way {
 }
 
 impl Way {
-    /// Of so many datagrams a tick, with so many bytes together.
-    pub(crate) fn of(datagrams: f64, bytes: f64) -> Result<Self, String> {
+    /// Of so many datagrams a tick, with so many bytes in all. `together`: so many go to one client, and
+    /// leave together.
+    pub(crate) fn of(datagrams: f64, bytes: f64, together: f64) -> Result<Self, String> {
         let len = (bytes / datagrams).round() as usize;
         if len > NETCODE_MAX_PAYLOAD_BYTES {
             return Err(format!("netcode seals no {len} bytes"));
@@ -51,7 +57,9 @@ impl Way {
             }
             Ok(())
         })?;
-        let sockets = sockets(&vec![0x80; sealed]).map_err(|error| error.to_string())?;
+        let together = (together.round() as usize).clamp(1, MOST_TOGETHER);
+        let sockets = sockets(&vec![0x80; sealed * together], sealed);
+        let sockets = sockets.map_err(|error| error.to_string())?;
         Ok(Self {
             sealing_us: sealing * datagrams,
             sockets_us: sockets * datagrams,
@@ -100,22 +108,37 @@ fn connected() -> Result<NetcodeServer, String> {
     Err("netcode does not connect to itself".into())
 }
 
-/// Median time in which a datagram goes to a socket. Somebody takes what arrives, beside the clock.
-fn sockets(datagram: &[u8]) -> io::Result<f64> {
+/// Median time in which a datagram of `len` bytes goes to a socket, with others of that length. Somebody
+/// takes what arrives, beside the clock.
+fn sockets(datagrams: &[u8], len: usize) -> io::Result<f64> {
     let (from, to) = (
         UdpSocket::bind(("127.0.0.1", 0))?,
         UdpSocket::bind(("127.0.0.1", 0))?,
     );
     let there = to.local_addr()?;
     to.set_nonblocking(true)?;
-    let mut buffer = vec![0; datagram.len()];
+    let together = datagrams.len() / len;
+    let state = UdpSocketState::new(UdpSockRef::from(&from))?;
+    let all = Transmit {
+        destination: there,
+        ecn: None,
+        contents: datagrams,
+        segment_size: Some(len),
+        src_ip: None,
+    };
+    let mut buffer = vec![0; datagrams.len()];
     let mut times = Vec::with_capacity(BATCHES);
     for _ in 0..BATCHES {
+        let calls = (BATCH / together).max(1);
         let started = Instant::now();
-        for _ in 0..BATCH {
-            from.send_to(datagram, there)?;
+        for _ in 0..calls {
+            if together == 1 {
+                from.send_to(datagrams, there)?;
+            } else {
+                state.try_send(UdpSockRef::from(&from), &all)?;
+            }
         }
-        times.push(micros(started.elapsed()) / BATCH as f64);
+        times.push(micros(started.elapsed()) / (calls * together) as f64);
         while to.recv_from(&mut buffer).is_ok() {}
     }
     Ok(median(times.into_iter()).unwrap_or_default())

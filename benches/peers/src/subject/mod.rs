@@ -66,6 +66,11 @@ pub(crate) trait Subject {
     /// Loses datagrams in both directions from now on.
     fn set_loss(&mut self, loss: f32, seed: u64);
 
+    /// Whether its sockets give the system several datagrams of a client at once.
+    fn sends_together(&self) -> bool {
+        false
+    }
+
     /// What went from the server to the clients since the beginning.
     fn sent(&self) -> Traffic;
 

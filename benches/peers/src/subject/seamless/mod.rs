@@ -216,6 +216,10 @@ impl Subject for Seamless {
         }
     }
 
+    fn sends_together(&self) -> bool {
+        true
+    }
+
     fn sent(&self) -> Traffic {
         let mut traffic = Traffic::default();
         for link in self.server.world().resource::<Links>().iter() {
