@@ -75,7 +75,6 @@ impl MemorySocket {
     }
 
     /// Never fails: what no one takes is lost.
-    #[expect(clippy::unnecessary_wraps, reason = "the shape of a real socket's")]
     pub(crate) fn send(&self, datagram: &[u8], to: u64) {
         let mut network = self.hub.network();
         if let Some(queue) = network.sockets.get_mut(&to)
