@@ -53,7 +53,7 @@ impl Arrivals {
             }
             let meta = self.metas[self.at];
             let start = self.from;
-            let end = (start + meta.stride).min(meta.len);
+            let end = (start + meta.stride.max(1)).min(meta.len);
             let buffer = self.at;
             self.from = end;
             if end == meta.len {
