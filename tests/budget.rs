@@ -119,7 +119,7 @@ fn a_limit_that_queues_nothing_is_found_kept_to_and_forgotten_and_nobody_starves
         (rate * 7 / 10..rate * 13 / 10).contains(&budget),
         "{budget} of {rate}"
     );
-    // Nine thousand bytes a tick are a third of them in three.
+    // What the limit takes is told all in some three ticks; the rest is patience with losses.
     assert!(oldest < 30, "{oldest} frames old");
 
     cluster.change_weather(Weather::near());

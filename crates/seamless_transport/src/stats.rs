@@ -169,7 +169,8 @@ refused! {
     Reordered,
     /// A received state datagram that was dropped for newer ones, unread.
     Unread,
-    /// The operating system did not take a packet.
+    /// The operating system did not take a packet. It counts as sent nevertheless: it was lost on its
+    /// first step.
     SendFailed,
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A full network shows in round trips that grow, because datagrams wait in somebody's queue, and
 //! in losses when the queue is full. Losses alone are no sign of it: a radio link loses datagrams
-//! at any load, and sending less would only make the state older.
+//! at any load, and sending less would only make the state older. A network without a queue is
+//! [`super::ceiling`]'s matter.
 
 use std::time::Duration;
 

@@ -119,7 +119,7 @@ pub struct EndpointStats {
     pub received: Tally,
     /// Answers to strangers.
     pub sent: Tally,
-    /// What went no further.
+    /// What went no further. Of links too: keep-alives that the system did not take.
     pub refused: RefusedCounts,
 }
 

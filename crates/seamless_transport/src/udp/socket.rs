@@ -96,3 +96,54 @@ impl Socket {
         self.departures.flush(&self.wire)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    fn socket() -> Socket {
+        Socket::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap()
+    }
+
+    /// The first byte of each datagram that comes, up to `count` of them, at most `step` in one go.
+    fn firsts(socket: &Socket, arrivals: &mut Arrivals, count: usize, step: usize) -> Vec<u8> {
+        let (mut firsts, started) = (Vec::new(), Instant::now());
+        while firsts.len() < count && started.elapsed() < Duration::from_secs(5) {
+            let mut attempts = step;
+            while let Some((datagram, _)) = socket.receive(arrivals, &mut attempts) {
+                firsts.push(datagram[0]);
+            }
+        }
+        firsts
+    }
+
+    #[test]
+    fn what_goes_to_several_arrives_at_each_in_order_however_little_is_taken_at_once() {
+        let (mut from, one, other) = (socket(), socket(), socket());
+        let addresses = [&one, &other].map(|socket| socket.local_address().unwrap());
+        for n in 0..200 {
+            // Runs of some ten to one address, of one length or not.
+            let to = addresses[usize::from(n / 10 % 2)];
+            from.send(&vec![n; 900 + usize::from(n % 7 / 5)], to);
+        }
+        assert_eq!(from.flush(), 0);
+        for (at, socket) in [(0, one), (1, other)] {
+            let sent: Vec<u8> = (0..200).filter(|n| n / 10 % 2 == at).collect();
+            assert_eq!(firsts(&socket, &mut socket.arrivals(), 100, 3), sent);
+        }
+    }
+
+    #[test]
+    fn what_the_system_does_not_take_is_counted_one_by_one_and_the_rest_goes_on() {
+        let (mut from, to) = (socket(), socket());
+        for _ in 0..5 {
+            from.send(&[1; 900], (Ipv6Addr::LOCALHOST, 9).into());
+        }
+        from.send(&[2; 900], to.local_address().unwrap());
+        assert_eq!(from.flush(), 5, "another family of addresses");
+        assert_eq!(from.flush(), 0);
+        assert_eq!(firsts(&to, &mut to.arrivals(), 1, 9), [2]);
+    }
+}
