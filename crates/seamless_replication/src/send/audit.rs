@@ -6,7 +6,7 @@ use seamless_wire::{
     audit::{AUDIT_BITS, Audited, MAX_AUDITED},
 };
 
-use super::{PackContext, Projection, Sender, projections::Part, slot::Presence};
+use super::{News, PackContext, Projection, Sender, projections::Part, slot::Presence};
 
 /// Most entities that are saved up while nothing goes.
 const MAX_CREDIT: f32 = 64.0;
@@ -100,18 +100,19 @@ impl Sender {
 
     fn audited(&self, slot: u32, context: &mut PackContext<'_>) -> Option<Audited> {
         let state = &self.slots[slot as usize];
-        let acked = state.acked().filter(|_| {
-            state.sent() == state.acked()
-                && state.presence == Presence::Live
-                && state.projection == Projection::Full
-                && !state.is_special()
-        })?;
+        let is_told_whole = state.presence == Presence::Live
+            && state.projection == Projection::Full
+            && !state.is_special()
+            && !state.is_void();
+        if !is_told_whole {
+            return None;
+        }
         let (projection, id) = (context.route)(slot)?;
         if projection != Projection::Full || id.allocator != Allocator::Local {
             return None;
         }
         let (version, set) = context.rows.newest(slot).map(|(v, row)| (v, row.set))?;
-        if version != acked {
+        if !context.known.holds(self.seat.as_ref(), slot, version) {
             return None;
         }
         let part = Part {
@@ -136,12 +137,13 @@ impl Sender {
         }
         let next = self.next;
         let state = self.slot_mut(slot);
-        if state.presence != Presence::Live || state.acked().is_none() {
+        if state.presence != Presence::Live || state.is_void() {
             // It goes, or is being told whole already.
             return;
         }
         state.void();
         self.lives.begin(slot, next);
+        self.news.push((slot, News::Forget));
         self.dirty.insert(slot as usize);
         self.counters.audit.resent += 1;
         let audit = &mut self.audit;
@@ -165,6 +167,7 @@ impl Sender {
             if state.presence == Presence::Live {
                 state.void();
                 self.lives.begin(slot as u32, next);
+                self.news.push((slot as u32, News::Forget));
                 self.dirty.insert(slot);
             }
         }

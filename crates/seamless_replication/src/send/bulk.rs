@@ -18,7 +18,7 @@ impl Sender {
     /// Whether a row must go by the bulk channel, as far as that is known before it is encoded.
     pub(super) fn is_bulk(&self, slot: u32, context: &mut PackContext<'_>) -> bool {
         let head = context.cache.head(slot, context.rows, context.slots);
-        usize::from(head.size) > MAX_DATAGRAM && self.slots[slot as usize].acked().is_none()
+        usize::from(head.size) > MAX_DATAGRAM && self.has(slot, context.known).0.is_none()
     }
 
     /// The encoding of a row that was not made before, because it is large.
@@ -28,8 +28,9 @@ impl Sender {
         told: SetId,
         context: &mut PackContext<'_>,
     ) -> Option<u32> {
-        let state = &self.slots[row.slot as usize];
-        let has = state.has(state.projection, self.hidden(row.slot));
+        let projection = self.slots[row.slot as usize].projection;
+        let (acked, before) = self.has(row.slot, context.known);
+        let has = Has::new(acked, before, (projection, self.hidden(row.slot)));
         let here = (context.rows, context.slots);
         let (slot, told) = (row.slot, (has, told));
         context.cache.run(context.registry, here, slot, told)
@@ -88,7 +89,7 @@ impl Sender {
         self.except(slot, |state, exception| {
             exception.bulk = Some(version);
             exception.bulk_sent = tick;
-            state.tell(version);
+            state.set_told();
         });
         self.served(slot);
         self.counters.big_rows += 1;

@@ -10,7 +10,7 @@ use seamless_wire::{
 };
 
 use super::{
-    EncodeCache, PackContext,
+    EncodeCache, Known, PackContext,
     encoder::Encoder,
     office::{Office, Worker},
     pack::ExtraContent,
@@ -46,6 +46,7 @@ struct Shared<'a> {
     rows: &'a Rows,
     primed: &'a EncodeCache,
     projections: &'a Projections,
+    known: &'a Known,
     /// What of the changed is due to each link, unless that went already.
     survey: Option<&'a Survey>,
 }
@@ -109,10 +110,17 @@ pub(crate) fn send(
     let work = office.due.max(changed.len() * ready.count());
     let threads = office.begin(work, &config);
     let changed_now = (clock.tick(), &*changed);
-    find_overdue(threads, &mut peers, &clock);
+    take_note(threads, &mut peers, (&mut office.known, &rows), &clock);
     let (survey, primed) = (&mut office.survey, &mut office.primed);
     let here = (&*rows, &*slots);
-    survey.run(threads, &registry, here, changed_now, &peers, primed);
+    survey.run(
+        threads,
+        &registry,
+        here,
+        changed_now,
+        (&peers, &office.known),
+        primed,
+    );
     let here = Here {
         registry: &registry,
         slots: &slots,
@@ -129,6 +137,7 @@ pub(crate) fn send(
         rows: &rows,
         primed: &office.primed,
         projections: &office.projections,
+        known: &office.known,
         survey: Some(&office.survey),
     };
     if threads > 1 {
@@ -160,6 +169,7 @@ pub(crate) fn send(
             rows: &rows,
             primed: &office.primed,
             projections: &office.projections,
+            known: &office.known,
             survey: None,
         };
         for id in again {
@@ -178,16 +188,36 @@ pub(crate) fn send(
     stats.send_time = started.elapsed();
 }
 
-/// Finds what was lost: it is due again.
-fn find_overdue(threads: usize, peers: &mut Peers, clock: &NetClock) {
+/// Takes note of what arrived, so that it is told against from now on, and finds what was lost: it is
+/// due again.
+fn take_note(
+    threads: usize,
+    peers: &mut Peers,
+    (known, rows): (&mut Known, &Rows),
+    clock: &NetClock,
+) {
+    known.take_back();
+    let hear = |known: &mut Known, peers: &mut Peers| {
+        for peer in peers.map.values_mut() {
+            known.hear(&mut peer.sender);
+        }
+        for kept in &mut peers.suspended {
+            known.hear(&mut kept.peer.sender);
+        }
+    };
+    hear(known, peers);
+    known.note_arrived(threads, peers);
+    let now = (clock.now(), clock.tick_length());
+    let here = (&*known, rows);
+    let find = |peer: &mut Peer| peer.sender.find_overdue(now, here);
     let ready = peers
         .iter_mut()
         .filter(|peer| peer.state == PeerState::Ready);
-    let find = |peer: &mut Peer| peer.sender.find_overdue(clock.now(), clock.tick_length());
-    if threads == 1 {
-        return ready.for_each(find);
+    match threads {
+        1 => ready.for_each(find),
+        _ => together(0..threads, ready, |_, peer| find(peer)),
     }
-    together(0..threads, ready, |_, peer| find(peer));
+    hear(known, peers);
 }
 
 /// Shares the links out among the workers.
@@ -280,6 +310,7 @@ fn send_one(shared: &Shared<'_>, worker: &mut Worker, peer: &mut Peer, link: &mu
                 own: &mut worker.cache,
             },
             projections: shared.projections,
+            known: shared.known,
             answers: shared.survey.and_then(|survey| survey.of(peer.link)),
             changed: shared.here.changed,
             wanted: &mut worker.wanted,

@@ -130,7 +130,8 @@ impl Run {
     }
 }
 
-const NONE: u32 = u32::MAX;
+/// No run.
+pub(super) const NONE: u32 = u32::MAX;
 
 /// A point in an [`EncodeCache`].
 pub(super) struct CacheMark {
@@ -149,6 +150,8 @@ pub(crate) struct EncodeCache {
     plain: Findings,
     runs: Vec<Run>,
     arena: Vec<u64>,
+    /// Of some slots one after the other, the run of each that most links are told, or [`NONE`].
+    pub(super) most_told: Vec<u32>,
     pub(super) tapes: Vec<Tape>,
     /// Tapes of before, for their memory.
     pub(super) spare: Vec<Tape>,
@@ -330,12 +333,6 @@ impl EncodeCache {
             at = run.next;
         }
         None
-    }
-
-    /// A slot's head and the run that was made last of it, if there are any.
-    pub(super) fn first_run(&self, slot: u32) -> Option<(SlotHead, u32)> {
-        let head = self.known(slot).filter(|head| head.runs != NONE)?;
-        Some((*head, head.runs))
     }
 
     /// Takes over what another made in this tick of the slots in `made`, but for its tapes. Gives by how

@@ -54,25 +54,49 @@ impl Contents {
         self.usual.extend(slots);
     }
 
-    /// The slots in the datagram and their versions, with what stands in `slots` for each.
+    /// How many rows are in the datagram.
+    pub(super) const fn rows(&self) -> usize {
+        self.usual.len() + self.other.len()
+    }
+
+    /// The slots in the datagram and their versions, with what stands in `lines` for each, the first of
+    /// which is that of slot `first`.
     #[inline]
-    pub(super) fn each_row<T>(&self, slots: &mut [T], mut visit: impl FnMut(u32, Version, &mut T)) {
+    pub(super) fn each_row<T>(
+        &self,
+        first: u32,
+        lines: &mut [T],
+        mut visit: impl FnMut(u32, Version, &mut T),
+    ) {
+        // What lies before the first is beyond the last.
         for &slot in self.usual.iter().take(FAR_AHEAD) {
-            prefetch_at(slots, slot);
+            prefetch_at(lines, slot.wrapping_sub(first));
         }
         for (at, &slot) in self.usual.iter().enumerate() {
             if let Some(&soon) = self.usual.get(at + FAR_AHEAD) {
-                prefetch_at(slots, soon);
+                prefetch_at(lines, soon.wrapping_sub(first));
             }
-            if let Some(state) = slots.get_mut(slot as usize) {
-                visit(slot, self.version, state);
+            if let Some(line) = lines.get_mut(slot.wrapping_sub(first) as usize) {
+                visit(slot, self.version, line);
             }
         }
         for &(slot, version) in &self.other {
-            if let Some(state) = slots.get_mut(slot as usize) {
-                visit(slot, version, state);
+            if let Some(line) = lines.get_mut(slot.wrapping_sub(first) as usize) {
+                visit(slot, version, line);
             }
         }
+    }
+
+    /// The rows in the datagram, each with its version and the one that is [`FAR_AHEAD`] of it.
+    pub(super) fn with_soon(&self) -> impl Iterator<Item = (u32, Version, Option<u32>)> {
+        let soon = |at: usize| self.usual.get(at + FAR_AHEAD).copied();
+        let usual = self.usual.iter().enumerate();
+        let usual = usual.map(move |(at, &slot)| (slot, self.version, soon(at)));
+        usual.chain(
+            self.other
+                .iter()
+                .map(|&(slot, version)| (slot, version, None)),
+        )
     }
 }
 

@@ -11,10 +11,12 @@ mod dirty;
 pub(crate) mod driver;
 mod encode;
 mod encoder;
+mod known;
 mod log;
 mod office;
 mod pack;
 mod projections;
+mod seats;
 mod select;
 mod slot;
 mod survey;
@@ -39,11 +41,13 @@ pub(crate) use log::SentItem;
 use log::{Acked, Contents, SendLog};
 pub(crate) use office::Office;
 pub(crate) use pack::{PackContext, Scratch};
+pub(crate) use seats::Known;
+use seats::{News, Seat};
 use slot::{Exception, LinkSlot, Lives, Presence};
 
 use crate::{
     peer::{control::ControlOut, rtt::Rtt},
-    rows::SetId,
+    rows::{Rows, SetId},
 };
 
 /// Send side of one link.
@@ -54,6 +58,10 @@ pub(crate) struct Sender {
     /// What was in datagrams that the peer has, to be taken note of.
     arrived: Vec<(PacketSeq, Contents)>,
     slots: Vec<LinkSlot>,
+    /// Where it stands what the peer is known to have, see [`Known`].
+    seat: Option<Seat>,
+    /// What is to be known, in the order in which it happened.
+    news: Vec<(u32, News)>,
     lives: Lives,
     /// How much slots matter that had to wait, once one had to.
     priorities: Vec<f32>,
@@ -120,7 +128,6 @@ impl Sender {
     }
 
     fn slot_mut(&mut self, slot: u32) -> &mut LinkSlot {
-        self.note_arrived();
         let at = slot as usize;
         if self.slots.len() <= at {
             self.slots.resize_with(at + 1, LinkSlot::default);
@@ -178,17 +185,15 @@ impl Sender {
     /// The stream goes on over another link: what was under way is lost, and how long it took says
     /// nothing.
     pub(crate) fn resume(&mut self) {
-        self.find_losses(Duration::MAX, Duration::ZERO);
+        self.find_losses(Duration::MAX, Duration::ZERO, None);
         self.control.all_due();
         self.rtt = Rtt::default();
         self.congestion = Congestion::default();
         self.ceiling = Ceiling::default();
         self.measured_from = self.next;
-        for (&slot, exception) in &mut self.exceptions {
+        for exception in self.exceptions.values_mut() {
             // The channel is gone with what was in it.
-            if exception.bulk.take().is_some() {
-                self.slots[slot as usize].forget_sent();
-            }
+            exception.bulk = None;
         }
         self.dirty.add_all(&self.visible);
     }
@@ -202,6 +207,7 @@ impl Sender {
         let told = state.is_told();
         *state = LinkSlot::appearing(told);
         self.lives.begin(slot, appeared);
+        self.news.push((slot, News::Forget));
         self.served(slot);
         self.exceptions.remove(&slot);
         if let Some(appeared) = &mut self.appeared {
@@ -239,7 +245,6 @@ impl Sender {
     #[must_use]
     pub(crate) fn hide(&mut self, slot: u32, hidden: SetId) -> bool {
         let next = self.next;
-        self.note_arrived();
         if self.hidden(slot) == hidden {
             return true;
         }
@@ -251,6 +256,7 @@ impl Sender {
         }
         self.hidden[slot as usize] = hidden;
         self.lives.begin(slot, next);
+        self.news.push((slot, News::Forget));
         let exception = self.exceptions.remove(&slot);
         self.slots[slot as usize].set_special(false);
         self.dirty.insert(slot as usize);
@@ -265,7 +271,7 @@ impl Sender {
             return false;
         };
         // What is told in part, or over another channel, may never be told as that version.
-        if !state.is_usual() || state.acked() == Some(version) {
+        if !state.is_usual() {
             return false;
         }
         self.spoken_of.insert(slot, version);
@@ -279,6 +285,7 @@ impl Sender {
         }
         self.visible.set(slot as usize, false);
         self.seen -= 1;
+        self.news.push((slot, News::Forget));
         let state = self.slot_mut(slot);
         if state.is_told() {
             state.leave();
@@ -305,7 +312,9 @@ impl Sender {
     /// The peer has this version by other means, as a baseline.
     pub(crate) fn install_baseline(&mut self, slot: u32, version: Version) {
         if self.sees(slot) {
-            self.slot_mut(slot).install(version);
+            self.slot_mut(slot).install();
+            self.news.push((slot, News::Forget));
+            self.news.push((slot, News::Has(version)));
         }
     }
 
@@ -313,8 +322,28 @@ impl Sender {
     /// has asked for everything anew since, that is how it is told.
     pub(crate) fn migrated_at(&mut self, slot: u32, version: Version) {
         if self.sees(slot) {
-            self.slot_mut(slot).ack_migrated(version);
+            let state = self.slot_mut(slot);
+            if !state.is_void() {
+                state.acknowledged(false);
+                state.migrated();
+                self.news.push((slot, News::Has(version)));
+            }
         }
+    }
+
+    /// The newest version of a slot that the peer is known to have and that counts, and the one before
+    /// it, see [`Block::has`](known::Block::has).
+    fn has(&self, slot: u32, known: &Known) -> (Option<Version>, Option<Version>) {
+        match self.slots.get(slot as usize) {
+            // Before it is known everywhere.
+            Some(state) if state.is_void() => (None, None),
+            _ => known.has(self.seat.as_ref(), slot),
+        }
+    }
+
+    /// Whether the peer is known to have this version of a slot.
+    fn has_now(&self, slot: u32, version: Version, known: &Known) -> bool {
+        self.has(slot, known).0 == Some(version)
     }
 
     /// The slot's entity migrated between us and the peer: what was told of it before need not be
@@ -322,6 +351,7 @@ impl Sender {
     pub(crate) fn migrated(&mut self, slot: u32) {
         if self.sees(slot) {
             self.slot_mut(slot).migrated();
+            self.news.push((slot, News::Mark));
         }
     }
 
@@ -335,18 +365,19 @@ impl Sender {
                     kept = exception.bulk == Some(version);
                     if kept {
                         exception.bulk = None;
-                        state.ack(version);
+                        state.acknowledged(true);
                     }
                 });
                 if kept {
+                    self.news.push((slot, News::Has(version)));
                     self.dirty.insert(slot as usize);
                 }
             }
         }
     }
 
-    /// The peer reports what arrived. Of the rows that were in it, note is taken when it matters: at
-    /// the latest before the next is sent, and then by several threads.
+    /// The peer reports what arrived. Of the rows that were in it, note is taken before the next is sent,
+    /// for all peers together.
     pub(crate) fn on_acks(&mut self, acks: &AckBits, now: Duration) {
         if acks.newest >= self.next {
             // It acknowledges what was never sent; nothing follows from that.
@@ -389,35 +420,42 @@ impl Sender {
         }
     }
 
-    /// Takes note of the rows that arrived. Before anything else is done with slots, so that all
-    /// happens to them in the order in which it happened.
-    #[inline]
-    fn note_arrived(&mut self) {
-        if !self.arrived.is_empty() {
-            self.note_all_arrived();
+    /// Rows in datagrams that arrived and of which no note was taken yet.
+    fn arrived_rows(&self) -> usize {
+        let rows = |(_, contents): &(PacketSeq, Contents)| contents.rows();
+        self.arrived.iter().map(rows).sum()
+    }
+
+    /// A row of the slot arrived, and it is told in another way than the usual one.
+    fn odd_arrived(&mut self, slot: u32, newest: bool) {
+        self.slots[slot as usize].acknowledged(newest);
+    }
+
+    /// Whether the peer sees the slot and is told it in the usual way, and whether it sees it and there
+    /// is more to say.
+    fn way(&self, slot: u32) -> (bool, bool) {
+        let state = self.slots.get(slot as usize);
+        let state = state.filter(|state| state.presence == Presence::Live && self.sees(slot));
+        let is_usual = |state: &LinkSlot| state.is_usual() && !state.is_watched();
+        match state.map(is_usual) {
+            None => (false, false),
+            Some(usual) => (usual, !usual),
         }
     }
 
-    #[inline(never)]
-    fn note_all_arrived(&mut self) {
-        for (seq, contents) in self.arrived.drain(..) {
-            let is_of_this_life = self.lives.of(seq);
-            contents.each_row(&mut self.slots, |slot, version, state| {
-                if is_of_this_life(slot) {
-                    state.ack(version);
-                }
-            });
+    /// Once a tick, when note was taken of what arrived. Datagrams that three later ones overtook, or
+    /// that were sent longer ago than the round trip allows for, are lost.
+    pub(crate) fn find_overdue(
+        &mut self,
+        (now, tick): (Duration, Duration),
+        (known, rows): (&Known, &Rows),
+    ) {
+        for (_, contents) in self.arrived.drain(..) {
             self.log.recycle(contents);
         }
-    }
-
-    /// Once a tick: what arrived is told against from now on. Datagrams that three later ones
-    /// overtook, or that were sent longer ago than the round trip allows for, are lost.
-    pub(crate) fn find_overdue(&mut self, now: Duration, tick: Duration) {
-        self.note_arrived();
         if !self.log.is_empty() {
             let timeout = self.rtt.timeout(tick);
-            self.find_losses(now, timeout);
+            self.find_losses(now, timeout, Some((known, rows)));
         } else if self.congestion.is_at_rest() {
             // Nothing is under way, and nothing is held back.
             return self.control.insure(self.loss);
@@ -436,26 +474,46 @@ impl Sender {
 
     /// Declares datagrams lost that three later ones overtook, or that are older than `timeout`.
     /// What they carried is dirty again, to be sent at its newest value.
-    fn find_losses(&mut self, now: Duration, timeout: Duration) {
-        self.note_arrived();
+    /// `here`: unless all that the peer sees is due anyway.
+    fn find_losses(&mut self, now: Duration, timeout: Duration, here: Option<(&Known, &Rows)>) {
         while let Some((seq, contents)) = self.log.next_lost(now, timeout) {
             self.counters.lost_packets += 1;
             let queues = self.congestion.queues();
             self.ceiling.judge(seq, true, queues);
             self.loss += (1.0 - self.loss) / LOSS_WINDOW;
-            self.take_back(seq, &contents);
+            if let Some((known, rows)) = here {
+                self.take_back_rows(seq, &contents, known, rows);
+            }
+            self.take_back(&contents);
             self.log.keep_lost(seq, contents);
         }
     }
 
-    fn take_back(&mut self, seq: PacketSeq, contents: &Contents) {
+    /// Rows of a lost datagram are due again if nothing newer was sent or waits: whatever changed since
+    /// is due, or was sent.
+    fn take_back_rows(&mut self, seq: PacketSeq, contents: &Contents, known: &Known, rows: &Rows) {
         let is_of_this_life = self.lives.of(seq);
-        contents.each_row(&mut self.slots, |slot, version, state| {
-            if is_of_this_life(slot) && state.lose(version) {
+        for (slot, version, soon) in contents.with_soon() {
+            if let Some(soon) = soon {
+                rows.prefetch_ring(soon);
+            }
+            let is_newest = rows.ring(slot).is_some_and(|ring| ring.last() == version);
+            let resend = is_newest
+                && is_of_this_life(slot)
+                && self.sees(slot)
+                && !known.holds(self.seat.as_ref(), slot, version);
+            if resend {
                 self.dirty.insert(slot as usize);
                 self.counters.resent_records += 1;
+                let is_void = self.slots[slot as usize].lose();
+                let news = if is_void { News::Forget } else { News::Mark };
+                self.news.push((slot, news));
             }
-        });
+        }
+    }
+
+    /// What was in a lost datagram besides rows is due again.
+    fn take_back(&mut self, contents: &Contents) {
         for item in &contents.items {
             match *item {
                 SentItem::Leave { slot } => {

@@ -5,7 +5,7 @@ use seamless_transport::LinkId;
 use seamless_wire::record::Version;
 
 use super::{
-    EncodeCache, Scratch,
+    EncodeCache, Known, Scratch,
     projections::{Projections, Wanted},
     survey::Survey,
 };
@@ -37,6 +37,8 @@ pub(crate) struct Office {
     /// What was encoded for all, before any link was packed.
     pub(super) primed: EncodeCache,
     pub(super) projections: Projections,
+    /// What all peers have.
+    pub(super) known: Known,
     pub(super) workers: Vec<Worker>,
     /// What every link is due of what changed.
     pub(super) survey: Survey,

@@ -16,7 +16,7 @@ use seamless_wire::{
 };
 
 use super::{
-    Sender,
+    Known, Sender,
     encode::{Projection, Run},
     encoder::Encoder,
     log::{Contents, SentItem},
@@ -26,7 +26,6 @@ use super::{
     tape::{self, Place},
 };
 use crate::{
-    prefetch::{FAR_AHEAD, prefetch_at},
     registry::Registry,
     rows::{RowHashes, Rows, SetId},
     slots::Slots,
@@ -45,6 +44,7 @@ pub(crate) struct PackContext<'a> {
     pub(crate) slots: &'a Slots,
     pub(crate) cache: Encoder<'a>,
     pub(crate) projections: &'a Projections,
+    pub(crate) known: &'a Known,
     /// What of the changed is due, unless the link had that in this tick already.
     pub(crate) answers: Option<Answers<'a>>,
     /// Slots that changed in this tick.
@@ -311,7 +311,7 @@ impl Sender {
                     let before = datagram.w.bit_len();
                     bits.copy(datagram.w);
                     self.counters.record_bits.1 += (datagram.w.bit_len() - before) as u64;
-                    self.note_stretch((after, rows.len()), context.tick, datagram);
+                    self.note_stretch(rows, datagram);
                     let run = context.cache.get(last.number());
                     tape::pass(&mut cursor, last.slot, context.tick, run);
                     rest = &after[rows.len()..];
@@ -396,33 +396,22 @@ impl Sender {
         let (absolute, delta) = &mut self.counters.record_bits;
         *(if run.is_delta { delta } else { absolute }) += bits;
         datagram.contents.add_row(slot, version);
-        let state = &mut self.slots[slot as usize];
-        state.tell(version);
         self.served(slot);
         self.counters.records += 1;
-        self.counters.absolute_records += u64::from(!run.is_delta);
-        if !run.is_delta && self.slots[slot as usize].has_migrated() {
-            self.counters.resent_bits += u64::from(run.bits);
+        if !run.is_delta {
+            // What is told against a baseline was told before.
+            let state = &mut self.slots[slot as usize];
+            state.set_told();
+            self.counters.absolute_records += 1;
+            if state.has_migrated() {
+                self.counters.resent_bits += u64::from(run.bits);
+            }
         }
     }
 
     /// As [`note_sent`](Self::note_sent), for rows of this tick that are told as deltas.
-    /// The first `count` of `after`, what follows them goes next, mostly.
-    fn note_stretch(
-        &mut self,
-        (after, count): (&[Candidate], usize),
-        tick: Tick,
-        datagram: &mut Datagram<'_>,
-    ) {
-        let rows = &after[..count];
-        let version = Version(tick.0);
+    fn note_stretch(&mut self, rows: &[Candidate], datagram: &mut Datagram<'_>) {
         datagram.contents.add_rows(rows.iter().map(|row| row.slot));
-        for (at, row) in rows.iter().enumerate() {
-            if let Some(soon) = after.get(at + FAR_AHEAD) {
-                prefetch_at(&self.slots, soon.slot);
-            }
-            self.slots[row.slot as usize].tell(version);
-        }
         if !self.priorities.is_empty() {
             rows.iter().for_each(|row| self.served(row.slot));
         }

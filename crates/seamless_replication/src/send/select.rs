@@ -7,8 +7,8 @@ use seamless_wire::{
 };
 
 use super::{
-    PackContext, Sender,
-    encode::Projection,
+    News, PackContext, Sender,
+    encode::{Has, Projection},
     projections::Part,
     slot::{Exception, Presence},
 };
@@ -224,7 +224,7 @@ impl Sender {
     fn select_slot(&mut self, index: usize, due: &mut Due, context: &mut PackContext<'_>) {
         let slot = index as u32;
         let head = *context.cache.head(slot, context.rows, context.slots);
-        let state = &mut self.slots[index];
+        let state = &self.slots[index];
         let usual = state.presence == Presence::Live
             && state.is_usual()
             && head.plain
@@ -234,14 +234,12 @@ impl Sender {
         if !usual {
             return self.select_unusual(index, due, context);
         }
-        if state.acked() == Some(head.version) {
-            state.set_sent(head.version);
-        }
-        if state.sent() == Some(head.version) {
+        if self.has_now(slot, head.version, context.known) {
             self.dirty.remove(index);
             return;
         }
-        let has = state.has(Projection::Full, SetId::default());
+        let (acked, before) = self.has(slot, context.known);
+        let has = Has::new(acked, before, (Projection::Full, SetId::default()));
         let told = (has, head.set);
         let Some(run) =
             context
@@ -260,6 +258,7 @@ impl Sender {
         let slot = index as u32;
         let head = *context.cache.head(slot, context.rows, context.slots);
         let (next, hidden) = (self.next, self.hidden(slot));
+        let (acked, _) = self.has(slot, context.known);
         let state = &mut self.slots[index];
         match state.presence {
             Presence::Unknown => return self.dirty.remove(index),
@@ -282,7 +281,7 @@ impl Sender {
         // An echo is left out only for a holder that has the values with which it was lent.
         let projection = match (projection, state.projection) {
             (Projection::HostOnly, _)
-                if !has_tenure(context, slot, state.acked()) && !(context.has_written)(slot) =>
+                if !has_tenure(context, slot, acked) && !(context.has_written)(slot) =>
             {
                 Projection::Full
             }
@@ -302,7 +301,10 @@ impl Sender {
             if state.projection != Projection::Full {
                 state.void();
                 self.lives.begin(slot, next);
+                self.news.push((slot, News::Forget));
                 exception.bulk = None;
+            } else {
+                self.news.push((slot, News::Mark));
             }
             state.projection = projection;
             exception.writes = writes;
@@ -312,23 +314,21 @@ impl Sender {
             return self.settle(slot, exception);
         }
         let (version, set) = (head.version, head.set);
-        if state.acked() == Some(version) {
-            state.set_sent(version);
-        }
         if exception.bulk.is_some() {
             if context.tick.since(exception.bulk_sent) < BULK_PATIENCE {
                 return self.settle(slot, exception);
             }
             // It arrived, as all does on that channel, but was not kept.
             exception.bulk = None;
-            state.forget_sent();
             self.counters.refused_big_rows += 1;
         }
-        if state.sent() == Some(version) || exception.too_large == Some(version) {
+        let has_it = self.has_now(slot, version, context.known);
+        if has_it || exception.too_large == Some(version) {
             self.dirty.remove(index);
             return self.settle(slot, exception);
         }
-        let has = state.has(projection, hidden);
+        let (acked, before) = self.has(slot, context.known);
+        let has = Has::new(acked, before, (projection, hidden));
         let part = Part {
             projection,
             hidden,
@@ -368,11 +368,15 @@ impl Sender {
     /// Keeps what is out of the ordinary with a slot, or forgets that anything was.
     fn settle(&mut self, slot: u32, exception: Exception) {
         let state = &mut self.slots[slot as usize];
+        let before = state.is_special();
         state.set_special(
             exception.bulk.is_some()
                 || exception.too_large.is_some()
                 || exception.writes != WriteMask::ALL,
         );
+        if state.is_special() != before {
+            self.news.push((slot, News::Mark));
+        }
         if state.is_special() {
             self.exceptions.insert(slot, exception);
         } else {
@@ -441,15 +445,12 @@ impl Sender {
                 self.priorities[row.slot as usize] += weight;
             }
         }
-        let slots = &self.slots;
-        self.spoken_of.retain(|&slot, version| {
-            let state = &slots[slot as usize];
-            let is_told = state.presence == Presence::Live;
-            is_told
-                && state
-                    .acked()
-                    .is_none_or(|acked| version.is_newer_than(acked))
+        let mut spoken_of = std::mem::take(&mut self.spoken_of);
+        spoken_of.retain(|&slot, version| {
+            let (acked, _) = self.has(slot, context.known);
+            self.sees(slot) && acked.is_none_or(|acked| version.is_newer_than(acked))
         });
+        self.spoken_of = spoken_of;
         for &slot in self.spoken_of.keys() {
             self.priorities[slot as usize] += SPOKEN_OF;
         }

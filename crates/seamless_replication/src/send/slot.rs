@@ -5,8 +5,7 @@ use seamless_wire::{
     record::{LeaveReason, Version},
 };
 
-use super::encode::{Has, Projection};
-use crate::rows::SetId;
+use super::encode::Projection;
 
 /// Losses in a row after which a row is told whole.
 const MAX_LOSSES: u8 = 16;
@@ -23,15 +22,11 @@ pub(super) enum Presence {
     Leaving,
 }
 
-/// Sender's record of one slot on one link: 16 bytes, four to a line of the cache, because there is
-/// one for every entity that every client sees. What few of them need is in [`Exception`].
+/// Sender's record of one slot on one link, besides what of it the peer is known to have, see
+/// [`Known`](super::Known). Looked at only when something is out of the ordinary.
 #[derive(Debug, Clone, Default)]
-#[repr(align(16))]
 pub(super) struct LinkSlot {
-    acked: Version,
-    before: Version,
-    sent: Version,
-    has: u8,
+    marks: u8,
     /// Losses since the last ack.
     losses: u8,
     pub(super) presence: Presence,
@@ -39,25 +34,20 @@ pub(super) struct LinkSlot {
     pub(super) projection: Projection,
 }
 
-const _: () = assert!(size_of::<LinkSlot>() == 16, "none lies on two lines");
+const _: () = assert!(size_of::<LinkSlot>() == 4, "there is one for each link");
 
-/// Which versions of a [`LinkSlot`] are there, and what else is known of it.
-mod has {
-    pub(super) const ACKED: u8 = 1;
-    pub(super) const BEFORE: u8 = 2;
-    pub(super) const SENT: u8 = 4;
+/// What there is to know of a [`LinkSlot`].
+mod marks {
     /// It migrated, and nothing was acknowledged since.
-    pub(super) const MIGRATED: u8 = 8;
+    pub(super) const MIGRATED: u8 = 1;
     /// The peer cannot read what is told against what it had, and nothing was acknowledged since.
-    pub(super) const NOTHING: u8 = 16;
+    pub(super) const NOTHING: u8 = 2;
     /// Anything of it was sent in this life. It may arrive even after it was given up as lost.
-    pub(super) const TOLD: u8 = 32;
+    pub(super) const TOLD: u8 = 4;
     /// There is an [`Exception`](super::Exception).
-    pub(super) const SPECIAL: u8 = 64;
+    pub(super) const SPECIAL: u8 = 8;
     /// There are components of the row that the peer is not told.
-    pub(super) const HIDDEN: u8 = 128;
-    /// What does not depend on versions.
-    pub(super) const OTHER: u8 = TOLD | SPECIAL | HIDDEN;
+    pub(super) const HIDDEN: u8 = 16;
 }
 
 /// With which datagram the present life of each slot began: acks of earlier ones speak of another
@@ -112,183 +102,107 @@ impl LinkSlot {
     pub(super) fn appearing(told: bool) -> Self {
         Self {
             presence: Presence::Live,
-            has: if told { has::TOLD } else { 0 },
+            marks: if told { marks::TOLD } else { 0 },
             ..Self::default()
         }
     }
 
-    /// Newest version that the peer holds: the baseline.
-    #[inline]
-    pub(super) fn acked(&self) -> Option<Version> {
-        (self.has & has::ACKED != 0).then_some(self.acked)
-    }
-
-    /// The newest version before that one that the peer is known to hold.
-    #[inline]
-    pub(super) fn before(&self) -> Option<Version> {
-        (self.has & has::BEFORE != 0).then_some(self.before)
-    }
-
-    /// Newest version that is under way or arrived.
-    #[inline]
-    pub(super) fn sent(&self) -> Option<Version> {
-        (self.has & has::SENT != 0).then_some(self.sent)
-    }
-
-    /// Whether the peer is told all of its row, by datagrams.
-    #[inline]
-    pub(super) fn is_usual(&self) -> bool {
-        self.projection == Projection::Full && self.has & (has::SPECIAL | has::HIDDEN) == 0
-    }
-
-    /// Whether the peer is told the same as another one that is told all of its row.
-    #[inline]
-    pub(super) fn wants_as(&self, other: &Self) -> bool {
-        (self.acked, self.before, self.sent) == (other.acked, other.before, other.sent)
-            && (self.has, self.presence) == (other.has, other.presence)
-            && self.is_usual()
-    }
-
-    /// What it has of the row, for the encoder, if it is told but for `hidden`.
-    #[inline]
-    pub(super) fn has(&self, projection: Projection, hidden: SetId) -> Has {
-        Has::new(self.acked(), self.before(), (projection, hidden))
-    }
-
-    /// Whether anything of it was sent in this life.
-    #[inline]
-    pub(super) const fn is_told(&self) -> bool {
-        self.has & has::TOLD != 0
-    }
-
-    /// Whether there is an [`Exception`].
-    #[inline]
-    pub(super) const fn is_special(&self) -> bool {
-        self.has & has::SPECIAL != 0
-    }
-
-    pub(super) const fn set_special(&mut self, special: bool) {
-        self.set(has::SPECIAL, special);
-    }
-
-    /// Whether there are components of the row that the peer is not told.
-    #[inline]
-    pub(super) const fn is_hidden(&self) -> bool {
-        self.has & has::HIDDEN != 0
-    }
-
-    pub(super) const fn set_hidden(&mut self, hidden: bool) {
-        self.set(has::HIDDEN, hidden);
+    const fn is(&self, mark: u8) -> bool {
+        self.marks & mark != 0
     }
 
     const fn set(&mut self, mark: u8, there: bool) {
         match there {
-            true => self.has |= mark,
-            false => self.has &= !mark,
+            true => self.marks |= mark,
+            false => self.marks &= !mark,
         }
     }
 
-    /// Forgets all versions, and keeps what does not depend on them.
-    const fn clear(&mut self, and: u8) {
-        self.has = (self.has & has::OTHER) | and;
+    /// Whether the peer is told all of its row, by datagrams.
+    pub(super) fn is_usual(&self) -> bool {
+        self.projection == Projection::Full && !self.is(marks::SPECIAL | marks::HIDDEN)
     }
 
-    /// A version is under way to the peer.
-    #[inline]
-    pub(super) const fn tell(&mut self, version: Version) {
-        self.sent = version;
-        self.has |= has::SENT | has::TOLD;
+    /// Whether acknowledgements of it are to be [looked at](Self::acknowledged).
+    pub(super) const fn is_watched(&self) -> bool {
+        self.losses > 0 || self.is(marks::MIGRATED | marks::NOTHING)
     }
 
-    #[inline]
-    pub(super) const fn set_sent(&mut self, version: Version) {
-        self.sent = version;
-        self.has |= has::SENT;
+    /// Whether anything of it was sent in this life.
+    pub(super) const fn is_told(&self) -> bool {
+        self.is(marks::TOLD)
     }
 
-    /// What is under way counts no more.
-    pub(super) const fn forget_sent(&mut self) {
-        self.sent = self.acked;
-        self.has = (self.has & !has::SENT) | (self.has & has::ACKED) << 2;
+    pub(super) const fn set_told(&mut self) {
+        self.set(marks::TOLD, true);
+    }
+
+    /// Whether there is an [`Exception`].
+    pub(super) const fn is_special(&self) -> bool {
+        self.is(marks::SPECIAL)
+    }
+
+    pub(super) const fn set_special(&mut self, special: bool) {
+        self.set(marks::SPECIAL, special);
+    }
+
+    /// Whether there are components of the row that the peer is not told.
+    pub(super) const fn is_hidden(&self) -> bool {
+        self.is(marks::HIDDEN)
+    }
+
+    pub(super) const fn set_hidden(&mut self, hidden: bool) {
+        self.set(marks::HIDDEN, hidden);
     }
 
     pub(super) const fn leave(&mut self) {
         self.presence = Presence::Leaving;
-        self.clear(0);
+        self.set(marks::MIGRATED | marks::NOTHING, false);
     }
 
-    /// Nothing that it has counts. A new life begins with the next datagram.
+    /// Nothing that the peer has of it counts.
     pub(super) const fn void(&mut self) {
-        self.clear(has::NOTHING);
+        self.set(marks::MIGRATED, false);
+        self.set(marks::NOTHING, true);
     }
 
-    pub(super) const fn install(&mut self, version: Version) {
-        self.acked = version;
-        self.clear(has::ACKED);
-        self.tell(version);
+    /// Whether it was [voided](Self::void) and nothing was acknowledged since.
+    pub(super) const fn is_void(&self) -> bool {
+        self.is(marks::NOTHING)
     }
 
-    /// See [`has::MIGRATED`]. The peer shows it, so it must hear if it leaves.
+    /// The peer has a version by other means than datagrams.
+    pub(super) const fn install(&mut self) {
+        self.set(marks::MIGRATED | marks::NOTHING, false);
+        self.set_told();
+    }
+
+    /// See [`marks::MIGRATED`]. The peer shows it, so it must hear if it leaves.
     pub(super) const fn migrated(&mut self) {
-        self.has |= has::TOLD | has::MIGRATED;
-    }
-
-    /// As [`ack`](Self::ack) for a version that a migration named, if it may still be told against.
-    pub(super) fn ack_migrated(&mut self, version: Version) {
-        if self.has & has::NOTHING == 0 {
-            self.ack(version);
-            self.migrated();
-        }
+        self.set(marks::TOLD | marks::MIGRATED, true);
     }
 
     /// Whether what the peer has of it came by a migration.
     pub(super) const fn has_migrated(&self) -> bool {
-        self.has & has::MIGRATED != 0
+        self.is(marks::MIGRATED)
     }
 
-    #[inline]
-    pub(super) fn ack(&mut self, version: Version) {
-        if self.presence != Presence::Live {
-            return;
-        }
+    /// A version was acknowledged. `newest`: the peer had none that is newer.
+    pub(super) const fn acknowledged(&mut self, newest: bool) {
         self.losses = 0;
-        match self.acked() {
-            Some(acked) if acked == version => {}
-            Some(acked) if acked.is_newer_than(version) => {
-                if self
-                    .before()
-                    .is_none_or(|before| version.is_newer_than(before))
-                {
-                    self.before = version;
-                    self.has |= has::BEFORE;
-                }
-            }
-            acked => {
-                if let Some(acked) = acked {
-                    self.before = acked;
-                    self.has |= has::BEFORE;
-                }
-                self.acked = version;
-                self.has = (self.has | has::ACKED) & !(has::MIGRATED | has::NOTHING);
-            }
+        if newest {
+            self.set(marks::MIGRATED | marks::NOTHING, false);
         }
     }
 
-    /// A record of `version` was lost. True if nothing newer is under way, so that the row must
-    /// be sent again.
-    pub(super) fn lose(&mut self, version: Version) -> bool {
-        let resend = self.presence == Presence::Live
-            && self.sent() == Some(version)
-            && self.acked() != Some(version);
-        if resend {
-            self.losses = self.losses.saturating_add(1);
-            if self.losses >= MAX_LOSSES {
-                // Perhaps it is not chance, and the peer cannot read what is told against this
-                // baseline.
-                self.void();
-            }
-            self.forget_sent();
+    /// Its newest version was lost and goes again. True if that happened so often that perhaps it is
+    /// not chance, and the peer cannot read what is told against what it has: it is told the row whole.
+    pub(super) const fn lose(&mut self) -> bool {
+        self.losses = self.losses.saturating_add(1);
+        let is_void = self.losses >= MAX_LOSSES;
+        if is_void {
+            self.void();
         }
-        resend
+        is_void
     }
 }

@@ -9,15 +9,15 @@ use seamless_wire::{Tick, record::Version};
 use smallvec::SmallVec;
 
 use super::{
-    EncodeCache, Sender,
-    encode::{Has, Projection, SlotHead},
+    EncodeCache, Known,
+    encode::{Has, NONE, Projection, SlotHead},
+    known::{Block, LINKS, LinkBits},
     select::Due,
-    slot::Presence,
     tape::Tape,
 };
 use crate::{
     peer::{Peer, PeerState, Peers},
-    prefetch::{AHEAD, prefetch_at},
+    prefetch::AHEAD,
     registry::Registry,
     rows::{Rows, SetId},
     slots::Slots,
@@ -89,15 +89,18 @@ impl<'a> Answers<'a> {
     }
 }
 
-/// One link that is asked.
+/// The links of one block that are asked.
 struct Asked<'a> {
-    sender: &'a Sender,
-    /// Whether it is told all of what nobody holds, under our own names.
-    told_all: bool,
+    known: &'a Block,
+    /// All of them, and those that are told all of what nobody holds, under our own names.
+    links: LinkBits,
+    told_all: LinkBits,
+    /// Which answers are whose, by bit.
+    answers: [u32; LINKS],
 }
 
-/// All links that are asked.
-type AllAsked<'a> = SmallVec<[Asked<'a>; 32]>;
+/// All links that are asked, by block.
+type AllAsked<'a> = SmallVec<[Asked<'a>; 1]>;
 
 impl Survey {
     /// Asks all links about all that changed, on up to `threads` threads. `primed`: gets all
@@ -111,7 +114,7 @@ impl Survey {
         registry: &Registry,
         here: (&Rows, &Slots),
         (tick, changed): (Tick, &[u32]),
-        peers: &Peers,
+        (peers, known): (&Peers, &Known),
         primed: &mut EncodeCache,
     ) {
         self.links.clear();
@@ -121,27 +124,41 @@ impl Survey {
         }
         let mut asked = AllAsked::new();
         for peer in peers.iter().filter(|peer| peer.state == PeerState::Ready) {
+            let Some(seat) = &peer.sender.seat else {
+                continue;
+            };
+            let blocks = asked.len()..=seat.block();
+            asked.extend(blocks.map(|at| Asked {
+                known: known.block(at),
+                links: 0,
+                told_all: 0,
+                answers: [0; LINKS],
+            }));
+            let block = &mut asked[seat.block()];
+            block.links |= seat.bit();
+            if peer.is_told_all() {
+                block.told_all |= seat.bit();
+            }
+            block.answers[seat.bit().trailing_zeros() as usize] = self.links.len() as u32;
             self.links.push(peer.link);
-            asked.push(Asked {
-                sender: &peer.sender,
-                told_all: peer.is_told_all(),
-            });
         }
+        asked.retain(|block| block.links != 0);
         if asked.is_empty() {
             return;
         }
-        let questions = changed.len() * (asked.len() + ENCODING);
+        let links = self.links.len();
+        let questions = changed.len() * (links + ENCODING);
         let threads = threads.min(questions / LEAST).min(changed.len()).max(1);
         let ask = |changed: &[u32], cache: &mut EncodeCache, found: &mut Found| {
-            found.begin(asked.len());
+            found.begin(links);
             cache.ask(registry, here, changed, &asked, found);
             // One link alone has nothing in common with others.
-            if asked.len() > 1 {
+            if links > 1 {
                 cache.record(&here.0.sets, tick, changed);
             }
         };
         // Each piece has a list for each link.
-        let least = LEAST / (asked.len() + ENCODING) + 1;
+        let least = LEAST / (links + ENCODING) + 1;
         let each = changed.len().div_ceil(pieces(threads)).max(least);
         self.used = changed.len().div_ceil(each).max(1);
         if self.found.len() < self.used {
@@ -217,6 +234,7 @@ impl EncodeCache {
         asked: &[Asked<'_>],
         found: &mut Found,
     ) {
+        self.most_told.clear();
         for (at, &slot) in changed.iter().enumerate() {
             if let Some(&then) = changed.get(at + 2 * AHEAD) {
                 rows.prefetch_ring(then);
@@ -224,93 +242,102 @@ impl EncodeCache {
             }
             if let Some(&soon) = changed.get(at + AHEAD) {
                 rows.prefetch(soon);
-                for asked in asked {
-                    prefetch_at(&asked.sender.slots, soon);
-                }
+                asked.iter().for_each(|block| block.known.prefetch(soon));
             }
             let head = *self.head(slot, rows, slots);
-            if head.there && head.plain && !head.is_large() {
-                let common = all_want(asked, slot, head.version);
-                let run = common.and_then(|has| self.run(registry, rows, slot, (has, head.set)));
-                match run {
-                    Some(run) => {
-                        let bits = self.get(run).bits;
-                        found.common.add_usual(head.set, slot, run, bits);
-                    }
-                    None => self.ask_each(registry, rows, (slot, &head), asked, found),
-                }
-                continue;
+            let usual = head.there && head.plain && !head.is_large();
+            let common = usual.then(|| all_have(asked, slot, head.version)).flatten();
+            let run = common.and_then(|has| self.run(registry, rows, slot, (has, head.set)));
+            if let Some(run) = run {
+                let bits = self.get(run).bits;
+                found.common.add_usual(head.set, slot, run, bits);
             }
-            for (asked, answer) in asked.iter().zip(&mut found.answers) {
-                if asked.sender.sees(slot) {
-                    answer.others.push(slot);
-                }
-            }
+            let most = match run {
+                Some(run) => run,
+                None => self.ask_each(registry, rows, (slot, &head, usual), asked, found),
+            };
+            self.most_told.push(most);
         }
     }
 
     /// Asks all links about a slot of which they have different versions, or which not all of them
-    /// see.
+    /// see. Gives the run that most of them are told.
     fn ask_each(
         &mut self,
         registry: &Registry,
         rows: &Rows,
-        (slot, head): (u32, &SlotHead),
+        (slot, head, usual): (u32, &SlotHead, bool),
         asked: &[Asked<'_>],
         found: &mut Found,
-    ) {
-        // What the link before wanted.
-        let mut last: Option<(Has, u32, u32)> = None;
-        for (asked, answer) in asked.iter().zip(&mut found.answers) {
-            if !asked.sender.sees(slot) {
-                continue;
+    ) -> u32 {
+        let mut most = (0, NONE);
+        for block in asked {
+            let there = block.known.view(slot);
+            let wants = if usual {
+                there.usual & block.told_all
+            } else {
+                0
+            };
+            let others = (there.usual | there.odd) & block.links & !wants;
+            for link in bits(others) {
+                found.answers[block.answers[link] as usize]
+                    .others
+                    .push(slot);
             }
-            let wanted = asked.wants(slot, head.version);
-            let run = wanted.and_then(|has| match last {
-                Some(last) if last.0 == has => Some(last),
-                _ => {
-                    let run = self.run(registry, rows, slot, (has, head.set))?;
-                    Some((has, run, self.get(run).bits))
+            there.groups(wants, |links, acked, before| {
+                if acked == Some(head.version) {
+                    return;
+                }
+                let has = Has::new(acked, before, (Projection::Full, SetId::default()));
+                let Some(number) = self.run(registry, rows, slot, (has, head.set)) else {
+                    return;
+                };
+                most = most.max((links.count_ones(), number));
+                let run_bits = self.get(number).bits;
+                for link in bits(links) {
+                    let answer = &mut found.answers[block.answers[link] as usize];
+                    answer.due.add_usual(head.set, slot, number, run_bits);
                 }
             });
-            match run {
-                Some((_, number, bits)) => {
-                    last = run;
-                    answer.due.add_usual(head.set, slot, number, bits);
-                }
-                None => answer.others.push(slot),
-            }
         }
+        most.1
     }
 }
 
-/// What all links have of a slot, if they all see it, have the same, and want all of its newest
-/// row.
+/// What all links have of a slot, if they all see it, have the same, and want all of its newest row.
 #[inline]
-fn all_want(asked: &[Asked<'_>], slot: u32, version: Version) -> Option<Has> {
-    let (first, rest) = asked.split_first()?;
-    let has = first.wants(slot, version)?;
-    let state = first.sender.slots.get(slot as usize)?;
-    let same = |other: &Asked<'_>| {
-        let there = other.sender.slots.get(slot as usize);
-        other.told_all && there.is_some_and(|there| there.wants_as(state))
-    };
-    rest.iter().all(same).then_some(has)
+fn all_have(asked: &[Asked<'_>], slot: u32, version: Version) -> Option<Has> {
+    let mut all = None;
+    for block in asked {
+        let there = block.known.view(slot);
+        if there.usual & block.told_all != block.links {
+            return None;
+        }
+        let mut its = None;
+        there.groups(block.links, |links, acked, before| {
+            if links == block.links && acked != Some(version) {
+                its = Some(Has::new(
+                    acked,
+                    before,
+                    (Projection::Full, SetId::default()),
+                ));
+            }
+        });
+        if its.is_none() || all.is_some() && all != its {
+            return None;
+        }
+        all = its;
+    }
+    all
 }
 
-impl Asked<'_> {
-    /// What the link has of a slot whose newest row is `version`, if it sees it and is to be told
-    /// all of that, by datagrams.
-    #[inline]
-    fn wants(&self, slot: u32, version: Version) -> Option<Has> {
-        let state = self.sender.slots.get(slot as usize)?;
-        let wants = self.told_all
-            && state.presence == Presence::Live
-            && state.is_usual()
-            && state.acked() != Some(version)
-            && state.sent() != Some(version);
-        wants.then(|| state.has(Projection::Full, SetId::default()))
-    }
+/// The places of the bits that are set.
+fn bits(mut links: LinkBits) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let at = links.trailing_zeros() as usize;
+        links &= links.wrapping_sub(1);
+        (at < LINKS).then_some(at)
+    })
 }
 
 impl Peer {

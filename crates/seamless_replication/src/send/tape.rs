@@ -9,7 +9,7 @@ use seamless_wire::{BitWriter, Tick, record::RecordCursor};
 use smallvec::SmallVec;
 
 use super::{
-    encode::{EncodeCache, Run},
+    encode::{EncodeCache, NONE, Run},
     select::Candidate,
 };
 use crate::rows::{ComponentSets, SetId};
@@ -38,13 +38,14 @@ struct Recording {
 const MOST: usize = 8;
 
 impl EncodeCache {
-    /// Records what was primed. One step per slot: the head of its record, and a copy of its
-    /// values.
+    /// Records of each slot the run that most links are told. One step per slot: the head of its
+    /// record, and a copy of its values.
     pub(super) fn record(&mut self, sets: &ComponentSets, tick: Tick, changed: &[u32]) {
         let mut recordings: SmallVec<[Recording; MOST]> = SmallVec::new();
         let mut last = 0;
-        for &slot in changed {
-            let Some((head, number)) = self.first_run(slot) else {
+        for (at, &slot) in changed.iter().enumerate() {
+            let number = self.most_told[at];
+            let Some(&head) = self.known(slot).filter(|_| number != NONE) else {
                 continue;
             };
             let run = *self.get(number);
