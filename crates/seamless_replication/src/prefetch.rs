@@ -16,14 +16,22 @@ pub(crate) fn prefetch<T>(values: &[T]) {
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         let start = values.as_ptr().cast::<i8>();
-        let mut line = 0;
-        while line < size_of_val(values) {
+        let fetch = |at: usize| {
             #[expect(unsafe_code, reason = "an intrinsic that takes a pointer")]
             // SAFETY: it reads nothing, and the pointer stays within `values`.
             unsafe {
-                _mm_prefetch::<_MM_HINT_T0>(start.add(line));
+                _mm_prefetch::<_MM_HINT_T0>(start.add(at));
             }
+        };
+        let size = size_of_val(values);
+        let mut line = 0;
+        while line < size {
+            fetch(line);
             line += 64;
+        }
+        // They need not begin where a line does.
+        if size > 1 && align_of::<T>() < 64 {
+            fetch(size - 1);
         }
     }
     #[cfg(not(target_arch = "x86_64"))]

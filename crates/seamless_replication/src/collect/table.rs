@@ -205,7 +205,7 @@ impl Pass<'_> {
         } = &mut share.made;
         for at in 0..made.len() {
             if let Some((soon, ..)) = made.get(at + AHEAD) {
-                rows.prefetch(*soon);
+                rows.prefetch_next(*soon);
             }
             let (index, ref fence, built) = made[at];
             rows.push(index, builder.row(built, info.set, fence));

@@ -109,11 +109,11 @@ impl Rows {
         prefetch_at(&self.rings, slot);
     }
 
-    /// The versions of a slot are soon looked into. Best after [`Self::prefetch_ring`].
+    /// A row of a slot is soon pushed. Best after [`Self::prefetch_ring`].
     #[inline]
-    pub(crate) fn prefetch(&self, slot: u32) {
+    pub(crate) fn prefetch_next(&self, slot: u32) {
         if let Some(ring) = self.ring(slot) {
-            ring.prefetch();
+            ring.prefetch_next();
         }
     }
 
@@ -180,7 +180,7 @@ impl Rows {
                         let place = |slot: u32| (slot as usize).checked_sub(begin);
                         let soon = share.rows.get(row + AHEAD).and_then(|row| place(row.0));
                         if let Some(ring) = soon.and_then(|place| rings.get(place)) {
-                            ring.prefetch();
+                            ring.prefetch_next();
                         }
                         let ring = place(*slot).and_then(|place| rings.get_mut(place));
                         let Some(ring) = ring else {

@@ -6,7 +6,7 @@ use seamless_wire::{
 };
 
 use super::row::{Row, RowRef};
-use crate::prefetch::prefetch;
+use crate::prefetch::{prefetch, prefetch_at};
 
 /// A row with its number.
 #[derive(Debug, Clone, Default)]
@@ -57,18 +57,49 @@ impl Ring {
         self.at((self.len as usize).wrapping_sub(1))
     }
 
-    /// Where a version stands, from the oldest. A look at each newer one: baselines are young.
+    /// Where a version stands if there was one in each tick since, from the oldest: versions are ticks.
+    #[inline]
+    fn likely_position(&self, version: Version) -> Option<usize> {
+        let age = self.last.0.wrapping_sub(version.0) as usize;
+        (self.len as usize).checked_sub(1)?.checked_sub(age)
+    }
+
+    /// Where a version stands, from the oldest. One look, mostly; otherwise one at each newer one:
+    /// baselines are young.
     #[inline]
     fn position(&self, version: Version) -> Option<usize> {
-        (0..self.len as usize)
-            .rev()
-            .find(|&at| self.places[self.place(at)].version == version)
+        let is_at = |at: &usize| self.places[self.place(*at)].version == version;
+        let likely = self.likely_position(version).filter(is_at);
+        likely.or_else(|| (0..self.len as usize).rev().find(is_at))
     }
 
     /// It is soon looked into.
     #[inline]
     pub(crate) fn prefetch(&self) {
         prefetch(&self.places);
+    }
+
+    /// A version, and what is told against it, is soon looked for, and the one before it.
+    #[inline]
+    pub(crate) fn prefetch_version(&self, version: Version) {
+        let last = self.len as usize;
+        let at = self.likely_position(version);
+        // What does not change in every tick is told against the version before.
+        let at = at.unwrap_or(last.wrapping_sub(2));
+        for at in [at, at.wrapping_sub(1)] {
+            if at < last {
+                prefetch_at(&self.places, self.place(at) as u32);
+            }
+        }
+    }
+
+    /// Its newest version is soon looked at, and the next one stored.
+    #[inline]
+    pub(crate) fn prefetch_next(&self) {
+        self.prefetch_newest();
+        let len = self.len as usize;
+        let next = if len < self.places.len() { len } else { 0 };
+        prefetch_at(&self.places, self.place(next) as u32);
     }
 
     /// Its newest version is soon looked at.

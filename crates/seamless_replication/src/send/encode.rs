@@ -6,7 +6,7 @@
 
 use seamless_wire::{BitWriter, WriteMask, delta::Baseline, record::Version};
 
-use super::tape::Tape;
+use super::tape::{Place, Share, Tape};
 use crate::{
     findings::Findings,
     prefetch::prefetch_at,
@@ -120,6 +120,8 @@ pub(super) struct Run {
     pub(super) fenced: bool,
     /// How far what moved is taken to have gone on.
     pub(super) steps: u8,
+    /// Where its record stands on a tape.
+    pub(super) place: Place,
 }
 
 impl Run {
@@ -130,8 +132,7 @@ impl Run {
     }
 }
 
-/// No run.
-pub(super) const NONE: u32 = u32::MAX;
+const NONE: u32 = u32::MAX;
 
 /// A point in an [`EncodeCache`].
 pub(super) struct CacheMark {
@@ -148,10 +149,10 @@ pub(crate) struct EncodeCache {
     heads: Vec<SlotHead>,
     /// Which slots are told in full under our own names.
     plain: Findings,
-    runs: Vec<Run>,
+    pub(super) runs: Vec<Run>,
     arena: Vec<u64>,
-    /// Of some slots one after the other, the run of each that most links are told, or [`NONE`].
-    pub(super) most_told: Vec<u32>,
+    /// What several links are told, in the order of slots.
+    pub(super) shares: Vec<Share>,
     pub(super) tapes: Vec<Tape>,
     /// Tapes of before, for their memory.
     pub(super) spare: Vec<Tape>,
@@ -309,6 +310,7 @@ impl EncodeCache {
                     is_delta: baseline.is_some(),
                     fenced: base.is_none_or(|base| base.row.fence != row.fence),
                     steps: steps as u8,
+                    place: Place::NONE,
                 }
             }
         };

@@ -195,6 +195,42 @@ impl View<'_> {
         entries.any(|(there, links)| *there == version && links & link != 0)
     }
 
+    /// The newest version of each link that sees the slot, once each.
+    #[inline]
+    pub(super) fn each_newest(&self, mut visit: impl FnMut(Version)) {
+        let mut rest = self.usual;
+        for (version, links) in self.versions.iter().zip(self.links) {
+            if rest == 0 || *links == 0 {
+                break;
+            }
+            if rest & links != 0 {
+                visit(*version);
+            }
+            rest &= !links;
+        }
+    }
+
+    /// As [`groups`](Self::groups), if there is one group only.
+    #[inline]
+    pub(super) fn all_have(&self, of: LinkBits) -> Option<(Option<Version>, Option<Version>)> {
+        for (at, &links) in self.links.iter().enumerate() {
+            if links == 0 {
+                break;
+            }
+            if links & of == 0 {
+                continue;
+            }
+            let before = self.links.get(at + 1).map_or(0, |links| links & of);
+            let before = match before {
+                0 => None,
+                before if before == of => Some(self.versions[at + 1]),
+                _ => return None,
+            };
+            return (links & of == of).then_some((Some(self.versions[at]), before));
+        }
+        Some((None, None))
+    }
+
     /// What these links have: each group of them that has the same, with its newest version and
     /// whether it has the one before that stands beside it. What is left has nothing.
     ///

@@ -23,7 +23,7 @@ use super::{
     projections::{Part, Projections, Wanted},
     select::{Bucket, Candidate, Due},
     survey::Answers,
-    tape::{self, Place},
+    tape,
 };
 use crate::{
     registry::Registry,
@@ -259,10 +259,6 @@ impl Sender {
         let mut cursor = RecordCursor::new(context.tick, components);
         let mut open = false;
         let primed = context.cache.primed;
-        let mut tape = match bucket.allocator {
-            Allocator::Local => Place::begin(&primed.tapes, bucket.told),
-            Allocator::Peer => Place::begin(&[], bucket.told),
-        };
         let mut rest = bucket.rows.as_slice();
         while let Some((row, after)) = rest.split_first() {
             rest = after;
@@ -305,7 +301,9 @@ impl Sender {
                 cursor.write_delta(datagram.w, components, index, against, None);
                 context.cache.copy(number, &run, datagram.w);
                 self.note_sent(row.slot, version, &run, before, datagram);
-                if let Some((rows, bits)) = tape.stretch(*row, after, datagram.room())
+                // Tapes have our own names.
+                if bucket.allocator == Allocator::Local
+                    && let Some((rows, bits)) = primed.stretch(&run, after, datagram.room())
                     && let Some(last) = rows.last()
                 {
                     let before = datagram.w.bit_len();

@@ -10,10 +10,10 @@ use smallvec::SmallVec;
 
 use super::{
     EncodeCache, Known,
-    encode::{Has, NONE, Projection, SlotHead},
+    encode::{Has, Projection, SlotHead},
     known::{Block, LINKS, LinkBits},
     select::Due,
-    tape::Tape,
+    tape::{Share, Tape},
 };
 use crate::{
     peer::{Peer, PeerState, Peers},
@@ -154,7 +154,7 @@ impl Survey {
             cache.ask(registry, here, changed, &asked, found);
             // One link alone has nothing in common with others.
             if links > 1 {
-                cache.record(&here.0.sets, tick, changed);
+                cache.record(&here.0.sets, tick);
             }
         };
         // Each piece has a list for each link.
@@ -166,7 +166,8 @@ impl Survey {
         }
         let found = &mut self.found[..self.used];
         if let [found] = found {
-            return ask(changed, primed, found);
+            ask(changed, primed, found);
+            return primed.find_places();
         }
         if self.caches.len() < threads {
             self.caches.resize_with(threads, EncodeCache::default);
@@ -197,6 +198,7 @@ impl Survey {
                 primed.tapes.push(tape.renumber(found.offset));
             }
         }
+        primed.find_places();
     }
 
     /// What a link is due, if it was asked.
@@ -234,34 +236,37 @@ impl EncodeCache {
         asked: &[Asked<'_>],
         found: &mut Found,
     ) {
-        self.most_told.clear();
+        self.shares.clear();
         for (at, &slot) in changed.iter().enumerate() {
             if let Some(&then) = changed.get(at + 2 * AHEAD) {
                 rows.prefetch_ring(then);
                 self.prefetch_head(then, slots);
+                asked.iter().for_each(|block| block.known.prefetch(then));
             }
-            if let Some(&soon) = changed.get(at + AHEAD) {
-                rows.prefetch(soon);
-                asked.iter().for_each(|block| block.known.prefetch(soon));
+            if let Some(ring) = changed.get(at + AHEAD).and_then(|&soon| rows.ring(soon)) {
+                ring.prefetch_newest();
+                for block in asked {
+                    let told = block.known.view(changed[at + AHEAD]);
+                    told.each_newest(|version| ring.prefetch_version(version));
+                }
             }
             let head = *self.head(slot, rows, slots);
             let usual = head.there && head.plain && !head.is_large();
             let common = usual.then(|| all_have(asked, slot, head.version)).flatten();
             let run = common.and_then(|has| self.run(registry, rows, slot, (has, head.set)));
-            if let Some(run) = run {
-                let bits = self.get(run).bits;
-                found.common.add_usual(head.set, slot, run, bits);
-            }
-            let most = match run {
-                Some(run) => run,
+            match run {
+                Some(run) => {
+                    let bits = self.get(run).bits;
+                    found.common.add_usual(head.set, slot, run, bits);
+                    self.shares.push(Share::of_all(slot, run));
+                }
                 None => self.ask_each(registry, rows, (slot, &head, usual), asked, found),
-            };
-            self.most_told.push(most);
+            }
         }
     }
 
     /// Asks all links about a slot of which they have different versions, or which not all of them
-    /// see. Gives the run that most of them are told.
+    /// see.
     fn ask_each(
         &mut self,
         registry: &Registry,
@@ -269,8 +274,7 @@ impl EncodeCache {
         (slot, head, usual): (u32, &SlotHead, bool),
         asked: &[Asked<'_>],
         found: &mut Found,
-    ) -> u32 {
-        let mut most = (0, NONE);
+    ) {
         for block in asked {
             let there = block.known.view(slot);
             let wants = if usual {
@@ -292,7 +296,7 @@ impl EncodeCache {
                 let Some(number) = self.run(registry, rows, slot, (has, head.set)) else {
                     return;
                 };
-                most = most.max((links.count_ones(), number));
+                self.shares.extend(Share::of(slot, number, links));
                 let run_bits = self.get(number).bits;
                 for link in bits(links) {
                     let answer = &mut found.answers[block.answers[link] as usize];
@@ -300,7 +304,6 @@ impl EncodeCache {
                 }
             });
         }
-        most.1
     }
 }
 
@@ -313,20 +316,12 @@ fn all_have(asked: &[Asked<'_>], slot: u32, version: Version) -> Option<Has> {
         if there.usual & block.told_all != block.links {
             return None;
         }
-        let mut its = None;
-        there.groups(block.links, |links, acked, before| {
-            if links == block.links && acked != Some(version) {
-                its = Some(Has::new(
-                    acked,
-                    before,
-                    (Projection::Full, SetId::default()),
-                ));
-            }
-        });
-        if its.is_none() || all.is_some() && all != its {
+        let (acked, before) = there.all_have(block.links)?;
+        let its = Has::new(acked, before, (Projection::Full, SetId::default()));
+        if acked == Some(version) || all.is_some_and(|all| all != its) {
             return None;
         }
-        all = its;
+        all = Some(its);
     }
     all
 }

@@ -1,15 +1,20 @@
-//! Records one after the other, as most links will be told them.
+//! Records one after the other, as several links will be told them.
 //!
 //! What the head of a delta record looks like follows from its entity and from the record before
-//! it. So two neighbours that a link is told just as on the tape have the same bits there, and a
-//! link copies the longest stretches that it has in common with the tape, a few machine words each,
+//! it. So two neighbours that a link is told just as on a tape have the same bits there, and a
+//! link copies the longest stretches that it has in common with a tape, a few machine words each,
 //! where it would else make records one by one.
+//!
+//! Links that lost nothing are told all the same, and there is one tape. What is lost is lost
+//! datagram by datagram, so neighbours are mostly told to the same links against the same, and there
+//! is a tape for each company of links that stays together for a while.
 
 use seamless_wire::{BitWriter, Tick, record::RecordCursor};
 use smallvec::SmallVec;
 
 use super::{
-    encode::{EncodeCache, NONE, Run},
+    encode::{EncodeCache, Run},
+    known::LinkBits,
     select::Candidate,
 };
 use crate::rows::{ComponentSets, SetId};
@@ -18,13 +23,54 @@ use crate::rows::{ComponentSets, SetId};
 /// order.
 #[derive(Default)]
 pub(super) struct Tape {
-    pub(super) told: SetId,
     rows: Vec<Candidate>,
     /// Bits up to the end of each record.
     ends: Vec<u32>,
     words: Vec<u64>,
     /// What is not in `words` yet.
     writer: BitWriter,
+}
+
+/// Where the record of a run stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    tape: u32,
+    row: u32,
+}
+
+impl Place {
+    /// On no tape.
+    pub(super) const NONE: Self = Self {
+        tape: u32::MAX,
+        row: 0,
+    };
+}
+
+/// A run that several links are told.
+#[derive(Clone, Copy)]
+pub(super) struct Share {
+    pub(super) slot: u32,
+    pub(super) run: u32,
+    /// These links.
+    pub(super) links: LinkBits,
+}
+
+impl Share {
+    /// Nothing if it is one link only: a record on a tape would be no use to others.
+    #[inline]
+    pub(super) const fn of(slot: u32, run: u32, links: LinkBits) -> Option<Self> {
+        match links & links.wrapping_sub(1) {
+            0 => None,
+            _ => Some(Self { slot, run, links }),
+        }
+    }
+
+    /// A run that all links are told.
+    #[inline]
+    pub(super) const fn of_all(slot: u32, run: u32) -> Self {
+        let links = LinkBits::MAX;
+        Self { slot, run, links }
+    }
 }
 
 /// A tape that is being written.
@@ -34,61 +80,130 @@ struct Recording {
     components: usize,
 }
 
-/// How many sets of components get a tape in one piece: few make up most of what changes.
+/// Whom the last record on a tape is told.
+struct Company {
+    told: SetId,
+    links: LinkBits,
+    /// The entity.
+    slot: u32,
+}
+
+/// How many tapes there are in one piece: few sets of components make up most of what changes, and
+/// few companies of links most of who is told it.
 const MOST: usize = 8;
 
 impl EncodeCache {
-    /// Records of each slot the run that most links are told. One step per slot: the head of its
+    /// Records what several links are told. For each of it: a look at each tape, the head of its
     /// record, and a copy of its values.
-    pub(super) fn record(&mut self, sets: &ComponentSets, tick: Tick, changed: &[u32]) {
+    pub(super) fn record(&mut self, sets: &ComponentSets, tick: Tick) {
         let mut recordings: SmallVec<[Recording; MOST]> = SmallVec::new();
-        let mut last = 0;
-        for (at, &slot) in changed.iter().enumerate() {
-            let number = self.most_told[at];
-            let Some(&head) = self.known(slot).filter(|_| number != NONE) else {
+        let mut companies: SmallVec<[Company; MOST]> = SmallVec::new();
+        let shares = std::mem::take(&mut self.shares);
+        for share in &shares {
+            let run = *self.get(share.run);
+            let Some(&head) = self.known(share.slot) else {
                 continue;
             };
-            let run = *self.get(number);
             if !run.is_delta || run.fenced || head.version.0 != tick.0 {
                 continue;
             }
-            let told = head.set;
-            if recordings
-                .get(last)
-                .is_none_or(|last| last.tape.told != told)
-            {
-                let found = recordings.iter().position(|other| other.tape.told == told);
-                last = match found {
-                    Some(at) => at,
-                    None if recordings.len() == MOST => continue,
-                    None => {
-                        let components = sets.components(told).len();
-                        let tape = self.spare.pop().unwrap_or_default();
-                        recordings.push(Recording::begin(tape, told, tick, components));
-                        recordings.len() - 1
-                    }
-                };
-            }
+            let company = Company {
+                told: head.set,
+                links: share.links,
+                slot: share.slot,
+            };
+            let at = match company.nearest(&companies) {
+                Some(at) => at,
+                None if recordings.len() == MOST => continue,
+                None => {
+                    let components = sets.components(head.set).len();
+                    let tape = self.spare.pop().unwrap_or_default();
+                    recordings.push(Recording::begin(tape, tick, components));
+                    companies.push(Company { ..company });
+                    recordings.len() - 1
+                }
+            };
+            companies[at] = company;
             let Recording {
                 tape,
                 cursor,
                 components,
-            } = &mut recordings[last];
+            } = &mut recordings[at];
             let against = (head.version, run.baseline, u32::from(run.steps), run.mask);
-            cursor.write_delta(&mut tape.writer, *components, slot, against, None);
+            cursor.write_delta(&mut tape.writer, *components, share.slot, against, None);
             self.copy(&run, &mut tape.writer);
-            tape.rows.push(Candidate::new(slot, number));
+            tape.rows.push(Candidate::new(share.slot, share.run));
             tape.ends.push(tape.writer.bit_len() as u32);
         }
+        self.shares = shares;
         self.tapes
             .extend(recordings.into_iter().map(Recording::end));
+    }
+
+    /// Says of each run where it stands. A step for each record.
+    pub(super) fn find_places(&mut self) {
+        for (at, tape) in self.tapes.iter().enumerate() {
+            for (row, candidate) in tape.rows.iter().enumerate() {
+                self.runs[candidate.number() as usize].place = Place {
+                    tape: at as u32,
+                    row: row as u32,
+                };
+            }
+        }
+    }
+
+    /// The rows of `after` that follow a row, which was written last, just as on its tape, and their
+    /// bits: as many as there is `room` for. One step for each row that is given.
+    pub(super) fn stretch<'r>(
+        &self,
+        run: &Run,
+        after: &'r [Candidate],
+        room: usize,
+    ) -> Option<(&'r [Candidate], Bits<'_>)> {
+        let Place { tape, row } = run.place;
+        let tape = self.tapes.get(tape as usize)?;
+        let (next, start) = (row as usize + 1, tape.ends[row as usize] as usize);
+        let (rows, ends) = (&tape.rows[next..], &tape.ends[next..]);
+        let pairs = after.iter().zip(rows).zip(ends);
+        let fits = pairs
+            .take_while(|((wanted, there), end)| wanted == there && **end as usize - start <= room);
+        let fits = fits.count();
+        let end = *ends.get(fits.checked_sub(1)?)? as usize;
+        let bits = Bits {
+            words: &tape.words,
+            start,
+            len: end - start,
+        };
+        Some((&after[..fits], bits))
+    }
+}
+
+impl Company {
+    /// Which of these has most links in common with it, if any has. One tape has one record of an
+    /// entity.
+    #[inline]
+    fn nearest(&self, others: &[Self]) -> Option<usize> {
+        let (mut nearest, mut most) = (None, 0);
+        for (at, other) in others.iter().enumerate() {
+            if other.told != self.told || other.slot == self.slot {
+                continue;
+            }
+            if other.links == self.links {
+                return Some(at);
+            }
+            let common = (other.links & self.links).count_ones();
+            if common > most {
+                (nearest, most) = (Some(at), common);
+            }
+        }
+        nearest
     }
 }
 
 impl Recording {
-    fn begin(tape: Tape, told: SetId, tick: Tick, components: usize) -> Self {
+    fn begin(tape: Tape, tick: Tick, components: usize) -> Self {
         Self {
-            tape: Tape { told, ..tape },
+            tape,
             cursor: RecordCursor::new(tick, components),
             components,
         }
@@ -116,61 +231,6 @@ impl Tape {
             *row = Candidate::new(row.slot, row.number() + runs);
         }
         self
-    }
-}
-
-/// A place on the tapes of one set; it only goes forward.
-pub(super) struct Place<'a> {
-    tapes: &'a [Tape],
-    told: SetId,
-    row: usize,
-}
-
-impl<'a> Place<'a> {
-    pub(super) const fn begin(tapes: &'a [Tape], told: SetId) -> Self {
-        Self {
-            tapes,
-            told,
-            row: 0,
-        }
-    }
-
-    /// The rows of `after` that follow `row`, which was written last, just as on the tape, and
-    /// their bits: as many as there is `room` for. One step per row that is given, and over all
-    /// calls one per row of the tape.
-    pub(super) fn stretch<'r>(
-        &mut self,
-        row: Candidate,
-        after: &'r [Candidate],
-        room: usize,
-    ) -> Option<(&'r [Candidate], Bits<'a>)> {
-        let tape = loop {
-            let tape = self.tapes.first()?;
-            if tape.told == self.told {
-                while tape.rows.get(self.row).is_some_and(|at| at.slot < row.slot) {
-                    self.row += 1;
-                }
-                if self.row < tape.rows.len() {
-                    break tape;
-                }
-            }
-            (self.tapes, self.row) = (&self.tapes[1..], 0);
-        };
-        if tape.rows[self.row] != row {
-            return None;
-        }
-        let (next, start) = (self.row + 1, tape.ends[self.row] as usize);
-        let ends = &tape.ends[next..];
-        let most = ends.partition_point(|&end| end as usize - start <= room);
-        let pairs = after.iter().zip(&tape.rows[next..next + most]);
-        let fits = pairs.take_while(|(wanted, there)| wanted == there).count();
-        let end = *ends.get(fits.checked_sub(1)?)? as usize;
-        let bits = Bits {
-            words: &tape.words,
-            start,
-            len: end - start,
-        };
-        Some((&after[..fits], bits))
     }
 }
 
