@@ -85,7 +85,7 @@ impl Ring {
         let last = self.len as usize;
         let at = self.likely_position(version);
         // What does not change in every tick is told against the version before.
-        let at = at.unwrap_or(last.wrapping_sub(2));
+        let at = at.unwrap_or_else(|| last.wrapping_sub(2));
         for at in [at, at.wrapping_sub(1)] {
             if at < last {
                 prefetch_at(&self.places, self.place(at) as u32);

@@ -106,8 +106,8 @@ pub(crate) fn send(
     changed.clear();
     changed.extend(changed_bits.ones().map(|slot| slot as u32));
     let office = &mut *office;
-    let ready = peers.iter().filter(|peer| peer.state == PeerState::Ready);
-    let work = office.due.max(changed.len() * ready.count());
+    let told = peers.iter().filter(|peer| peer.state == PeerState::Ready);
+    let work = office.due.max(changed.len() * told.count());
     let threads = office.begin(work, &config);
     let changed_now = (clock.tick(), &*changed);
     take_note(threads, &mut peers, (&mut office.known, &rows), &clock);
@@ -148,10 +148,7 @@ pub(crate) fn send(
             &mut links,
         );
     } else if let Some(worker) = office.workers.first_mut() {
-        let ready = peers
-            .iter_mut()
-            .filter(|peer| peer.state == PeerState::Ready);
-        for peer in ready {
+        for peer in ready(&mut peers) {
             if let Some(link) = links.get_mut(peer.link) {
                 send_one(&shared, worker, peer, link);
             }
@@ -197,27 +194,33 @@ fn take_note(
     clock: &NetClock,
 ) {
     known.take_back();
-    let hear = |known: &mut Known, peers: &mut Peers| {
-        for peer in peers.map.values_mut() {
-            known.hear(&mut peer.sender);
-        }
-        for kept in &mut peers.suspended {
-            known.hear(&mut kept.peer.sender);
-        }
-    };
-    hear(known, peers);
-    known.note_arrived(threads, peers);
-    let now = (clock.now(), clock.tick_length());
-    let here = (&*known, rows);
-    let find = |peer: &mut Peer| peer.sender.find_overdue(now, here);
-    let ready = peers
-        .iter_mut()
-        .filter(|peer| peer.state == PeerState::Ready);
-    match threads {
-        1 => ready.for_each(find),
-        _ => together(0..threads, ready, |_, peer| find(peer)),
+    let suspended = peers.suspended.iter_mut().map(|kept| &mut kept.peer);
+    let mut arrived = false;
+    for peer in peers.map.values_mut().chain(suspended) {
+        known.hear(&mut peer.sender);
+        arrived |= peer.sender.has_arrived();
     }
-    hear(known, peers);
+    if arrived {
+        known.note_arrived(threads, peers);
+    }
+    let now = (clock.now(), clock.tick_length());
+    if threads > 1 {
+        let here = (&*known, rows);
+        together(0..threads, ready(peers), |_, peer| {
+            peer.sender.find_overdue(now, here);
+        });
+        return ready(peers).for_each(|peer| known.hear(&mut peer.sender));
+    }
+    for peer in ready(peers) {
+        peer.sender.find_overdue(now, (&*known, rows));
+        known.hear(&mut peer.sender);
+    }
+}
+
+/// Peers whose handshake is done.
+fn ready(peers: &mut Peers) -> impl Iterator<Item = &mut Peer> {
+    let is_ready = |peer: &&mut Peer| peer.state == PeerState::Ready;
+    peers.iter_mut().filter(is_ready)
 }
 
 /// Shares the links out among the workers.
@@ -229,15 +232,12 @@ fn send_together(
 ) {
     // Both ascend by the link's name.
     let mut links = links.iter_mut().peekable();
-    let ready = peers
-        .iter_mut()
-        .filter(|peer| peer.state == PeerState::Ready)
-        .filter_map(|peer| {
-            while links.next_if(|link| link.id() < peer.link).is_some() {}
-            let link = links.next_if(|link| link.id() == peer.link)?;
-            Some((peer, link))
-        });
-    together(workers.iter_mut(), ready, |worker, (peer, link)| {
+    let linked = ready(peers).filter_map(|peer| {
+        while links.next_if(|link| link.id() < peer.link).is_some() {}
+        let link = links.next_if(|link| link.id() == peer.link)?;
+        Some((peer, link))
+    });
+    together(workers.iter_mut(), linked, |worker, (peer, link)| {
         send_one(shared, worker, peer, link);
     });
 }

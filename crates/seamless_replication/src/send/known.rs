@@ -39,16 +39,9 @@ impl<const WIDTH: usize> Default for Line<WIDTH> {
     }
 }
 
-/// What became of an acknowledged version.
+/// There is no room for another version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Placed {
-    /// The link has none that is newer.
-    Newest,
-    /// It has a newer one.
-    Older,
-    /// There was no room for it.
-    NoRoom,
-}
+pub(super) struct NoRoom;
 
 impl<const WIDTH: usize> Line<WIDTH> {
     const fn view(&self) -> View<'_> {
@@ -60,59 +53,44 @@ impl<const WIDTH: usize> Line<WIDTH> {
         }
     }
 
-    /// A link's peer has this version.
+    /// These links' peers have this version. Gives who has a newer one, of them and others.
     #[inline]
-    fn insert(&mut self, version: Version, link: LinkBits) -> Placed {
+    fn insert(&mut self, version: Version, links: LinkBits) -> Result<LinkBits, NoRoom> {
         let mut newer = 0;
         for at in 0..WIDTH {
-            let links = self.links[at];
-            if links != 0 && self.versions[at] == version {
-                self.links[at] |= link;
-                return Self::placed(newer, link);
+            let there = self.links[at];
+            if there != 0 && self.versions[at] == version {
+                self.links[at] |= links;
+                return Ok(newer);
             }
-            if links == 0 || version.is_newer_than(self.versions[at]) {
-                return self.insert_at(at, version, link, newer);
+            if there == 0 || version.is_newer_than(self.versions[at]) {
+                return self.insert_at(at, version, links).map(|()| newer);
             }
-            newer |= links;
+            newer |= there;
         }
         // All of them are newer.
         self.sweep();
-        match self.links.iter().position(|links| *links == 0) {
-            Some(at) => self.insert_at(at, version, link, newer),
-            None => Placed::NoRoom,
-        }
-    }
-
-    #[inline]
-    const fn placed(newer: LinkBits, link: LinkBits) -> Placed {
-        match newer & link {
-            0 => Placed::Newest,
-            _ => Placed::Older,
-        }
+        let free = self.links.iter().position(|links| *links == 0);
+        let free = free.ok_or(NoRoom)?;
+        self.insert_at(free, version, links).map(|()| newer)
     }
 
     /// As the entry `at`, if the last one is free or can be freed.
     #[inline(never)]
-    fn insert_at(
-        &mut self,
-        at: usize,
-        version: Version,
-        link: LinkBits,
-        newer: LinkBits,
-    ) -> Placed {
+    fn insert_at(&mut self, at: usize, version: Version, links: LinkBits) -> Result<(), NoRoom> {
         if self.links[WIDTH - 1] != 0 {
             self.sweep();
             if self.links[WIDTH - 1] != 0 {
-                return Placed::NoRoom;
+                return Err(NoRoom);
             }
             // Places may be others now; there is room.
-            return self.insert(version, link);
+            return self.insert(version, links).map(|_| ());
         }
         self.versions.copy_within(at..WIDTH - 1, at + 1);
         self.links.copy_within(at..WIDTH - 1, at + 1);
-        (self.versions[at], self.links[at]) = (version, link);
+        (self.versions[at], self.links[at]) = (version, links);
         self.sweep();
-        Self::placed(newer, link)
+        Ok(())
     }
 
     /// Forgets of each link all but its newest two versions: records are told against those.
@@ -150,15 +128,20 @@ impl<const WIDTH: usize> Line<WIDTH> {
         }
     }
 
-    /// A datagram of the link arrived that had this version in it. `None`: the link does not see the
-    /// slot, or all is done.
+    /// Datagrams of these links arrived that had this version in it: those that see the slot have it
+    /// now. Gives those of them of which their senders have more to say, and who has a newer version.
     #[inline]
-    pub(super) fn arrived(&mut self, version: Version, link: LinkBits) -> Option<Placed> {
-        if (self.usual | self.odd) & link == 0 {
-            return None;
+    pub(super) fn arrived(
+        &mut self,
+        version: Version,
+        links: LinkBits,
+    ) -> Result<(LinkBits, LinkBits), NoRoom> {
+        let links = links & (self.usual | self.odd);
+        if links == 0 {
+            return Ok((0, 0));
         }
-        let placed = self.insert(version, link);
-        (placed == Placed::NoRoom || self.odd & link != 0).then_some(placed)
+        let newer = self.insert(version, links)?;
+        Ok((links & self.odd, newer))
     }
 
     fn widen<const TO: usize>(&self) -> Line<TO> {
@@ -329,27 +312,43 @@ impl Block {
         with_lines!(&mut self.0, lines => work.on(lines));
     }
 
-    /// A link's peer has this version. If there is no room at all, the oldest one is forgotten: who
-    /// has no other is told the slot whole.
-    pub(super) fn insert(&mut self, slot: u32, version: Version, link: LinkBits) -> Placed {
+    /// These links' peers have this version. If there is no room at all, the oldest one is forgotten:
+    /// who has no other is told the slot whole. Gives who has a newer one, of them and others.
+    pub(super) fn insert(&mut self, slot: u32, version: Version, links: LinkBits) -> LinkBits {
         loop {
-            let placed = with_lines!(&mut self.0, lines => match lines.get_mut(slot as usize) {
-                Some(line) => line.insert(version, link),
-                None => return Placed::Older,
+            let inserted = with_lines!(&mut self.0, lines => match lines.get_mut(slot as usize) {
+                Some(line) => line.insert(version, links),
+                None => return 0,
             });
-            if placed != Placed::NoRoom {
-                return placed;
+            if let Ok(newer) = inserted {
+                return newer;
             }
             if let Lines::Most(lines) = &mut self.0 {
                 let line = &mut lines[slot as usize];
                 let last = line.links.len() - 1;
                 if line.versions[last].is_newer_than(version) {
-                    return Placed::Older;
+                    return LinkBits::MAX;
                 }
                 line.links[last] = 0;
             }
             self.widen();
         }
+    }
+
+    /// As [`Line::arrived`], whether or not there was room.
+    pub(super) fn arrived(
+        &mut self,
+        slot: u32,
+        version: Version,
+        links: LinkBits,
+    ) -> (LinkBits, LinkBits) {
+        let View { usual, odd, .. } = self.view(slot);
+        let links = links & (usual | odd);
+        let newer = match links {
+            0 => 0,
+            links => self.insert(slot, version, links),
+        };
+        (links & odd, newer)
     }
 
     /// Twice as many versions for each slot, up to the most.
@@ -436,9 +435,9 @@ mod tests {
                     block.forget(1, bit);
                     alone[link as usize].clear();
                 }
-                let placed = block.insert(1, Version(version), bit);
-                let newer = alone[link as usize].iter().any(|there| *there > version);
-                prop_assert_eq!(placed, if newer { Placed::Older } else { Placed::Newest });
+                let newer = block.insert(1, Version(version), bit);
+                let alone_newer = alone[link as usize].iter().any(|there| *there > version);
+                prop_assert_eq!(newer & bit != 0, alone_newer);
                 alone[link as usize].push(version);
                 for (link, alone) in alone.iter().enumerate() {
                     let bit = 1 << (link * 12);
@@ -461,11 +460,8 @@ mod tests {
         let mut block = Block::default();
         block.grow(1);
         for version in [7, 8, 9] {
-            for link in 0..4 {
-                if version < 9 || link > 1 {
-                    block.insert(0, Version(version), 1 << link);
-                }
-            }
+            let links = if version < 9 { 0b1111 } else { 0b1100 };
+            block.insert(0, Version(version), links);
         }
         block.insert(0, Version(9), 1 << 5);
         let mut groups = vec![];
@@ -489,16 +485,14 @@ mod tests {
         let mut block = Block::default();
         block.grow(3);
         for link in 0..40 {
-            assert_eq!(
-                block.insert(2, Version(100 + link), 1 << link),
-                Placed::Newest
-            );
+            let newer = block.insert(2, Version(100 + link), 1 << link);
+            assert_eq!(newer, 0, "link {link}");
         }
         for link in 0..40 {
             let kept = (link >= 8).then_some(Version(100 + link));
             assert_eq!(block.has(2, 1 << link).0, kept, "link {link}");
         }
-        assert_eq!(block.insert(2, Version(99), 1 << 50), Placed::Older);
+        assert_ne!(block.insert(2, Version(99), 1 << 50) & 1 << 50, 0);
         block.remove(1 << 39);
         assert_eq!(block.has(2, 1 << 39), (None, None));
     }
@@ -506,17 +500,20 @@ mod tests {
     #[test]
     fn what_is_not_seen_is_not_noted() {
         let mut line = Line::<4>::default();
-        assert_eq!(line.arrived(Version(3), 1), None);
+        assert_eq!(line.arrived(Version(3), 1), Ok((0, 0)));
         assert_eq!(line.links, [0; 4]);
         (line.usual, line.odd) = (1, 2);
-        assert_eq!(line.arrived(Version(3), 1), None);
-        assert_eq!(line.arrived(Version(3), 2), Some(Placed::Newest));
-        assert_eq!(line.arrived(Version(2), 2), Some(Placed::Older));
+        assert_eq!(
+            line.arrived(Version(3), 0b111),
+            Ok((2, 0)),
+            "one is odd, one is not there"
+        );
+        assert_eq!(line.arrived(Version(2), 2), Ok((2, 3)));
         assert_eq!(line.links, [3, 2, 0, 0]);
         for link in 4..10 {
             line.usual |= 1 << link;
-            let placed = line.arrived(Version(link), 1 << link);
-            assert_eq!(placed, (link >= 6).then_some(Placed::NoRoom), "{link}");
+            let arrived = line.arrived(Version(link), 1 << link);
+            assert_eq!(arrived.is_err(), link >= 6, "{link}");
         }
     }
 }

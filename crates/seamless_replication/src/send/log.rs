@@ -59,26 +59,42 @@ impl Contents {
         self.usual.len() + self.other.len()
     }
 
-    /// The slots in the datagram and their versions, with what stands in `lines` for each, the first of
+    /// The version of the [usual](Self::each_usual) rows.
+    pub(super) const fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The slots that changed in the datagram's tick, with what stands in `lines` for each, the first of
     /// which is that of slot `first`.
     #[inline]
-    pub(super) fn each_row<T>(
+    pub(super) fn each_usual<T>(
         &self,
         first: u32,
         lines: &mut [T],
-        mut visit: impl FnMut(u32, Version, &mut T),
+        mut visit: impl FnMut(u32, &mut T),
     ) {
-        // What lies before the first is beyond the last.
-        for &slot in self.usual.iter().take(FAR_AHEAD) {
-            prefetch_at(lines, slot.wrapping_sub(first));
-        }
         for (at, &slot) in self.usual.iter().enumerate() {
+            // What lies before the first is beyond the last.
             if let Some(&soon) = self.usual.get(at + FAR_AHEAD) {
                 prefetch_at(lines, soon.wrapping_sub(first));
             }
             if let Some(line) = lines.get_mut(slot.wrapping_sub(first) as usize) {
-                visit(slot, self.version, line);
+                visit(slot, line);
             }
+        }
+    }
+
+    /// As [`each_usual`](Self::each_usual), if they are wanted, and all others, with their versions.
+    #[inline]
+    pub(super) fn each_row<T>(
+        &self,
+        usual: bool,
+        first: u32,
+        lines: &mut [T],
+        mut visit: impl FnMut(u32, Version, &mut T),
+    ) {
+        if usual {
+            self.each_usual(first, lines, |slot, line| visit(slot, self.version, line));
         }
         for &(slot, version) in &self.other {
             if let Some(line) = lines.get_mut(slot.wrapping_sub(first) as usize) {

@@ -420,6 +420,11 @@ impl Sender {
         }
     }
 
+    /// Whether datagrams arrived of whose rows no note was taken yet.
+    const fn has_arrived(&self) -> bool {
+        !self.arrived.is_empty()
+    }
+
     /// Rows in datagrams that arrived and of which no note was taken yet.
     fn arrived_rows(&self) -> usize {
         let rows = |(_, contents): &(PacketSeq, Contents)| contents.rows();

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::{
     Sender,
-    known::{Block, LINKS, Line, LinkBits, OnLines, Placed},
+    known::{Block, LINKS, Line, LinkBits, NoRoom, OnLines},
 };
 use crate::{
     peer::Peers,
@@ -16,6 +16,12 @@ use crate::{
 
 /// Rows that arrived of which fewer are not worth another thread.
 const LEAST: usize = 8192;
+
+/// Rows that arrived for each slot from which on they are brought together by slot first.
+const DENSE: usize = 4;
+
+/// Most versions of which all rows that arrived are brought together.
+const TOGETHER: usize = 8;
 
 /// A link's place among all that are told; given back when it is dropped.
 #[derive(Debug)]
@@ -62,16 +68,25 @@ pub(crate) struct Known {
     given: u32,
     free: Vec<u32>,
     back: Arc<Mutex<Vec<u32>>>,
-    /// For its memory.
-    odd: Vec<Odd>,
+    /// One for each thread.
+    notes: Vec<Notes>,
 }
 
-/// A row that arrived and of which its sender has more to say.
+/// A row that arrived at some links and of which there is more to say.
 struct Odd {
-    seat: u32,
     slot: u32,
     version: Version,
-    placed: Placed,
+    links: LinkBits,
+    /// Which of them have a newer version, if there was room for this one.
+    newer: Result<LinkBits, NoRoom>,
+}
+
+/// What one thread notes with.
+#[derive(Default)]
+struct Notes {
+    /// Links at which a row of one version arrived, by slot.
+    links: Vec<LinkBits>,
+    odd: Vec<Odd>,
 }
 
 impl Known {
@@ -142,106 +157,160 @@ impl Known {
         sender.news.clear();
     }
 
-    /// Takes note of all rows that arrived at peers. A look at one slot for each, neighbours first; if
-    /// there are many, several threads do it, each for its own slots.
+    /// Takes note of all rows that arrived at peers. For each a bit in a list by slot, and then a look at
+    /// each slot for each version of it that arrived. If there are many, several threads do it, each for
+    /// its own slots.
     pub(super) fn note_arrived(&mut self, threads: usize, peers: &mut Peers) {
-        let mut odd = std::mem::take(&mut self.odd);
-        for (at, block) in self.blocks.iter_mut().enumerate() {
+        let mut notes = std::mem::take(&mut self.notes);
+        notes.resize_with(notes.len().max(threads), Notes::default);
+        for at in 0..self.blocks.len() {
             let senders = peers.iter().map(|peer| &peer.sender);
             let there = |sender: &&Sender| {
                 let seat = sender.seat.as_ref();
                 !sender.arrived.is_empty() && seat.is_some_and(|seat| seat.block() == at)
             };
             let senders: SmallVec<[&Sender; LINKS]> = senders.filter(there).collect();
-            if senders.is_empty() {
+            let rows: usize = senders.iter().map(|sender| sender.arrived_rows()).sum();
+            if rows == 0 {
                 continue;
             }
-            let rows: usize = senders.iter().map(|sender| sender.arrived_rows()).sum();
-            block.with(Arrivals {
-                threads: threads.min(rows / LEAST).max(1),
+            let threads = threads.min(rows / LEAST).max(1);
+            self.blocks[at].with(Arrivals {
                 senders: &senders,
-                odd: &mut odd,
+                rows,
+                notes: &mut notes[..threads],
             });
+            drop(senders);
+            self.note_odd(at, peers, &mut notes);
         }
-        if !odd.is_empty() {
-            odd.sort_by_key(|row| row.seat);
-            for peer in peers.iter_mut() {
-                self.note_odd(&mut peer.sender, &odd);
-            }
-            odd.clear();
-        }
-        self.odd = odd;
+        self.notes = notes;
     }
 
-    /// Takes note of a sender's rows among these, which ascend by seat.
-    fn note_odd(&mut self, sender: &mut Sender, odd: &[Odd]) {
-        let Some(seat) = &sender.seat else { return };
-        let (number, bit) = (seat.number, seat.bit());
-        let block = &mut self.blocks[seat.block()];
-        let begin = odd.partition_point(|row| row.seat < number);
-        for row in odd[begin..].iter().take_while(|row| row.seat == number) {
-            let placed = match row.placed {
-                Placed::NoRoom => block.insert(row.slot, row.version, bit),
-                placed => placed,
+    /// Takes note of what of it is out of the ordinary, for all links of a block.
+    fn note_odd(&mut self, block: usize, peers: &mut Peers, notes: &mut [Notes]) {
+        if notes.iter().all(|notes| notes.odd.is_empty()) {
+            return;
+        }
+        let here = &mut self.blocks[block];
+        let mut odd: Vec<Odd> = Vec::new();
+        for found in notes.iter_mut().flat_map(|notes| notes.odd.drain(..)) {
+            match found.newer {
+                Ok(_) => odd.push(found),
+                Err(NoRoom) => {
+                    let (links, newer) = here.arrived(found.slot, found.version, found.links);
+                    odd.push(Odd {
+                        links,
+                        newer: Ok(newer),
+                        ..found
+                    });
+                }
+            }
+        }
+        for peer in peers.iter_mut() {
+            let sender = &mut peer.sender;
+            let seat = sender.seat.as_ref().filter(|seat| seat.block() == block);
+            let Some(bit) = seat.map(Seat::bit) else {
+                continue;
             };
-            sender.odd_arrived(row.slot, placed == Placed::Newest);
-            block.mark(row.slot, bit, sender.way(row.slot));
+            for row in odd.iter().filter(|row| row.links & bit != 0) {
+                let newest = row.newer.is_ok_and(|newer| newer & bit == 0);
+                sender.odd_arrived(row.slot, newest);
+                here.mark(row.slot, bit, sender.way(row.slot));
+            }
         }
     }
 }
 
 /// What arrived at the peers of one block.
 struct Arrivals<'a> {
-    threads: usize,
     senders: &'a [&'a Sender],
-    odd: &'a mut Vec<Odd>,
+    /// How much it is.
+    rows: usize,
+    /// One for each thread.
+    notes: &'a mut [Notes],
 }
 
 impl OnLines for Arrivals<'_> {
     fn on<const WIDTH: usize>(self, lines: &mut [Line<WIDTH>]) {
         let Self {
-            threads,
             senders,
-            odd,
+            rows,
+            notes,
         } = self;
-        if threads == 1 {
-            return note(senders, 0, lines, odd);
+        let dense = rows >= lines.len() * DENSE;
+        if let [notes] = notes {
+            return notes.take(senders, dense, 0, lines);
         }
-        let each = lines.len().div_ceil(pieces(threads)).max(1);
-        let mut found: Vec<Vec<Odd>> = Vec::new();
-        found.resize_with(threads, Vec::new);
+        let each = lines.len().div_ceil(pieces(notes.len())).max(1);
         together(
-            found.iter_mut(),
+            notes.iter_mut(),
             lines.chunks_mut(each).enumerate(),
-            |odd, (at, lines)| note(senders, (at * each) as u32, lines, odd),
+            |notes, (at, lines)| notes.take(senders, dense, (at * each) as u32, lines),
         );
-        odd.extend(found.into_iter().flatten());
     }
 }
 
-/// Takes note of what arrived in these lines, the first of which is that of slot `first`.
-fn note<const WIDTH: usize>(
-    senders: &[&Sender],
-    first: u32,
-    lines: &mut [Line<WIDTH>],
-    odd: &mut Vec<Odd>,
-) {
-    for sender in senders {
-        let Some(seat) = &sender.seat else { continue };
-        for (seq, contents) in &sender.arrived {
-            let is_of_this_life = sender.lives.of(*seq);
-            contents.each_row(first, lines, |slot, version, line| {
-                if is_of_this_life(slot)
-                    && let Some(placed) = line.arrived(version, seat.bit())
-                {
-                    odd.push(Odd {
-                        seat: seat.number,
-                        slot,
-                        version,
-                        placed,
-                    });
-                }
+impl Notes {
+    /// Takes note of what arrived in these lines, the first of which is that of slot `first`.
+    fn take<const WIDTH: usize>(
+        &mut self,
+        senders: &[&Sender],
+        dense: bool,
+        first: u32,
+        lines: &mut [Line<WIDTH>],
+    ) {
+        let Self { links, odd } = self;
+        let mut note = |slot: u32, version: Version, links: LinkBits, line: &mut Line<WIDTH>| {
+            let newer = match line.arrived(version, links) {
+                Ok((0, _)) => return,
+                Ok((_, newer)) => Ok(newer),
+                Err(NoRoom) => Err(NoRoom),
+            };
+            odd.push(Odd {
+                slot,
+                version,
+                links,
+                newer,
             });
+        };
+        // What arrives is mostly of a few ticks.
+        let mut together: SmallVec<[Version; TOGETHER]> = SmallVec::new();
+        for sender in senders {
+            let Some(seat) = &sender.seat else { continue };
+            for (seq, contents) in &sender.arrived {
+                let is_of_this_life = sender.lives.of(*seq);
+                let version = contents.version();
+                let mut later = together.contains(&version);
+                if !later && dense && together.len() < TOGETHER {
+                    together.push(version);
+                    later = true;
+                }
+                contents.each_row(!later, first, lines, |slot, version, line| {
+                    if is_of_this_life(slot) {
+                        note(slot, version, seat.bit(), line);
+                    }
+                });
+            }
+        }
+        for version in together {
+            links.clear();
+            links.resize(lines.len(), 0);
+            for sender in senders {
+                let Some(seat) = &sender.seat else { continue };
+                for (seq, contents) in &sender.arrived {
+                    if contents.version() == version {
+                        let is_of_this_life = sender.lives.of(*seq);
+                        contents.each_usual(first, links, |slot, links| {
+                            *links |= if is_of_this_life(slot) { seat.bit() } else { 0 };
+                        });
+                    }
+                }
+            }
+            for (at, (line, links)) in lines.iter_mut().zip(&*links).enumerate() {
+                if *links != 0 {
+                    note(first + at as u32, version, *links, line);
+                }
+            }
         }
     }
 }
