@@ -1,5 +1,5 @@
 //! Bevy's change ticks are 32 bits that go on with every system that runs: some days of a server.
-//! Here a server goes through all of them. What changes is told, and what rests is not told again.
+//! Here a server goes through all of them, and what changes is told.
 
 mod common;
 

@@ -5,7 +5,7 @@ mod common;
 use std::collections::HashMap;
 
 use bevy::{ecs::entity::MapEntities, prelude::*};
-use common::{Health, Place, find, name, pair, ready, show};
+use common::{Health, Place, find, name, pair, ready, settle, show, state_sent};
 use seamless_replication::{
     NetClock, Replicated, ReplicationConfig,
     messages::{Delivery, Direction, FromPeer, MessageAppExt, Target, ToPeers},
@@ -263,4 +263,34 @@ fn what_comes_early_because_too_many_wait_says_that_its_state_is_not_here() {
     cluster.run(60);
     let hits = &log(&mut cluster, client).hits;
     assert_eq!(hits.len(), COUNT as usize);
+}
+
+#[test]
+fn what_the_peer_is_known_to_have_need_not_be_said() {
+    const SPARKS: u64 = 40;
+    let (mut cluster, [server, client]) = pair(3, Weather::lossy(0.05), setup);
+    let mut config = cluster.world(server).resource_mut::<ReplicationConfig>();
+    config.audit_per_second = 0;
+    let target = spawn(&mut cluster, server, 0);
+    settle(&mut cluster, server, &[client]);
+    cluster.run(60);
+    // Bytes of datagrams with a message each, about what rests and about what changes.
+    let mut bytes = [0, 1].map(|changes| {
+        let before = state_sent(&mut cluster, server);
+        for n in 0..SPARKS as u32 {
+            let mut health = cluster.world(server).get_mut::<Health>(target);
+            health.as_mut().expect("it is there").0 += changes;
+            all(&mut cluster, server, Spark(target, n));
+            cluster.step();
+        }
+        let after = state_sent(&mut cluster, server);
+        assert!(after.packets - before.packets >= SPARKS);
+        (after.bytes - before.bytes) / SPARKS
+    });
+    let [rests, changes] = &mut bytes;
+    // A record takes some bytes, what is said of an entity takes 12.
+    assert!(*changes >= *rests + 12, "{rests} and {changes} bytes");
+    let healths = log(&mut cluster, client);
+    let early = healths.sparks.iter().filter(|spark| spark.unresolved);
+    assert_eq!(early.count(), 0);
 }

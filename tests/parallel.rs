@@ -27,11 +27,12 @@ const SHORT: Scene = Scene {
     bytes_per_tick: 6_000,
 };
 
-/// So many that tables, rows and deltas are shared out too, and neighbours are told as they come.
+/// So many that tables, rows, deltas and what arrived are shared out too, and neighbours are told as they
+/// come.
 const LARGE: Scene = Scene {
-    entities: 8_000,
+    entities: 6_000,
     ticks: 14,
-    clients: 3,
+    clients: 9,
     bytes_per_tick: 1 << 20,
 };
 

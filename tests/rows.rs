@@ -13,7 +13,7 @@ use seamless_replication::{
     MAX_COMPONENT_BYTES, ReplicateAppExt, Replicated, ReplicationConfig, ReplicationStats,
     Replicator, transport::Channel, wire::WireError,
 };
-use seamless_testkit::{AppId, Cluster, Fate, Rng, Weather};
+use seamless_testkit::{AppId, Cluster, Fate, Rng, Way, Weather};
 use serde::{Deserialize, Serialize};
 
 fn long(letter: &str) -> Label {
@@ -85,6 +85,50 @@ fn a_large_row_that_comes_after_the_despawn_does_not_resurrect() {
     let next = find(&mut cluster, client, next).expect("it is in sight");
     assert_eq!(get(&mut cluster, client, next), Some(Health(1)));
     assert_eq!(get::<Label>(&mut cluster, client, next), None);
+}
+
+#[test]
+fn while_a_large_row_is_under_way_nothing_else_is_told_and_then_all_is() {
+    let (mut cluster, apps, wire) = on_a_wire(register);
+    let [server, client] = apps;
+    let mut numbered = 0;
+    wire.decide(move |parcel| match parcel.channel {
+        Some(Channel::Bulk) => Fate::Hold,
+        _ if parcel.way == Way::ToClient && parcel.is_numbered() => {
+            // The newest state is lost, too.
+            numbered += 1;
+            let last = (5..9).contains(&numbered);
+            if last { Fate::Lose } else { Fate::Pass }
+        }
+        _ => Fate::Pass,
+    });
+    let bundle = (Replicated, Place::default(), long("a"));
+    let book = cluster.world(server).spawn(bundle).id();
+    let other = cluster.world(server).spawn((Replicated, Health(0))).id();
+    cluster.run(10);
+    let name = name(&mut cluster, server, book);
+    cluster.world(server).entity_mut(book).remove::<Label>();
+    for n in 1..=8u8 {
+        move_to(&mut cluster, server, book, f32::from(n));
+        let mut health = cluster.world(server).get_mut::<Health>(other);
+        health.as_mut().expect("it is there").0 += 1;
+        cluster.run(3);
+    }
+    cluster.run(30);
+    assert_eq!(
+        find(&mut cluster, client, name),
+        None,
+        "the rest would overtake it"
+    );
+    wire.pass();
+    wire.kept().into_iter().for_each(|parcel| wire.put(parcel));
+    cluster.run(60);
+    let there = find(&mut cluster, client, name).expect("it came");
+    assert_eq!(at(&mut cluster, client, there), Some(8.0));
+    move_to(&mut cluster, server, book, 9.0);
+    cluster.run(30);
+    assert_eq!(at(&mut cluster, client, there), Some(9.0));
+    settle(&mut cluster, server, &[client]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::{
     peer::{Peer, Peers},
     references::ToNames,
     rows::Rows,
+    send::Known,
     slots::{NetSlot, Slots},
 };
 
@@ -52,12 +53,12 @@ pub(super) fn of_peer(
     peer: &mut Peer,
     spoken_of: &[u32],
     most: usize,
-    (rows, slots): (&Rows, &Slots),
+    (rows, slots, known): (&Rows, &Slots, &Known),
 ) -> Vec<Mention> {
     let mention = |&slot: &u32| {
         let (version, _) = rows.newest(slot)?;
         let entity = slots.get(slot)?.global()?;
-        let is_news = peer.sender.speak_of(slot, version);
+        let is_news = peer.sender.speak_of(slot, version, known);
         is_news.then_some(Mention { entity, version })
     };
     spoken_of.iter().filter_map(mention).take(most).collect()

@@ -19,7 +19,7 @@ use crate::{
     listen::{LOCAL_CLIENT, LOCAL_SERVER},
     peer::{Peer, PeerState, Peers},
     registry::Registry,
-    rows::Rows,
+    send::Office,
     slots::Slots,
     stats::ReplicationStats,
 };
@@ -61,7 +61,8 @@ pub(super) fn send<M: NetMessage>(
         };
         deliver_here(world, (kind, &payload), to, (direction, delivery));
         world.resource_scope(|world, mut peers: Mut<Peers>| {
-            let here = (world.resource::<Rows>(), world.resource::<Slots>());
+            let known = &world.resource::<Office>().known;
+            let here = (world.resource(), world.resource::<Slots>(), known);
             for peer in peers.iter_mut().filter(|peer| goes_to(peer, to, direction)) {
                 let most = match delivery {
                     Delivery::Reliable => MAX_MENTIONS,

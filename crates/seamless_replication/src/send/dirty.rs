@@ -26,6 +26,10 @@ impl Dirty {
         self.slots.set(slot, false);
     }
 
+    pub(super) fn contains(&self, slot: usize) -> bool {
+        self.may_be_any && self.slots.contains(slot)
+    }
+
     pub(super) fn add_all(&mut self, slots: &FixedBitSet) {
         self.may_be_any = true;
         self.slots.union_with(slots);

@@ -179,7 +179,7 @@ impl Sender {
 
     /// Whether nothing waits to be told, as far as is known without a search.
     pub(crate) fn has_nothing_due(&self) -> bool {
-        self.arrived.is_empty() && self.dirty.is_known_empty() && !self.control.has_due()
+        self.dirty.is_known_empty() && !self.control.has_due()
     }
 
     /// The stream goes on over another link: what was under way is lost, and how long it took says
@@ -265,13 +265,17 @@ impl Sender {
 
     /// A message to the peer speaks of this version of a slot. Whether the peer may not have it yet:
     /// then it goes before others.
-    pub(crate) fn speak_of(&mut self, slot: u32, version: Version) -> bool {
+    pub(crate) fn speak_of(&mut self, slot: u32, version: Version, known: &Known) -> bool {
         let state = self.slots.get(slot as usize);
         let Some(state) = state.filter(|state| state.presence == Presence::Live) else {
             return false;
         };
         // What is told in part, or over another channel, may never be told as that version.
         if !state.is_usual() {
+            return false;
+        }
+        // What is dirty may have appeared in this tick, which is not known everywhere.
+        if !self.dirty.contains(slot as usize) && self.has_now(slot, version, known) {
             return false;
         }
         self.spoken_of.insert(slot, version);
@@ -309,11 +313,10 @@ impl Sender {
         self.dirty.remove_common(self.visible.as_slice(), changed);
     }
 
-    /// The peer has this version by other means, as a baseline.
+    /// The peer has this version of a slot that has just appeared by other means, as a baseline.
     pub(crate) fn install_baseline(&mut self, slot: u32, version: Version) {
         if self.sees(slot) {
-            self.slot_mut(slot).install();
-            self.news.push((slot, News::Forget));
+            self.slot_mut(slot).set_told();
             self.news.push((slot, News::Has(version)));
         }
     }
@@ -544,7 +547,10 @@ impl Sender {
     /// Changes what is out of the ordinary with a slot.
     fn except(&mut self, slot: u32, change: impl FnOnce(&mut LinkSlot, &mut Exception)) {
         let state = &mut self.slots[slot as usize];
-        state.set_special(true);
+        if !state.is_special() {
+            state.set_special(true);
+            self.news.push((slot, News::Mark));
+        }
         change(state, self.exceptions.entry(slot).or_default());
     }
 }

@@ -38,7 +38,7 @@ pub(crate) struct Office {
     pub(super) primed: EncodeCache,
     pub(super) projections: Projections,
     /// What all peers have.
-    pub(super) known: Known,
+    pub(crate) known: Known,
     pub(super) workers: Vec<Worker>,
     /// What every link is due of what changed.
     pub(super) survey: Survey,

@@ -9,10 +9,7 @@ use super::{
     Sender,
     known::{Block, LINKS, Line, LinkBits, NoRoom, OnLines},
 };
-use crate::{
-    peer::Peers,
-    threads::{pieces, together},
-};
+use crate::{peer::Peers, threads::together};
 
 /// Rows that arrived of which fewer are not worth another thread.
 const LEAST: usize = 8192;
@@ -63,7 +60,8 @@ pub(super) enum News {
 /// What is known of all peers.
 #[derive(Default)]
 pub(crate) struct Known {
-    blocks: Vec<Block>,
+    /// With the seats in use.
+    blocks: Vec<(Block, LinkBits)>,
     /// Seats that were given, of which some were given back.
     given: u32,
     free: Vec<u32>,
@@ -77,8 +75,8 @@ struct Odd {
     slot: u32,
     version: Version,
     links: LinkBits,
-    /// Which of them have a newer version, if there was room for this one.
-    newer: Result<LinkBits, NoRoom>,
+    /// Who has a newer version, if there was room for this one.
+    newer: Option<LinkBits>,
 }
 
 /// What one thread notes with.
@@ -92,31 +90,42 @@ struct Notes {
 impl Known {
     /// What is known of the links of one block.
     pub(super) fn block(&self, at: usize) -> &Block {
-        &self.blocks[at]
+        &self.blocks[at].0
     }
 
     /// Whether a link's peer has this version of a slot.
     #[inline]
     pub(super) fn holds(&self, seat: Option<&Seat>, slot: u32, version: Version) -> bool {
-        seat.is_some_and(|seat| self.blocks[seat.block()].holds(slot, seat.bit(), version))
+        seat.is_some_and(|seat| self.block(seat.block()).holds(slot, seat.bit(), version))
     }
 
     /// See [`Block::has`].
     #[inline]
     pub(super) fn has(&self, seat: Option<&Seat>, slot: u32) -> (Option<Version>, Option<Version>) {
         seat.map_or((None, None), |seat| {
-            self.blocks[seat.block()].has(slot, seat.bit())
+            self.block(seat.block()).has(slot, seat.bit())
         })
     }
 
-    /// Takes seats back whose links are gone. A step for each slot and each of those links.
+    /// Takes seats back whose links are gone. A step for each slot and each block of those links, none
+    /// for a block without any that is left.
     pub(super) fn take_back(&mut self) {
         let mut back = self.back.lock().unwrap_or_else(PoisonError::into_inner);
-        for number in back.drain(..) {
-            let at = number as usize;
-            self.blocks[at / LINKS].remove(1 << (at % LINKS));
-            self.free.push(number);
+        if back.is_empty() {
+            return;
         }
+        for (at, (block, taken)) in self.blocks.iter_mut().enumerate() {
+            let its = back.iter().filter(|number| **number as usize / LINKS == at);
+            let gone = its.fold(0, |gone, number| gone | 1 << (*number as usize % LINKS));
+            *taken &= !gone;
+            match (gone, *taken) {
+                (0, _) => {}
+                // As narrow as at first.
+                (_, 0) => *block = Block::default(),
+                _ => block.remove(gone),
+            }
+        }
+        self.free.append(&mut back);
     }
 
     fn seat(&mut self) -> Seat {
@@ -126,22 +135,25 @@ impl Known {
         });
         let blocks = number as usize / LINKS + 1;
         if self.blocks.len() < blocks {
-            self.blocks.resize_with(blocks, Block::default);
+            self.blocks.resize_with(blocks, Default::default);
         }
-        Seat {
+        let seat = Seat {
             number,
             back: self.back.clone(),
-        }
+        };
+        self.blocks[seat.block()].1 |= seat.bit();
+        seat
     }
 
     /// Hears what is new of a sender's slots.
     pub(super) fn hear(&mut self, sender: &mut Sender) {
-        if sender.news.is_empty() && sender.seat.is_some() {
+        // Who has not been told of anything needs no seat.
+        if sender.news.is_empty() {
             return;
         }
         let news = std::mem::take(&mut sender.news);
         let seat = sender.seat.get_or_insert_with(|| self.seat());
-        let (bit, block) = (seat.bit(), &mut self.blocks[seat.block()]);
+        let (bit, block) = (seat.bit(), &mut self.blocks[seat.block()].0);
         block.grow(sender.slots.len());
         for &(slot, news) in &news {
             match news {
@@ -175,7 +187,7 @@ impl Known {
                 continue;
             }
             let threads = threads.min(rows / LEAST).max(1);
-            self.blocks[at].with(Arrivals {
+            self.blocks[at].0.with(Arrivals {
                 senders: &senders,
                 rows,
                 notes: &mut notes[..threads],
@@ -191,19 +203,15 @@ impl Known {
         if notes.iter().all(|notes| notes.odd.is_empty()) {
             return;
         }
-        let here = &mut self.blocks[block];
+        let here = &mut self.blocks[block].0;
         let mut odd: Vec<Odd> = Vec::new();
-        for found in notes.iter_mut().flat_map(|notes| notes.odd.drain(..)) {
-            match found.newer {
-                Ok(_) => odd.push(found),
-                Err(NoRoom) => {
-                    let (links, newer) = here.arrived(found.slot, found.version, found.links);
-                    odd.push(Odd {
-                        links,
-                        newer: Ok(newer),
-                        ..found
-                    });
-                }
+        for mut found in notes.iter_mut().flat_map(|notes| notes.odd.drain(..)) {
+            if found.newer.is_none() {
+                let (links, newer) = here.arrived(found.slot, found.version, found.links);
+                (found.links, found.newer) = (links, Some(newer));
+            }
+            if found.links != 0 {
+                odd.push(found);
             }
         }
         for peer in peers.iter_mut() {
@@ -213,7 +221,7 @@ impl Known {
                 continue;
             };
             for row in odd.iter().filter(|row| row.links & bit != 0) {
-                let newest = row.newer.is_ok_and(|newer| newer & bit == 0);
+                let newest = row.newer.is_some_and(|newer| newer & bit == 0);
                 sender.odd_arrived(row.slot, newest);
                 here.mark(row.slot, bit, sender.way(row.slot));
             }
@@ -241,7 +249,8 @@ impl OnLines for Arrivals<'_> {
         if let [notes] = notes {
             return notes.take(senders, dense, 0, lines);
         }
-        let each = lines.len().div_ceil(pieces(notes.len())).max(1);
+        // Each goes through all that arrived, so not into more pieces.
+        let each = lines.len().div_ceil(notes.len()).max(1);
         together(
             notes.iter_mut(),
             lines.chunks_mut(each).enumerate(),
@@ -261,10 +270,10 @@ impl Notes {
     ) {
         let Self { links, odd } = self;
         let mut note = |slot: u32, version: Version, links: LinkBits, line: &mut Line<WIDTH>| {
-            let newer = match line.arrived(version, links) {
+            let (links, newer) = match line.arrived(version, links) {
                 Ok((0, _)) => return,
-                Ok((_, newer)) => Ok(newer),
-                Err(NoRoom) => Err(NoRoom),
+                Ok((odd, newer)) => (odd, Some(newer)),
+                Err(NoRoom) => (links, None),
             };
             odd.push(Odd {
                 slot,
@@ -312,5 +321,67 @@ impl Notes {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use seamless_wire::record::LeaveReason;
+
+    use super::*;
+
+    fn sees(known: &Known, sender: &Sender, slot: u32) -> bool {
+        let seat = sender.seat.as_ref().expect("it was told");
+        let view = known.block(seat.block()).view(slot);
+        (view.usual | view.odd) & seat.bit() != 0
+    }
+
+    #[test]
+    fn a_seat_that_is_used_again_has_nothing_of_its_former_link() {
+        let mut known = Known::default();
+        let mut senders: Vec<Sender> = (0..LINKS + 2).map(|_| Sender::default()).collect();
+        for sender in &mut senders {
+            known.hear(sender);
+            assert!(sender.seat.is_none(), "who is told of nothing has none");
+            sender.appear(3);
+            sender.install_baseline(3, Version(7));
+            known.hear(sender);
+            assert!(known.holds(sender.seat.as_ref(), 3, Version(7)));
+        }
+        assert_eq!(known.blocks.len(), 2);
+        let gone = senders.remove(5);
+        drop(gone);
+        known.take_back();
+        let mut next = Sender::default();
+        next.appear(2);
+        known.hear(&mut next);
+        assert_eq!(next.seat.as_ref().map(|seat| seat.number), Some(5));
+        assert!(sees(&known, &next, 2) && !sees(&known, &next, 3));
+        assert_eq!(known.has(next.seat.as_ref(), 3), (None, None));
+        assert!(known.holds(senders[0].seat.as_ref(), 3, Version(7)));
+        senders.clear();
+        known.take_back();
+        assert_eq!(known.given as usize, LINKS + 2);
+        assert!(sees(&known, &next, 2));
+        assert_eq!(known.block(1).view(3).usual, 0, "nobody is left there");
+    }
+
+    #[test]
+    fn what_happens_in_one_tick_is_known_in_its_order() {
+        let mut known = Known::default();
+        let mut sender = Sender::default();
+        sender.appear(1);
+        sender.install_baseline(1, Version(4));
+        known.hear(&mut sender);
+        assert!(known.holds(sender.seat.as_ref(), 1, Version(4)));
+        // It goes and is back before anything is sent.
+        sender.vanish(1, 0, LeaveReason::OutOfSight);
+        sender.appear(1);
+        known.hear(&mut sender);
+        assert!(sees(&known, &sender, 1));
+        assert_eq!(known.has(sender.seat.as_ref(), 1), (None, None));
+        sender.vanish(1, 0, LeaveReason::OutOfSight);
+        known.hear(&mut sender);
+        assert!(!sees(&known, &sender, 1));
     }
 }

@@ -171,12 +171,6 @@ impl LinkSlot {
         self.is(marks::NOTHING)
     }
 
-    /// The peer has a version by other means than datagrams.
-    pub(super) const fn install(&mut self) {
-        self.set(marks::MIGRATED | marks::NOTHING, false);
-        self.set_told();
-    }
-
     /// See [`marks::MIGRATED`]. The peer shows it, so it must hear if it leaves.
     pub(super) const fn migrated(&mut self) {
         self.set(marks::TOLD | marks::MIGRATED, true);

@@ -1,8 +1,8 @@
 //! What of the changed is due to whom, slot by slot.
 //!
 //! A link that would look through what changed on its own fetches the slot, its row and its
-//! encoding anew, and so does the next one. Here each changed slot is fetched once, and every link
-//! is asked what it has of it, while the encoding that the last one wanted lies at hand.
+//! encoding anew, and so does the next one. Here each changed slot is fetched once, with what all links
+//! have of it, and each group of links that has the same gets its encoding.
 
 use seamless_transport::{LinkId, LinkSide};
 use seamless_wire::{Tick, record::Version};
@@ -106,8 +106,8 @@ impl Survey {
     /// Asks all links about all that changed, on up to `threads` threads. `primed`: gets all
     /// encodings.
     ///
-    /// Per changed slot: one fetch, a look at what each link has of it, and one encoding for each
-    /// baseline that some link has.
+    /// Per changed slot: one fetch, a look at what all links have of it, and one encoding for each group
+    /// of them that has the same.
     pub(super) fn run(
         &mut self,
         threads: usize,

@@ -81,6 +81,7 @@ struct Recording {
 }
 
 /// Whom the last record on a tape is told.
+#[derive(Clone, Copy)]
 struct Company {
     told: SetId,
     links: LinkBits,
@@ -119,7 +120,7 @@ impl EncodeCache {
                     let components = sets.components(head.set).len();
                     let tape = self.spare.pop().unwrap_or_default();
                     recordings.push(Recording::begin(tape, tick, components));
-                    companies.push(Company { ..company });
+                    companies.push(company);
                     recordings.len() - 1
                 }
             };
