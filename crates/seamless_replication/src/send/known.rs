@@ -1,527 +1,270 @@
-//! What peers are known to have of a slot, for up to 64 links together.
-//!
-//! The versions that peers acknowledged stand side by side, each with a bit for every link whose peer
-//! has it. So what sixteen links have of a slot lies on one line of the cache, links that have the same
-//! fall together by themselves, and an acknowledgement sets a bit.
+//! What peers are known to have: whose bit is which, and what happens besides arrivals.
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use seamless_wire::record::Version;
+use smallvec::SmallVec;
 
-use crate::prefetch::prefetch;
+use super::{
+    Sender,
+    arrivals::{Arrivals, Notes, Odd},
+    lines::{Block, LINKS, LinkBits},
+};
+use crate::peer::Peers;
 
-/// A bit for each link of a block.
-pub(super) type LinkBits = u64;
+/// Rows that arrived of which fewer are not worth another thread.
+const LEAST: usize = 8192;
 
-/// Links of one block.
-pub(super) const LINKS: usize = LinkBits::BITS as usize;
+/// A link's place among all that are told; given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Seat {
+    number: u32,
+    back: Arc<Mutex<Vec<u32>>>,
+}
 
-/// One slot, the versions in descending order. The first that no link has ends the list.
+impl Seat {
+    /// Its block.
+    pub(super) const fn block(&self) -> usize {
+        self.number as usize / LINKS
+    }
+
+    /// Its bit there.
+    pub(super) const fn bit(&self) -> LinkBits {
+        1 << (self.number as usize % LINKS)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut back = self.back.lock().unwrap_or_else(PoisonError::into_inner);
+        back.push(self.number);
+    }
+}
+
+/// What comes to be known of a slot, other than by datagrams that arrive.
 #[derive(Debug, Clone, Copy)]
-#[repr(C, align(64))]
-pub(super) struct Line<const WIDTH: usize> {
-    /// Links that see the slot and are told it in the usual way.
-    usual: LinkBits,
-    /// Links that see it and of which its sender has more to say.
-    odd: LinkBits,
-    versions: [Version; WIDTH],
-    links: [LinkBits; WIDTH],
+pub(super) enum News {
+    /// How it is told may be another way from now on.
+    Mark,
+    /// Nothing that the peer has of it counts.
+    Forget,
+    /// The peer has this version.
+    Has(Version),
 }
 
-const _: () = assert!(size_of::<Line<4>>() == 64, "mostly a slot is one line");
-
-impl<const WIDTH: usize> Default for Line<WIDTH> {
-    fn default() -> Self {
-        Self {
-            usual: 0,
-            odd: 0,
-            versions: [Version::default(); WIDTH],
-            links: [0; WIDTH],
-        }
-    }
+/// What is known of all peers.
+#[derive(Default)]
+pub(crate) struct Known {
+    /// With the seats in use.
+    blocks: Vec<(Block, LinkBits)>,
+    /// Seats that were given, of which some were given back.
+    given: u32,
+    free: Vec<u32>,
+    back: Arc<Mutex<Vec<u32>>>,
+    /// One for each thread.
+    notes: Vec<Notes>,
 }
 
-/// There is no room for another version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct NoRoom;
-
-impl<const WIDTH: usize> Line<WIDTH> {
-    const fn view(&self) -> View<'_> {
-        View {
-            usual: self.usual,
-            odd: self.odd,
-            versions: &self.versions,
-            links: &self.links,
-        }
+impl Known {
+    /// What is known of the links of one block.
+    pub(super) fn block(&self, at: usize) -> &Block {
+        &self.blocks[at].0
     }
 
-    /// These links' peers have this version. Gives who has a newer one, of them and others.
+    /// Whether a link's peer has this version of a slot.
     #[inline]
-    fn insert(&mut self, version: Version, links: LinkBits) -> Result<LinkBits, NoRoom> {
-        let mut newer = 0;
-        for at in 0..WIDTH {
-            let there = self.links[at];
-            if there != 0 && self.versions[at] == version {
-                self.links[at] |= links;
-                return Ok(newer);
-            }
-            if there == 0 || version.is_newer_than(self.versions[at]) {
-                return self.insert_at(at, version, links).map(|()| newer);
-            }
-            newer |= there;
-        }
-        // All of them are newer.
-        self.sweep();
-        let free = self.links.iter().position(|links| *links == 0);
-        let free = free.ok_or(NoRoom)?;
-        self.insert_at(free, version, links).map(|()| newer)
+    pub(super) fn holds(&self, seat: Option<&Seat>, slot: u32, version: Version) -> bool {
+        seat.is_some_and(|seat| self.block(seat.block()).holds(slot, seat.bit(), version))
     }
 
-    /// As the entry `at`, if the last one is free or can be freed.
-    #[inline(never)]
-    fn insert_at(&mut self, at: usize, version: Version, links: LinkBits) -> Result<(), NoRoom> {
-        if self.links[WIDTH - 1] != 0 {
-            self.sweep();
-            if self.links[WIDTH - 1] != 0 {
-                return Err(NoRoom);
-            }
-            // Places may be others now; there is room.
-            return self.insert(version, links).map(|_| ());
-        }
-        self.versions.copy_within(at..WIDTH - 1, at + 1);
-        self.links.copy_within(at..WIDTH - 1, at + 1);
-        (self.versions[at], self.links[at]) = (version, links);
-        self.sweep();
-        Ok(())
-    }
-
-    /// Forgets of each link all but its newest two versions: records are told against those.
-    fn sweep(&mut self) {
-        let (mut once, mut twice) = (0, 0);
-        let mut to = 0;
-        for from in 0..WIDTH {
-            let links = self.links[from] & !twice;
-            if self.links[from] == 0 {
-                break;
-            }
-            self.links[from] = 0;
-            if links != 0 {
-                (self.versions[to], self.links[to]) = (self.versions[from], links);
-                to += 1;
-            }
-            twice |= once & links;
-            once |= links;
-        }
-    }
-
-    /// These links' peers have nothing that counts.
-    fn forget(&mut self, links: LinkBits) {
-        let mut to = 0;
-        for from in 0..WIDTH {
-            let left = self.links[from] & !links;
-            if self.links[from] == 0 {
-                break;
-            }
-            self.links[from] = 0;
-            if left != 0 {
-                (self.versions[to], self.links[to]) = (self.versions[from], left);
-                to += 1;
-            }
-        }
-    }
-
-    /// Datagrams of these links arrived that had this version in it: those that see the slot have it
-    /// now. Gives those of them of which their senders have more to say, and who has a newer version.
+    /// See [`Block::has`].
     #[inline]
-    pub(super) fn arrived(
-        &mut self,
-        version: Version,
-        links: LinkBits,
-    ) -> Result<(LinkBits, LinkBits), NoRoom> {
-        let links = links & (self.usual | self.odd);
-        if links == 0 {
-            return Ok((0, 0));
+    pub(super) fn has(&self, seat: Option<&Seat>, slot: u32) -> (Option<Version>, Option<Version>) {
+        seat.map_or((None, None), |seat| {
+            self.block(seat.block()).has(slot, seat.bit())
+        })
+    }
+
+    /// Takes seats back whose links are gone. A step for each slot and each block of those links, none
+    /// for a block without any that is left.
+    pub(super) fn take_back(&mut self) {
+        let mut back = self.back.lock().unwrap_or_else(PoisonError::into_inner);
+        if back.is_empty() {
+            return;
         }
-        let newer = self.insert(version, links)?;
-        Ok((links & self.odd, newer))
-    }
-
-    fn widen<const TO: usize>(&self) -> Line<TO> {
-        let mut line = Line::default();
-        (line.usual, line.odd) = (self.usual, self.odd);
-        line.versions[..WIDTH].copy_from_slice(&self.versions);
-        line.links[..WIDTH].copy_from_slice(&self.links);
-        line
-    }
-}
-
-/// One slot.
-#[derive(Clone, Copy)]
-pub(super) struct View<'a> {
-    pub(super) usual: LinkBits,
-    pub(super) odd: LinkBits,
-    versions: &'a [Version],
-    links: &'a [LinkBits],
-}
-
-impl View<'_> {
-    /// A slot that nobody sees.
-    const NONE: Self = Self {
-        usual: 0,
-        odd: 0,
-        versions: &[],
-        links: &[],
-    };
-
-    /// Whether the link's peer has this version. An old one may have been forgotten.
-    #[inline]
-    fn holds(&self, link: LinkBits, version: Version) -> bool {
-        let mut entries = self.versions.iter().zip(self.links);
-        entries.any(|(there, links)| *there == version && links & link != 0)
-    }
-
-    /// The newest version of each link that sees the slot, once each.
-    #[inline]
-    pub(super) fn each_newest(&self, mut visit: impl FnMut(Version)) {
-        let mut rest = self.usual;
-        for (version, links) in self.versions.iter().zip(self.links) {
-            if rest == 0 || *links == 0 {
-                break;
-            }
-            if rest & links != 0 {
-                visit(*version);
-            }
-            rest &= !links;
-        }
-    }
-
-    /// As [`groups`](Self::groups), if there is one group only.
-    #[inline]
-    pub(super) fn all_have(&self, of: LinkBits) -> Option<(Option<Version>, Option<Version>)> {
-        for (at, &links) in self.links.iter().enumerate() {
-            if links == 0 {
-                break;
-            }
-            if links & of == 0 {
-                continue;
-            }
-            let before = self.links.get(at + 1).map_or(0, |links| links & of);
-            let before = match before {
-                0 => None,
-                before if before == of => Some(self.versions[at + 1]),
-                _ => return None,
-            };
-            return (links & of == of).then_some((Some(self.versions[at]), before));
-        }
-        Some((None, None))
-    }
-
-    /// What these links have: each group of them that has the same, with its newest version and
-    /// whether it has the one before that stands beside it. What is left has nothing.
-    ///
-    /// A step for each version that is left of the slot.
-    #[inline]
-    pub(super) fn groups(
-        &self,
-        of: LinkBits,
-        mut visit: impl FnMut(LinkBits, Option<Version>, Option<Version>),
-    ) {
-        let mut rest = of;
-        for (at, &links) in self.links.iter().enumerate() {
-            if rest == 0 || links == 0 {
-                break;
-            }
-            let group = rest & links;
-            if group == 0 {
-                continue;
-            }
-            rest &= !group;
-            let newest = Some(self.versions[at]);
-            let before = self.links.get(at + 1).map_or(0, |links| group & links);
-            if before != 0 {
-                visit(before, newest, Some(self.versions[at + 1]));
-            }
-            if group & !before != 0 {
-                visit(group & !before, newest, None);
+        for (at, (block, taken)) in self.blocks.iter_mut().enumerate() {
+            let its = back.iter().filter(|number| **number as usize / LINKS == at);
+            let gone = its.fold(0, |gone, number| gone | 1 << (*number as usize % LINKS));
+            *taken &= !gone;
+            match (gone, *taken) {
+                (0, _) => {}
+                // As narrow as at first.
+                (_, 0) => *block = Block::default(),
+                _ => block.remove(gone),
             }
         }
-        if rest != 0 {
-            visit(rest, None, None);
-        }
+        self.free.append(&mut back);
     }
-}
 
-/// All slots.
-#[derive(Debug)]
-enum Lines {
-    Four(Vec<Line<4>>),
-    Eight(Vec<Line<8>>),
-    Sixteen(Vec<Line<16>>),
-    Most(Vec<Line<32>>),
-}
-
-/// Does the same whatever the width.
-macro_rules! with_lines {
-    ($which:expr, $lines:ident => $then:expr) => {
-        match $which {
-            Lines::Four($lines) => $then,
-            Lines::Eight($lines) => $then,
-            Lines::Sixteen($lines) => $then,
-            Lines::Most($lines) => $then,
-        }
-    };
-}
-
-/// What up to [`LINKS`] links have of all slots. Mostly 64 bytes for each slot; 448 when links need
-/// up to 32 different versions of one, which is when they are far away, or far apart.
-#[derive(Debug)]
-pub(super) struct Block(Lines);
-
-impl Default for Block {
-    fn default() -> Self {
-        Self(Lines::Four(Vec::new()))
-    }
-}
-
-/// Work on the lines of a block, whatever their width.
-pub(super) trait OnLines {
-    fn on<const WIDTH: usize>(self, lines: &mut [Line<WIDTH>]);
-}
-
-impl Block {
-    /// There are so many slots.
-    pub(super) fn grow(&mut self, slots: usize) {
-        with_lines!(&mut self.0, lines => if lines.len() < slots {
-            lines.resize(slots, Line::default());
+    fn seat(&mut self) -> Seat {
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.given += 1;
+            self.given - 1
         });
+        let blocks = number as usize / LINKS + 1;
+        if self.blocks.len() < blocks {
+            self.blocks.resize_with(blocks, Default::default);
+        }
+        let seat = Seat {
+            number,
+            back: self.back.clone(),
+        };
+        self.blocks[seat.block()].1 |= seat.bit();
+        seat
     }
 
-    #[inline]
-    pub(super) fn view(&self, slot: u32) -> View<'_> {
-        with_lines!(&self.0, lines => lines.get(slot as usize).map_or(View::NONE, Line::view))
-    }
-
-    /// The slot is soon looked at.
-    #[inline]
-    pub(super) fn prefetch(&self, slot: u32) {
-        with_lines!(&self.0, lines => if let Some(line) = lines.get(slot as usize) {
-            prefetch(std::slice::from_ref(&line.usual));
-            prefetch(std::slice::from_ref(&line.links[0]));
-        });
-    }
-
-    pub(super) fn with(&mut self, work: impl OnLines) {
-        with_lines!(&mut self.0, lines => work.on(lines));
-    }
-
-    /// These links' peers have this version. If there is no room at all, the oldest one is forgotten:
-    /// who has no other is told the slot whole. Gives who has a newer one, of them and others.
-    pub(super) fn insert(&mut self, slot: u32, version: Version, links: LinkBits) -> LinkBits {
-        loop {
-            let inserted = with_lines!(&mut self.0, lines => match lines.get_mut(slot as usize) {
-                Some(line) => line.insert(version, links),
-                None => return 0,
-            });
-            if let Ok(newer) = inserted {
-                return newer;
-            }
-            if let Lines::Most(lines) = &mut self.0 {
-                let line = &mut lines[slot as usize];
-                let last = line.links.len() - 1;
-                if line.versions[last].is_newer_than(version) {
-                    return LinkBits::MAX;
+    /// Hears what is new of a sender's slots.
+    pub(super) fn hear(&mut self, sender: &mut Sender) {
+        // Who has not been told of anything needs no seat.
+        if sender.news.is_empty() {
+            return;
+        }
+        let news = std::mem::take(&mut sender.news);
+        let seat = sender.seat.get_or_insert_with(|| self.seat());
+        let (bit, block) = (seat.bit(), &mut self.blocks[seat.block()].0);
+        block.grow(sender.slots.len());
+        for &(slot, news) in &news {
+            match news {
+                News::Mark => {}
+                News::Forget => block.forget(slot, bit),
+                News::Has(version) => {
+                    block.insert(slot, version, bit);
                 }
-                line.links[last] = 0;
             }
-            self.widen();
+            block.mark(slot, bit, sender.way(slot));
         }
+        sender.news = news;
+        sender.news.clear();
     }
 
-    /// As [`Line::arrived`], whether or not there was room.
-    pub(super) fn arrived(
-        &mut self,
-        slot: u32,
-        version: Version,
-        links: LinkBits,
-    ) -> (LinkBits, LinkBits) {
-        let View { usual, odd, .. } = self.view(slot);
-        let links = links & (usual | odd);
-        let newer = match links {
-            0 => 0,
-            links => self.insert(slot, version, links),
-        };
-        (links & odd, newer)
+    /// Takes note of all rows that arrived at peers. For each a bit in a list by slot, and then a look at
+    /// each slot for each version of it that arrived. If there are many, several threads do it, each for
+    /// its own slots.
+    pub(super) fn note_arrived(&mut self, threads: usize, peers: &mut Peers) {
+        let mut notes = std::mem::take(&mut self.notes);
+        notes.resize_with(notes.len().max(threads), Notes::default);
+        for at in 0..self.blocks.len() {
+            let senders = peers.iter().map(|peer| &peer.sender);
+            let there = |sender: &&Sender| {
+                let seat = sender.seat.as_ref();
+                !sender.arrived.is_empty() && seat.is_some_and(|seat| seat.block() == at)
+            };
+            let senders: SmallVec<[&Sender; LINKS]> = senders.filter(there).collect();
+            let rows: usize = senders.iter().map(|sender| sender.arrived_rows()).sum();
+            if rows == 0 {
+                continue;
+            }
+            let threads = threads.min(rows / LEAST).max(1);
+            self.blocks[at].0.with(Arrivals {
+                senders: &senders,
+                rows,
+                notes: &mut notes[..threads],
+            });
+            drop(senders);
+            self.note_odd(at, peers, &mut notes);
+        }
+        self.notes = notes;
     }
 
-    /// Twice as many versions for each slot, up to the most.
-    fn widen(&mut self) {
-        self.0 = match &self.0 {
-            Lines::Four(lines) => Lines::Eight(lines.iter().map(Line::widen).collect()),
-            Lines::Eight(lines) => Lines::Sixteen(lines.iter().map(Line::widen).collect()),
-            Lines::Sixteen(lines) => Lines::Most(lines.iter().map(Line::widen).collect()),
-            Lines::Most(_) => return,
-        };
-    }
-
-    /// These links' peers have nothing of the slot that counts.
-    pub(super) fn forget(&mut self, slot: u32, links: LinkBits) {
-        with_lines!(&mut self.0, lines => if let Some(line) = lines.get_mut(slot as usize) {
-            line.forget(links);
-        });
-    }
-
-    /// Says whether a link sees the slot, and is told it in the usual way.
-    pub(super) fn mark(&mut self, slot: u32, link: LinkBits, (usual, odd): (bool, bool)) {
-        with_lines!(&mut self.0, lines => if let Some(line) = lines.get_mut(slot as usize) {
-            let bit = |there| if there { link } else { 0 };
-            line.usual = line.usual & !link | bit(usual);
-            line.odd = line.odd & !link | bit(odd);
-        });
-    }
-
-    /// A link is gone. One step for each slot.
-    pub(super) fn remove(&mut self, link: LinkBits) {
-        with_lines!(&mut self.0, lines => for line in lines {
-            line.usual &= !link;
-            line.odd &= !link;
-            line.forget(link);
-        });
-    }
-
-    /// Whether the link's peer has this version.
-    #[inline]
-    pub(super) fn holds(&self, slot: u32, link: LinkBits, version: Version) -> bool {
-        self.view(slot).holds(link, version)
-    }
-
-    /// The newest version that the link's peer has, and the one before it, if it has that and no
-    /// other peer has one between them.
-    #[inline]
-    pub(super) fn has(&self, slot: u32, link: LinkBits) -> (Option<Version>, Option<Version>) {
-        let mut has = (None, None);
-        self.view(slot)
-            .groups(link, |_, newest, before| has = (newest, before));
-        has
+    /// Takes note of what of it is out of the ordinary, for all links of a block.
+    fn note_odd(&mut self, block: usize, peers: &mut Peers, notes: &mut [Notes]) {
+        if notes.iter().all(|notes| notes.odd.is_empty()) {
+            return;
+        }
+        let here = &mut self.blocks[block].0;
+        let mut odd: Vec<Odd> = Vec::new();
+        for mut found in notes.iter_mut().flat_map(|notes| notes.odd.drain(..)) {
+            if found.newer.is_none() {
+                let (links, newer) = here.arrived(found.slot, found.version, found.links);
+                (found.links, found.newer) = (links, Some(newer));
+            }
+            if found.links != 0 {
+                odd.push(found);
+            }
+        }
+        for peer in peers.iter_mut() {
+            let sender = &mut peer.sender;
+            let seat = sender.seat.as_ref().filter(|seat| seat.block() == block);
+            let Some(bit) = seat.map(Seat::bit) else {
+                continue;
+            };
+            for row in odd.iter().filter(|row| row.links & bit != 0) {
+                let newest = row.newer.is_some_and(|newer| newer & bit == 0);
+                sender.odd_arrived(row.slot, newest);
+                here.mark(row.slot, bit, sender.way(row.slot));
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use seamless_wire::record::LeaveReason;
 
     use super::*;
 
-    /// What one link has, newest first, as if it were alone.
-    fn two_newest(versions: &[u32]) -> (Option<u32>, Option<u32>) {
-        let mut versions = versions.to_vec();
-        versions.sort_unstable_by(|a, b| b.cmp(a));
-        versions.dedup();
-        (versions.first().copied(), versions.get(1).copied())
-    }
-
-    proptest! {
-        /// Links acknowledge in any order, some far behind the others, and begin anew; each has what it
-        /// would have alone.
-        #[test]
-        fn each_link_has_what_it_would_have_alone(
-            steps in prop::collection::vec((0u32..6, 0u32..40, 0u32..8), 1..400),
-        ) {
-            let mut block = Block::default();
-            block.grow(2);
-            let mut alone = vec![Vec::new(); 6];
-            for (at, (link, back, forgets)) in steps.into_iter().enumerate() {
-                // The last links are behind.
-                let version = (200 + at as u32 / 4 - back / 4).saturating_sub(link * 5);
-                let bit = 1 << (link * 12);
-                if forgets == 0 {
-                    block.forget(1, bit);
-                    alone[link as usize].clear();
-                }
-                let newer = block.insert(1, Version(version), bit);
-                let alone_newer = alone[link as usize].iter().any(|there| *there > version);
-                prop_assert_eq!(newer & bit != 0, alone_newer);
-                alone[link as usize].push(version);
-                for (link, alone) in alone.iter().enumerate() {
-                    let bit = 1 << (link * 12);
-                    let (newest, before) = two_newest(alone);
-                    let has = block.has(1, bit);
-                    prop_assert_eq!(has.0.map(|version| version.0), newest);
-                    prop_assert!(newest.is_none_or(|newest| block.holds(1, bit, Version(newest))));
-                    let before_it = before.is_none_or(|before| block.holds(1, bit, Version(before)));
-                    prop_assert!(before_it);
-                    // Unless somebody else has one that lies between.
-                    let between = newest.zip(before).is_some_and(|(newest, before)| {
-                        let mut others = (0..6).map(|other| 1 << (other * 12));
-                        let mut others = others.by_ref().flat_map(|other| {
-                            (before + 1..newest).map(move |version| (other, version))
-                        });
-                        others.any(|(other, version)| block.holds(1, other, Version(version)))
-                    });
-                    let has_before = has.1.map(|version| version.0);
-                    prop_assert_eq!(has_before, before.filter(|_| !between));
-                }
-                prop_assert_eq!(block.has(0, bit), (None, None));
-            }
-        }
+    fn sees(known: &Known, sender: &Sender, slot: u32) -> bool {
+        let seat = sender.seat.as_ref().expect("it was told");
+        let view = known.block(seat.block()).view(slot);
+        (view.usual | view.odd) & seat.bit() != 0
     }
 
     #[test]
-    fn links_that_have_the_same_are_one_group() {
-        let mut block = Block::default();
-        block.grow(1);
-        for version in [7, 8, 9] {
-            let links = if version < 9 { 0b1111 } else { 0b1100 };
-            block.insert(0, Version(version), links);
+    fn a_seat_that_is_used_again_has_nothing_of_its_former_link() {
+        let mut known = Known::default();
+        let mut senders: Vec<Sender> = (0..LINKS + 2).map(|_| Sender::default()).collect();
+        for sender in &mut senders {
+            known.hear(sender);
+            assert!(sender.seat.is_none(), "who is told of nothing has none");
+            sender.appear(3);
+            sender.install_baseline(3, Version(7));
+            known.hear(sender);
+            assert!(known.holds(sender.seat.as_ref(), 3, Version(7)));
         }
-        block.insert(0, Version(9), 1 << 5);
-        let mut groups = vec![];
-        block.view(0).groups(0b110_1111, |links, newest, before| {
-            let number = |version: Option<Version>| version.map(|version| version.0);
-            groups.push((links, number(newest), number(before)));
-        });
-        assert_eq!(
-            groups,
-            [
-                (0b1100, Some(9), Some(8)),
-                (0b10_0000, Some(9), None),
-                (0b11, Some(8), Some(7)),
-                (0b100_0000, None, None)
-            ]
-        );
+        assert_eq!(known.blocks.len(), 2);
+        let gone = senders.remove(5);
+        drop(gone);
+        known.take_back();
+        let mut next = Sender::default();
+        next.appear(2);
+        known.hear(&mut next);
+        assert_eq!(next.seat.as_ref().map(|seat| seat.number), Some(5));
+        assert!(sees(&known, &next, 2) && !sees(&known, &next, 3));
+        assert_eq!(known.has(next.seat.as_ref(), 3), (None, None));
+        assert!(known.holds(senders[0].seat.as_ref(), 3, Version(7)));
+        senders.clear();
+        known.take_back();
+        assert_eq!(known.given as usize, LINKS + 2);
+        assert!(sees(&known, &next, 2));
+        assert_eq!(known.block(1).view(3).usual, 0, "nobody is left there");
     }
 
     #[test]
-    fn at_the_widest_the_oldest_is_forgotten() {
-        let mut block = Block::default();
-        block.grow(3);
-        for link in 0..40 {
-            let newer = block.insert(2, Version(100 + link), 1 << link);
-            assert_eq!(newer, 0, "link {link}");
-        }
-        for link in 0..40 {
-            let kept = (link >= 8).then_some(Version(100 + link));
-            assert_eq!(block.has(2, 1 << link).0, kept, "link {link}");
-        }
-        assert_ne!(block.insert(2, Version(99), 1 << 50) & 1 << 50, 0);
-        block.remove(1 << 39);
-        assert_eq!(block.has(2, 1 << 39), (None, None));
-    }
-
-    #[test]
-    fn what_is_not_seen_is_not_noted() {
-        let mut line = Line::<4>::default();
-        assert_eq!(line.arrived(Version(3), 1), Ok((0, 0)));
-        assert_eq!(line.links, [0; 4]);
-        (line.usual, line.odd) = (1, 2);
-        assert_eq!(
-            line.arrived(Version(3), 0b111),
-            Ok((2, 0)),
-            "one is odd, one is not there"
-        );
-        assert_eq!(line.arrived(Version(2), 2), Ok((2, 3)));
-        assert_eq!(line.links, [3, 2, 0, 0]);
-        for link in 4..10 {
-            line.usual |= 1 << link;
-            let arrived = line.arrived(Version(link), 1 << link);
-            assert_eq!(arrived.is_err(), link >= 6, "{link}");
-        }
+    fn what_happens_in_one_tick_is_known_in_its_order() {
+        let mut known = Known::default();
+        let mut sender = Sender::default();
+        sender.appear(1);
+        sender.install_baseline(1, Version(4));
+        known.hear(&mut sender);
+        assert!(known.holds(sender.seat.as_ref(), 1, Version(4)));
+        // It goes and is back before anything is sent.
+        sender.vanish(1, 0, LeaveReason::OutOfSight);
+        sender.appear(1);
+        known.hear(&mut sender);
+        assert!(sees(&known, &sender, 1));
+        assert_eq!(known.has(sender.seat.as_ref(), 1), (None, None));
+        sender.vanish(1, 0, LeaveReason::OutOfSight);
+        known.hear(&mut sender);
+        assert!(!sees(&known, &sender, 1));
     }
 }

@@ -3,6 +3,7 @@
 //! Per tick and link: one word operation per 64 slots to find what is both visible and changed,
 //! one visit per such entity. A settled entity costs its bit.
 
+mod arrivals;
 mod audit;
 mod bulk;
 mod ceiling;
@@ -12,11 +13,11 @@ pub(crate) mod driver;
 mod encode;
 mod encoder;
 mod known;
+mod lines;
 mod log;
 mod office;
 mod pack;
 mod projections;
-mod seats;
 mod select;
 mod slot;
 mod survey;
@@ -37,12 +38,12 @@ use ceiling::Ceiling;
 use congestion::Congestion;
 use dirty::Dirty;
 pub(crate) use encode::{EncodeCache, Projection};
+pub(crate) use known::Known;
+use known::{News, Seat};
 pub(crate) use log::SentItem;
 use log::{Acked, Contents, SendLog};
 pub(crate) use office::Office;
 pub(crate) use pack::{PackContext, Scratch};
-pub(crate) use seats::Known;
-use seats::{News, Seat};
 use slot::{Exception, LinkSlot, Lives, Presence};
 
 use crate::{
@@ -335,7 +336,7 @@ impl Sender {
     }
 
     /// The newest version of a slot that the peer is known to have and that counts, and the one before
-    /// it, see [`Block::has`](known::Block::has).
+    /// it, see [`Block::has`](lines::Block::has).
     fn has(&self, slot: u32, known: &Known) -> (Option<Version>, Option<Version>) {
         match self.slots.get(slot as usize) {
             // Before it is known everywhere.

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use super::{
     EncodeCache, Known,
     encode::{Has, Projection, SlotHead},
-    known::{Block, LINKS, LinkBits},
+    lines::{Block, LINKS, LinkBits},
     select::Due,
     tape::{Share, Tape},
 };

@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 
 use super::{
     encode::{EncodeCache, Run},
-    known::LinkBits,
+    lines::LinkBits,
     select::Candidate,
 };
 use crate::rows::{ComponentSets, SetId};
