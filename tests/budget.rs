@@ -148,6 +148,34 @@ fn neither_a_long_way_nor_chance_losses_cost_budget() {
     }
 }
 
+#[test]
+fn a_way_that_becomes_longer_costs_budget_for_seconds_and_no_minutes() {
+    let way = |delay| {
+        Weather(Condition {
+            delay: Duration::from_millis(delay),
+            loss: 0.03,
+            ..Condition::default()
+        })
+    };
+    let (mut cluster, [server, client]) = pair(4, way(15), register);
+    let mut rng = Rng::new(4);
+    let full = full(&mut cluster, server);
+    crowd(&mut cluster, server, 50);
+    let run = |cluster: &mut Cluster, rng: &mut Rng, frames| {
+        for _ in 0..frames {
+            scatter(cluster, server, rng);
+            cluster.step();
+        }
+    };
+    run(&mut cluster, &mut rng, 600);
+    assert_eq!(counted(&mut cluster, server).budget, full);
+    // The route changed, from a fiber to a satellite.
+    cluster.change_weather(way(90));
+    run(&mut cluster, &mut rng, 900);
+    assert_eq!(counted(&mut cluster, server).budget, full, "after 30 s");
+    settle(&mut cluster, server, &[client]);
+}
+
 /// A server with entities in a line, and a client that looks from its beginning and has little
 /// room.
 fn in_a_line(count: usize) -> (Cluster, [AppId; 2]) {
@@ -242,6 +270,60 @@ fn none_starves_where_not_everything_fits() {
 /// Matters more than a [`Place`].
 #[derive(Component, TypePath, Serialize, Deserialize, Clone, PartialEq, Debug)]
 struct Score(u32);
+
+/// Matters less than a [`Place`].
+#[derive(Component, TypePath, Serialize, Deserialize, Clone, PartialEq, Debug)]
+struct Decal(f32, f32, u32);
+
+#[test]
+fn what_matters_less_is_told_less_often_and_is_told() {
+    const COUNT: usize = 150;
+    const WEIGHT: f32 = 0.25;
+    let mut cluster = Cluster::new(11, |app| {
+        register(app);
+        let _ = app.replicate::<Decal>().priority(WEIGHT);
+        app.world_mut()
+            .resource_mut::<ReplicationConfig>()
+            .bytes_per_tick = 400;
+    });
+    cluster.set_weather(Weather::lossy(0.05));
+    let server = cluster.server();
+    let client = cluster.client(server);
+    ready(&mut cluster, client);
+    for _ in 0..COUNT {
+        let world = cluster.world(server);
+        world.spawn((Replicated, Place::default()));
+        world.spawn((Replicated, Decal(0.0, 0.0, 0)));
+    }
+    settle(&mut cluster, server, &[client]);
+    let mut rng = Rng::new(11);
+    let (mut places_age, mut decals_age) = (Vec::new(), Vec::new());
+    for frame in 0..600u32 {
+        let world = cluster.world(server);
+        let mut any = || rng.below(1 << 24) as f32 / 997.0;
+        let mut places = world.query::<&mut Place>();
+        for mut place in places.iter_mut(world) {
+            *place = Place(any(), any(), frame as f32);
+        }
+        let mut decals = world.query::<&mut Decal>();
+        for mut decal in decals.iter_mut(world) {
+            *decal = Decal(any(), any(), frame);
+        }
+        cluster.step();
+        if frame >= 300 {
+            let world = cluster.world(client);
+            let mut places = world.query_filtered::<&Place, With<NetSlot>>();
+            places_age.extend(places.iter(world).map(|place| frame as f32 - place.2));
+            let mut decals = world.query_filtered::<&Decal, With<NetSlot>>();
+            decals_age.extend(decals.iter(world).map(|decal| (frame - decal.2) as f32));
+        }
+    }
+    let mean = |ages: &[f32]| ages.iter().sum::<f32>() / ages.len() as f32;
+    let ratio = mean(&decals_age) / mean(&places_age);
+    assert!(ratio > 2.0 && ratio < 2.0 / WEIGHT, "{ratio}");
+    let oldest = decals_age.iter().copied().fold(0.0, f32::max);
+    assert!(oldest < mean(&decals_age) * 8.0, "{oldest}");
+}
 
 #[test]
 fn what_matters_more_is_told_more_often_and_the_rest_is_told_too() {

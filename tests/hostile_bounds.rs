@@ -53,6 +53,71 @@ fn a_client_cannot_make_the_server_keep_more_than_its_share() {
     scene.check(9);
 }
 
+/// Memory for what a client told that the server has at the end of each of so many frames, at most.
+fn most_baselines(scene: &mut Scene, frames: usize, each: impl Fn(&mut World)) -> usize {
+    let id = me(&mut scene.cluster, scene.hostile);
+    let mut most = 0;
+    for _ in 0..frames {
+        each(scene.cluster.world(scene.hostile));
+        scene.cluster.step();
+        let peers = scene.cluster.world(scene.server).resource::<Peers>();
+        most = most.max(peers.by_id(id).expect("it is linked").baseline_bytes());
+    }
+    most
+}
+
+#[test]
+fn memory_for_what_a_client_told_is_counted_as_what_it_takes() {
+    const BYTES: usize = 14_000;
+    let mut scene = scene(12);
+    let greedy = scene.hostile;
+    let set = |scene: &mut Scene, bytes| {
+        let world = scene.cluster.world(scene.server);
+        world
+            .resource_mut::<ReplicationConfig>()
+            .client_baseline_bytes = bytes;
+    };
+    set(&mut scene, BYTES);
+    // Few of them, and many versions of each, which are hardly more than their numbers.
+    for n in 0..60u16 {
+        let place = Place(f32::from(n), 0.0, 0.0);
+        scene.cluster.world(greedy).spawn((Replicated, place));
+    }
+    let walk = |world: &mut World| {
+        let mut places = world.query_filtered::<&mut Place, With<Replicated>>();
+        places.iter_mut(world).for_each(|mut place| place.1 += 1.5);
+    };
+    let most = most_baselines(&mut scene, 120, walk);
+    assert!((BYTES / 2..=BYTES).contains(&most), "{most}");
+    let refused = scene.counted().refused.over_bounds;
+    assert!(refused > 0, "{most}");
+
+    // One after the other has long values for a while: their memory is given back for the next.
+    for n in 0..60usize {
+        let world = scene.cluster.world(greedy);
+        let mut own = world.query_filtered::<Entity, (With<Replicated>, With<Place>)>();
+        let own: Vec<Entity> = own.iter(world).collect();
+        world.despawn(own[0]);
+        let label = Label(format!("{n}").repeat(300));
+        let entity = world.spawn((Replicated, Place::default(), label)).id();
+        let grow = |world: &mut World| {
+            let mut label = world.get_mut::<Label>(entity).expect("its own");
+            label.0.push('x');
+        };
+        let most = most_baselines(&mut scene, 6, grow);
+        assert!(most <= BYTES, "{most}");
+        scene
+            .cluster
+            .world(greedy)
+            .entity_mut(entity)
+            .remove::<Label>();
+    }
+    // Nothing of it is for ever: with room for all, all is told.
+    set(&mut scene, 1 << 20);
+    let server = scene.server;
+    settle(&mut scene.cluster, server, &[greedy]);
+}
+
 #[test]
 fn a_client_cannot_use_up_the_servers_names() {
     let mut scene = scene(11);

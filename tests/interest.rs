@@ -92,6 +92,85 @@ fn a_place_outside_of_tables_is_followed_too() {
     }
 }
 
+/// Where something is, which nobody is told.
+#[derive(Component)]
+struct Lies(Vec3);
+
+#[test]
+fn what_has_no_place_any_more_is_everybodys() {
+    for loss in [0.0, 0.3] {
+        let (mut cluster, apps) = pair(8, Weather::lossy(loss), |app| {
+            register(app);
+            app.interest_position::<Lies>(|lies| lies.0);
+        });
+        let [server, client] = apps;
+        look(&mut cluster, apps, |interest| {
+            interest.set_view(View::At(Vec3::ZERO, 15.0));
+        });
+        let far = Vec3::new(300.0, 0.0, 0.0);
+        let bundle = (Replicated, Place::default(), Lies(far));
+        let entity = cluster.world(server).spawn(bundle).id();
+        let name = name(&mut cluster, server, entity);
+        cluster.run(60);
+        assert!(!sees(&mut cluster, client, name));
+        // It is picked up, and put down again.
+        cluster.world(server).entity_mut(entity).remove::<Lies>();
+        wait_until(&mut cluster, client, name, true);
+        cluster.world(server).entity_mut(entity).insert(Lies(far));
+        wait_until(&mut cluster, client, name, false);
+        cluster
+            .world(server)
+            .entity_mut(entity)
+            .insert(Lies(Vec3::ZERO));
+        wait_until(&mut cluster, client, name, true);
+    }
+}
+
+#[test]
+fn who_looks_farther_than_the_grid_is_looked_at_sees_everything() {
+    let (mut cluster, apps) = pair(9, Weather::lossy(0.1), setup);
+    let [server, client] = apps;
+    let far = spawn_at(&mut cluster, server, 900.0).1;
+    for (distance, seen) in [
+        (600.0, false),
+        (700.0, true),
+        (600.0, false),
+        (f32::MAX, true),
+    ] {
+        look(&mut cluster, apps, |interest| {
+            interest.set_view(View::At(Vec3::ZERO, distance));
+        });
+        cluster.run(30);
+        wait_until(&mut cluster, client, far, seen);
+    }
+}
+
+#[test]
+fn what_is_taken_off_the_network_goes_and_comes_back_as_another() {
+    for loss in [0.0, 0.3] {
+        let (mut cluster, [server, client]) = pair(10, Weather::lossy(loss), setup);
+        let (entity, first) = spawn_at(&mut cluster, server, 0.0);
+        wait_until(&mut cluster, client, first, true);
+        cluster
+            .world(server)
+            .entity_mut(entity)
+            .remove::<Replicated>();
+        wait_until(&mut cluster, client, first, false);
+        let world = cluster.world(client);
+        let left = world.query::<&Place>().iter(world).count();
+        assert_eq!(left, 0, "the client has nothing of it");
+        assert!(cluster.world(server).get::<Place>(entity).is_some());
+        common::authority::move_to(&mut cluster, server, entity, 7.0);
+        cluster.run(10);
+        cluster.world(server).entity_mut(entity).insert(Replicated);
+        let second = name(&mut cluster, server, entity);
+        let seen = wait_for(&mut cluster, client, second);
+        let place = common::get::<Place>(&mut cluster, client, seen);
+        assert_eq!(place, Some(Place(7.0, 0.0, 5.0)));
+        common::settle(&mut cluster, server, &[client]);
+    }
+}
+
 #[test]
 fn what_walks_into_sight_comes_and_what_walks_out_goes() {
     for loss in [0.0, 0.3] {

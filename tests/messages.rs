@@ -137,6 +137,53 @@ fn got(cluster: &mut Cluster, app: AppId) -> Mut<'_, Got> {
     cluster.world(app).resource_mut::<Got>()
 }
 
+#[test]
+fn a_burst_of_small_messages_arrives_and_nobody_is_sent_away() {
+    const COUNT: u32 = 20_000;
+    let (mut cluster, [server, client]) = pair(31, Weather::lossy(0.05), setup);
+    for n in 0..COUNT {
+        say(&mut cluster, server, Target::All, Order(n));
+    }
+    cluster.run_until("all came", 3000, |cluster| {
+        got(cluster, client).orders.len() == COUNT as usize
+    });
+    let orders = &got(&mut cluster, client).orders;
+    assert!(orders.iter().map(|(_, n)| *n).eq(0..COUNT), "in order");
+}
+
+#[test]
+fn who_takes_nothing_of_too_much_is_sent_away_and_the_others_stay() {
+    let (mut cluster, [server, client]) = pair(32, Weather::near(), setup);
+    let (deaf, wire) = cluster.client_over_wire(server);
+    ready(&mut cluster, deaf);
+    let deaf_id = me(&mut cluster, deaf);
+    cluster.run(20);
+    let waiting = |cluster: &mut Cluster| {
+        let peers = cluster.world(server).resource::<Peers>();
+        peers.by_id(deaf_id).map(|peer| peer.waiting_bytes())
+    };
+    // Everything that it says is lost, so nothing of what it is told is acknowledged.
+    wire.all(Way::ToServer, Fate::Lose);
+    let mut most = 0;
+    for n in 0..60 {
+        for _ in 0..16 {
+            let letter = Letter(vec![n; MAX_RELIABLE - 8]);
+            say(&mut cluster, server, Target::Peer(deaf_id), letter);
+        }
+        cluster.step();
+        let Some(bytes) = waiting(&mut cluster) else {
+            break;
+        };
+        most = most.max(bytes);
+    }
+    assert_eq!(waiting(&mut cluster), None, "it is gone after {most} bytes");
+    assert!((16 << 20..34 << 20).contains(&most), "{most}");
+    say(&mut cluster, server, Target::All, Order(1));
+    cluster.run_until("the other one is told", 300, |cluster| {
+        got(cluster, client).orders.len() == 1
+    });
+}
+
 /// Two losses and a few seeds each.
 fn bad_weather() -> impl Iterator<Item = (u64, Weather)> {
     (0..6).map(|n| (n, Weather::lossy(if n % 2 == 0 { 0.05 } else { 0.3 })))

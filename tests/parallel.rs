@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use bevy::prelude::*;
 use common::{Place, ready, register};
-use seamless_replication::{ReplicateAppExt, Replicated, ReplicationConfig};
+use seamless_replication::{ReplicateAppExt, Replicated, ReplicationConfig, ReplicationStats};
 use seamless_testkit::{Cluster, Fate, Rng, Way, Weather};
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +41,7 @@ const LARGE: Scene = Scene {
 struct Load(u32);
 
 /// What a server said to its clients, client by client, byte for byte.
-fn said(scene: Scene, parallel_rows: usize) -> Vec<Vec<Vec<u8>>> {
+fn said(scene: Scene, parallel_rows: usize, threads: usize) -> Vec<Vec<Vec<u8>>> {
     let mut cluster = Cluster::new(11, |app| {
         register(app);
         app.replicate::<Load>();
@@ -80,6 +80,7 @@ fn said(scene: Scene, parallel_rows: usize) -> Vec<Vec<Vec<u8>>> {
         }
         entities.push(entity.id());
     }
+    let mut most = 0;
     for tick in 0..scene.ticks {
         let world = cluster.world(server);
         for &entity in &entities {
@@ -96,7 +97,10 @@ fn said(scene: Scene, parallel_rows: usize) -> Vec<Vec<Vec<u8>>> {
             world.despawn(entities.swap_remove(tick));
         }
         cluster.step();
+        let stats = cluster.world(server).resource::<ReplicationStats>();
+        most = most.max(stats.send_threads);
     }
+    assert_eq!(most, threads);
     let taken = |said: Arc<Mutex<Vec<_>>>| std::mem::take(&mut *said.lock().expect("one thread"));
     heard.into_iter().map(taken).collect()
 }
@@ -104,7 +108,7 @@ fn said(scene: Scene, parallel_rows: usize) -> Vec<Vec<Vec<u8>>> {
 #[test]
 fn several_threads_say_byte_for_byte_what_one_says() {
     let scenes = [SHORT, LARGE];
-    let alone = scenes.map(|scene| said(scene, usize::MAX));
+    let alone = scenes.map(|scene| said(scene, usize::MAX, 1));
     // Also where there is one processor.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(3);
     pool.build_global().expect("nobody used it before");
@@ -113,7 +117,7 @@ fn several_threads_say_byte_for_byte_what_one_says() {
         assert!(bytes > 200_000, "{bytes} bytes");
         // Who helps whom differs from one run to the next.
         for time in 0..3 {
-            let same = said(scene, 1) == alone;
+            let same = said(scene, 1, 3) == alone;
             assert!(
                 same,
                 "of {} entities, run {time}: bytes differ",

@@ -143,6 +143,33 @@ fn loading_over_what_is_there_keeps_the_entity_and_its_fence_is_the_callers() {
 }
 
 #[test]
+fn loading_over_what_is_there_takes_off_what_was_not_saved() {
+    let (mut cluster, server, snapshot) = saved();
+    let client = cluster.client(server);
+    ready(&mut cluster, client);
+    let before = seen(&mut cluster, server);
+    let all = everything(cluster.world(server));
+    for (n, &entity) in all.iter().enumerate() {
+        let mut entity = cluster.world(server).entity_mut(entity);
+        entity.insert((Stunned(200), Label("later".into())));
+        if n % 2 == 0 {
+            entity.remove::<(Place, Countdown)>();
+        }
+        if n % 5 == 0 {
+            entity.insert(Health(9000)).remove::<Target>();
+        }
+    }
+    settle(&mut cluster, server, &[client]);
+    assert_ne!(seen(&mut cluster, server), before);
+    let loaded = load(&mut cluster, server, &snapshot);
+    assert_eq!(loaded, all);
+    assert_eq!(seen(&mut cluster, server), before);
+    let again = take_snapshot(cluster.world(server), &all).expect("it encodes");
+    assert_eq!(again.rows, snapshot.rows);
+    settle(&mut cluster, server, &[client]);
+}
+
+#[test]
 fn who_held_an_entity_holds_it_in_the_loaded_world() {
     let mut cluster = Cluster::new(3, setup);
     let server = cluster.server();

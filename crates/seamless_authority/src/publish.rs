@@ -35,6 +35,7 @@ use crate::{
 /// A client hosts the entity, and other clients see it. On that client, and on the server.
 #[derive(Component, Clone, Copy, Debug, Default, Reflect)]
 #[reflect(Component)]
+#[component(clone_behavior = Ignore)]
 pub struct Published;
 
 /// What was asked for with [`publish`](crate::AuthorityCommandsExt::publish) or

@@ -13,6 +13,7 @@ use crate::{client::Asked, holder::LossReason};
 
 /// A client's view of an entity that can be lent.
 #[derive(Component, Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[component(clone_behavior = Ignore)]
 pub enum AuthorityView {
     /// Nobody has it.
     #[default]
@@ -35,6 +36,7 @@ pub enum AuthorityView {
 /// The entity is lent to this client: what it writes goes to the host.
 #[derive(Component, Clone, Copy, Debug, Default, Reflect)]
 #[reflect(Component)]
+#[component(clone_behavior = Ignore)]
 pub struct Granted;
 
 /// The entity is ours to write.

@@ -16,7 +16,7 @@ use crate::slots::{NetSlot, Slots};
 /// The fence of an entity, for queries and observers (`On<Insert, Authority>`).
 #[derive(Component, Clone, Copy, PartialEq, Eq, Debug, Reflect)]
 #[reflect(Component)]
-#[component(immutable, on_insert = fence_follows)]
+#[component(immutable, on_insert = fence_follows, clone_behavior = Ignore)]
 pub struct Authority {
     /// Whether this app hosts the entity.
     pub hosted: bool,
@@ -103,6 +103,7 @@ pub type FenceFollower = fn(&mut DeferredWorld<'_>, Entity, &Authority);
 /// This app hosts the entity.
 #[derive(Component, Clone, Copy, Debug, Default, Reflect)]
 #[reflect(Component)]
+#[component(clone_behavior = Ignore)]
 pub struct Hosted;
 
 /// Another app hosts the entity; this one is told.
@@ -113,12 +114,14 @@ pub struct Hosted;
 /// was referred to or [prespawned](crate::Prespawned) before, do they come right after it.
 #[derive(Component, Clone, Copy, Debug, Default, Reflect)]
 #[reflect(Component)]
+#[component(clone_behavior = Ignore)]
 pub struct Remote;
 
 /// The entity is frozen on its way to another node: no query sees it that does not name this
 /// marker, so nothing simulates it. It is still shown to clients as it was.
 #[derive(Component, Clone, Copy, Debug, Default, Reflect)]
 #[reflect(Component)]
+#[component(clone_behavior = Ignore)]
 pub struct Frozen;
 
 /// Query filter: also what is frozen or disabled, which queries pass over unless they say otherwise.

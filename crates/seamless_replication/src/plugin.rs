@@ -48,7 +48,7 @@ pub struct ReplicationConfig {
     /// [`unaudited`](crate::Rule::unaudited) for single components.
     pub audit_world: bool,
     /// How long both ends of a link that dropped keep what the client was told, so that a client
-    /// that comes back goes on from there. A server does so for 64 clients at most, in 24 to 28
+    /// that comes back goes on from there. A server does so for 64 clients at most, in 8 to 14
     /// bytes for each of its slots and what [`PeerInterest`](crate::interest::PeerInterest) holds;
     /// the client keeps its entities as they are. Zero, the default: a link that drops is over, and
     /// its entities go. Each end needs one above zero. Not for the links of a mesh, whose clients
@@ -56,7 +56,8 @@ pub struct ReplicationConfig {
     pub resume_grace: Duration,
     /// Most entities a client may spawn on its server. 0 forbids it.
     pub client_entities: u32,
-    /// Most memory for baselines of one client's entities, in bytes.
+    /// Most memory for baselines of one client's entities, in bytes. A row takes about 100 and what its
+    /// values have above 50. What a client tells beyond that is not kept, and it tells it again later.
     pub client_baseline_bytes: usize,
     /// Most memory for baselines of a server's entities, in bytes.
     pub server_baseline_bytes: usize,

@@ -51,7 +51,7 @@ fn unpublish(mut world: DeferredWorld, context: HookContext) {
 
 /// An entity's place on the network. Comes with [`Replicated`] and on every remote entity.
 #[derive(Component, Clone, Copy, Debug)]
-#[component(on_add = take_slot, on_remove = free_slot)]
+#[component(on_add = take_slot, on_remove = free_slot, clone_behavior = Ignore)]
 pub struct NetSlot {
     pub(crate) index: u32,
     global: Option<GlobalEntity>,
@@ -537,8 +537,10 @@ fn take_slot(mut world: DeferredWorld, context: HookContext) {
     if slots.is_taken_by(&given, entity) {
         return;
     }
+    // A copy of another entity's place is none of this one's, and neither is the name.
+    let asked = given.global.filter(|_| given.index == u32::MAX);
     let taken = slots.occupy(Slot {
-        global: given.global,
+        global: asked,
         ..Slot::new(entity, Role::Host)
     });
     if let Some(mut slot) = world.get_mut::<NetSlot>(entity) {

@@ -197,7 +197,8 @@ impl StagedSnapshot {
     }
 
     /// Hosts the entities here. `fence` gives each its fence from the one it had. Entities with the
-    /// same name that are here already are replaced in place: same Bevy entity. Names of a snapshot
+    /// same name that are here already are replaced in place: same Bevy entity, without those of its
+    /// replicated and kept components that the snapshot does not have. Names of a snapshot
     /// are not given to anything else afterwards, and of one from a file none that its writer gave.
     ///
     /// Returns them in the order of the snapshot. One that an observer despawned as it came is gone,
@@ -215,11 +216,12 @@ impl StagedSnapshot {
         if let Some(free) = self.free_name {
             slots.names.begin_at(free);
         }
+        let registry = world.resource::<Registry>().clone();
         // All entities first, so that references between them resolve at once.
         let mut spawned = Vec::with_capacity(self.entities.len());
         for staged in &self.entities {
             let tenure = fence(staged.name, staged.tenure);
-            let entity = place(world, staged.name);
+            let (entity, was_here) = place(world, staged.name);
             if let Some(slot) = world.get::<NetSlot>(entity).copied() {
                 world.resource_mut::<Slots>().set_tenure(&slot, tenure);
             }
@@ -227,6 +229,9 @@ impl StagedSnapshot {
                 && let Some(mut entity) = on_network(world, entity)
             {
                 entity.insert(Authority::of(true, &tenure));
+            }
+            if was_here {
+                strip(world, &registry, entity, &staged.components);
             }
             spawned.push(entity);
         }
@@ -249,14 +254,31 @@ impl StagedSnapshot {
     }
 }
 
+/// Takes off an entity what a snapshot would have of it and does not.
+fn strip(
+    world: &mut World,
+    registry: &Registry,
+    entity: Entity,
+    kept: &[(ComponentId, Box<dyn StagedComponent>)],
+) {
+    for registered in registry.components().iter().chain(registry.kept()) {
+        let id = registered.component_id;
+        let has = world.get_entity(entity).is_ok_and(|it| it.contains_id(id));
+        if has && kept.iter().all(|(kept, _)| *kept != id) {
+            registered.erased.remove(world, entity);
+        }
+    }
+}
+
 /// An entity, if observers of the game have left it on the network.
 fn on_network(world: &mut World, entity: Entity) -> Option<EntityWorldMut<'_>> {
     let entity = world.get_entity_mut(entity).ok()?;
     entity.contains::<NetSlot>().then_some(entity)
 }
 
-/// The entity that is to carry a name: one that is here, one that is reserved, or a new one.
-fn place(world: &mut World, name: GlobalEntity) -> Entity {
+/// The entity that is to carry a name, and whether it did already: one that is here, one that is
+/// reserved, or a new one.
+fn place(world: &mut World, name: GlobalEntity) -> (Entity, bool) {
     let slots = world.resource::<Slots>();
     let present = slots.entity(name).map(|entity| {
         let owner = world
@@ -270,7 +292,7 @@ fn place(world: &mut World, name: GlobalEntity) -> Entity {
     } else if let Some((present, None)) = present {
         let tenure = Tenure::default();
         crate::role::change_role(world, present, crate::Role::Host, tenure);
-        return present;
+        return (present, true);
     }
     let entity = world
         .resource_mut::<References>()
@@ -280,5 +302,5 @@ fn place(world: &mut World, name: GlobalEntity) -> Entity {
     world
         .entity_mut(entity)
         .insert((NetSlot::named(name), Replicated));
-    entity
+    (entity, false)
 }

@@ -199,6 +199,9 @@ pub struct ReplicationStats {
     pub messages_not_sent: u64,
     /// Time that encoding and packing for all links took in the last tick.
     pub send_time: Duration,
+    /// Threads on which that was done: 1 below
+    /// [`parallel_rows`](crate::ReplicationConfig::parallel_rows).
+    pub send_threads: usize,
     /// Time that receive and apply took in the last frame with datagrams.
     pub receive_time: Duration,
     /// How late the last tick began.

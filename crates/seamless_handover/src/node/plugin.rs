@@ -57,6 +57,7 @@ impl Default for MeshNodeConfig {
 
 /// The entity has a row in the directory.
 #[derive(Component, Clone, Copy, Debug, Default)]
+#[component(clone_behavior = Ignore)]
 pub struct Stored;
 
 /// Hosts cells of a world that other nodes host other cells of.

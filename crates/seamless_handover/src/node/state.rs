@@ -23,6 +23,7 @@ use std::{
 /// Players have one from their login; give it to anything else that should (a vehicle), or let it
 /// come with the first player that carries it.
 #[derive(Component, Clone, Debug)]
+#[component(clone_behavior = Ignore)]
 pub struct HandoverRoot {
     /// Whose player it is.
     pub player: Option<PeerId>,

@@ -4,6 +4,9 @@
 //! contiguous change ticks; one row value per component that was written to; one row per entity
 //! that really changed. An entity that nobody wrote costs its comparisons and nothing else.
 //!
+//! Entities with a replicated component in sparse storage have their ticks apart from each other:
+//! they cost a lookup for each of their components in every tick, changed or not.
+//!
 //! A value that is written but comes out the same is no change. What we received and did not
 //! touch comes out the same, so nothing echoes.
 

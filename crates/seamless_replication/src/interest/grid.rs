@@ -11,14 +11,20 @@ pub struct InterestRegionId {
     pub z: i32,
 }
 
+/// Regions that a view reaches over at most, in each direction. One that is to reach farther shows
+/// everything: so many regions would be more work than what they leave out.
+const MAX_REACH: f32 = 64.0;
+
 /// How space is divided for interest. The ground plane is x and z.
 #[derive(Resource, Clone, Copy, Debug, Reflect)]
 #[reflect(Resource)]
 pub struct InterestGrid {
-    /// Side of a region, in metres. Greater than zero.
+    /// Side of a region, in metres. Greater than zero. A view farther than 64 regions, by default 1,024
+    /// metres, shows everything.
     pub region: f32,
     /// How far past a region's edge an entity or a viewer must be to count as in the next one, in
-    /// metres. Keeps what stands on an edge from coming and going.
+    /// metres. Keeps what stands on an edge from coming and going. By twice as much, along each axis, an
+    /// entity may be nearer than a view reaches and not be seen yet.
     pub hysteresis: f32,
 }
 
@@ -61,16 +67,22 @@ impl InterestGrid {
         (half / (half + distance.max(0.0))).max(1.0 / 16.0)
     }
 
+    /// Whether a view of `distance` metres goes over more regions than are looked at one by one.
+    #[must_use]
+    pub fn is_too_far(&self, distance: f32) -> bool {
+        distance / self.region.max(0.1) > MAX_REACH
+    }
+
     /// The regions that a viewer in `center` sees at `distance` metres: all that come closer than
-    /// that to any point of its own region.
+    /// that to any point of its own region. At most 64 regions far, see
+    /// [`is_too_far`](Self::is_too_far).
     pub fn around(
         &self,
         center: InterestRegionId,
         distance: f32,
     ) -> impl Iterator<Item = InterestRegionId> + use<> {
         let side = self.region.max(0.1);
-        // Bounded, so that an absurd distance does not hang the server.
-        let reach = (distance.max(0.0) / side).ceil().min(64.0) as i32;
+        let reach = (distance.max(0.0) / side).ceil().min(MAX_REACH) as i32;
         (-reach..=reach).flat_map(move |x| {
             (-reach..=reach).filter_map(move |z| {
                 // Distance between the nearest edges of the two regions.

@@ -14,7 +14,7 @@ mod subscription;
 mod visibility;
 
 use bevy::{
-    ecs::component::ComponentId,
+    ecs::{component::ComponentId, world::DeferredWorld},
     platform::collections::{HashMap, HashSet},
     prelude::*,
     ptr::Ptr,
@@ -31,6 +31,8 @@ pub use subscription::{ScopePolicy, Subscriptions};
 pub(crate) use subscription::{ToldScopes, hear, tell_servers};
 pub use visibility::Watched;
 pub(crate) use visibility::{Route, read_scopes, update_visibility};
+
+use crate::slots::{NetSlot, Slots};
 
 /// A named scope: a team, a tool, a room. Entities in scopes are told only to clients in one of
 /// them.
@@ -51,9 +53,11 @@ const MAX_CHOSEN_SCOPES: usize = 1024;
 pub enum View {
     /// It sees every region.
     Everything,
-    /// Around an entity, at this distance in metres.
+    /// Around an entity, at this distance in metres; beyond 64 regions of the [`InterestGrid`]
+    /// everything.
     Around(Entity, f32),
-    /// Around a point, at this distance in metres.
+    /// Around a point, at this distance in metres; beyond 64 regions of the [`InterestGrid`]
+    /// everything.
     At(Vec3, f32),
     /// It sees no region; only what has no place, and what is included.
     Nothing,
@@ -186,7 +190,7 @@ impl PeerInterest {
 
     /// Shows (`true`) or hides (`false`) one entity whatever its place and scopes; `None` takes
     /// the exception back.
-    pub fn except(&mut self, slot: &crate::NetSlot, shown: Option<bool>) {
+    pub fn except(&mut self, slot: &NetSlot, shown: Option<bool>) {
         match shown {
             Some(shown) => self.exceptions.insert(slot.index, (slot.global(), shown)),
             None => self.exceptions.remove(&slot.index),
@@ -199,7 +203,7 @@ impl PeerInterest {
     /// ([`Rule::visible_to`](crate::Rule::visible_to)) can be excepted.
     pub fn except_component<C: Component + TypePath>(
         &mut self,
-        slot: &crate::NetSlot,
+        slot: &NetSlot,
         shown: Option<bool>,
     ) {
         let key = (slot.index, type_id(Namespace::Component, C::type_path()));
@@ -338,6 +342,16 @@ impl Positions {
         self.at.get(slot as usize).copied().flatten()
     }
 
+    /// The slot's entity is nowhere now, and so everywhere. False if it was nowhere before.
+    fn lose(&mut self, slot: u32) -> bool {
+        let at = self.at.get_mut(slot as usize);
+        let was_there = at.is_some_and(|at| at.take().is_some());
+        if was_there {
+            self.place(slot, None);
+        }
+        was_there
+    }
+
     /// The slot is free again.
     pub(crate) fn clear(&mut self, slot: u32) {
         if (slot as usize) < self.at.len() {
@@ -372,10 +386,15 @@ impl Positions {
         if old == region {
             return;
         }
-        if let Some(members) = old.and_then(|old| self.members.get_mut(&old))
-            && let Some(at) = members.iter().position(|&member| member == slot)
+        if let Some(old) = old
+            && let Some(members) = self.members.get_mut(&old)
         {
-            members.swap_remove(at);
+            if let Some(at) = members.iter().position(|&member| member == slot) {
+                members.swap_remove(at);
+            }
+            if members.is_empty() {
+                self.members.remove(&old);
+            }
         }
         if let Some(region) = region {
             self.members.entry(region).or_default().push(slot);
@@ -386,14 +405,32 @@ impl Positions {
 /// Where an entity was at the end of the last tick, if positions are registered
 /// ([`InterestAppExt::interest_position`]).
 #[must_use]
-pub fn position_of(world: &World, slot: &crate::NetSlot) -> Option<Vec3> {
+pub fn position_of(world: &World, slot: &NetSlot) -> Option<Vec3> {
     world.resource::<Positions>().get(slot.index)
+}
+
+/// An entity that has no position any more is not where it was.
+fn lose_position<C: Component>(lost: On<Remove, C>, mut world: DeferredWorld) {
+    let Some(slot) = world.get::<NetSlot>(lost.entity).map(|slot| slot.index) else {
+        return;
+    };
+    let component = world.component_id::<C>();
+    let positions = world.get_resource_mut::<Positions>();
+    let was_there = positions.is_some_and(|mut positions| {
+        let reads = positions.accessor().map(|accessor| accessor.component);
+        reads == component && positions.lose(slot)
+    });
+    if was_there && let Some(mut slots) = world.get_resource_mut::<Slots>() {
+        slots.rerouted.push(slot);
+    }
 }
 
 /// Adds interest management to [`App`].
 pub trait InterestAppExt {
     /// Reads the position of entities from `C`: what clients are told then depends on their
-    /// [`View`] in the grid. The component need not be replicated.
+    /// [`View`] in the grid. The component need not be replicated. An entity without it is seen from
+    /// everywhere; one that loses it while a client looks [`View::Around`] it leaves that view where
+    /// it was.
     fn interest_position<C: Component>(&mut self, read: fn(&C) -> Vec3) -> &mut Self;
 }
 
@@ -404,6 +441,27 @@ impl InterestAppExt for App {
         self.world_mut()
             .resource_mut::<Positions>()
             .set_accessor(accessor);
+        self.add_observer(lose_position::<C>);
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regions_that_nobody_is_in_take_no_memory() {
+        let mut positions = Positions::default();
+        for x in 0..1000 {
+            for slot in 0..3 {
+                positions.grow(slot);
+                let region = InterestRegionId { x, z: slot as i32 };
+                positions.place(slot, Some(region));
+            }
+        }
+        assert_eq!(positions.members.len(), 3);
+        (0..3).for_each(|slot| positions.clear(slot));
+        assert!(positions.members.is_empty());
     }
 }

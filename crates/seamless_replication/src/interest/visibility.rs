@@ -245,7 +245,11 @@ fn follow_view(
     (slots, net_slots): (&Slots, &Query<&NetSlot, EvenHidden>),
     check: &mut Vec<u32>,
 ) {
-    let everything = interest.view == View::Everything;
+    let everything = match interest.view {
+        View::Everything => true,
+        View::Nothing => false,
+        View::Around(_, distance) | View::At(_, distance) => grid.is_too_far(distance),
+    };
     if everything != interest.everything {
         interest.everything = everything;
         interest.stale = true;
@@ -277,6 +281,11 @@ fn follow_view(
         View::At(at, distance) => (at, distance),
     };
     interest.eye = Some(at);
+    if everything {
+        interest.regions.clear();
+        interest.anchor = None;
+        return;
+    }
     let region = grid.region_of(at, interest.anchor.map(|(region, _)| region));
     if interest.anchor == Some((region, distance)) {
         return;

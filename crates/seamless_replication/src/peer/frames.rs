@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-/// Most of them.
-const MAX: usize = 8192;
-
-/// Most bytes of them: 32 MiB.
+/// Most memory that they take: 32 MiB.
 const MAX_BYTES: usize = 32 << 20;
+
+/// Bytes that one takes besides its own, about.
+const EACH: usize = 64;
 
 /// Bytes of them with which no more rows are queued: 4 MiB. Those stay where they are, and go in
 /// their newest state when there is room.
@@ -52,6 +52,6 @@ impl Frames {
 
     /// Whether so much waits that the other end must have stopped to take anything.
     pub(super) fn is_too_much(&self) -> bool {
-        self.queue.len() > MAX || self.bytes > MAX_BYTES
+        self.bytes + self.queue.len() * EACH > MAX_BYTES
     }
 }

@@ -176,10 +176,18 @@ impl Peer {
     }
 
     /// Bytes of reliable messages, rows and snapshots that wait for room on the link. Past 32 MiB on a
-    /// channel the link is closed.
+    /// channel, 64 bytes for each of them counted in, the link is closed.
     #[must_use]
     pub fn waiting_bytes(&self) -> usize {
         self.frames.iter().map(Frames::bytes).sum()
+    }
+
+    /// Bytes of memory for rows that the peer told, against which it tells the next. At most
+    /// [`ReplicationConfig::client_baseline_bytes`](crate::ReplicationConfig::client_baseline_bytes) on
+    /// a server.
+    #[must_use]
+    pub const fn baseline_bytes(&self) -> usize {
+        self.receiver.table.bytes()
     }
 
     /// Gives the link a budget of its own, in bytes per tick, instead of

@@ -149,7 +149,7 @@ fn refuse(peer: &mut Peer, entity: GlobalEntity, hosted: bool) {
 /// Whether the record may be kept without passing a bound; makes room for its name.
 fn has_room(peer: &mut Peer, parsed: &ParsedRow<'_>, limits: Limits) -> bool {
     let table = &mut peer.receiver.table;
-    let room = table.bytes() + parsed.row.byte_len() <= limits.baseline_bytes
+    let room = table.make_room(parsed.row, limits.baseline_bytes)
         && table
             .entry(parsed.allocator, parsed.index, limits.entities)
             .is_some();

@@ -13,7 +13,7 @@ use crate::{
     names::hash_of,
     plugin::Limits,
     prefetch::prefetch_at,
-    rows::{Row, RowRef},
+    rows::{Ring, Row, RowRef},
 };
 
 /// An old name that now means one of our own.
@@ -34,6 +34,9 @@ pub(crate) struct Redirect {
 /// it was called before it left.
 const MAX_NAMES: usize = 16;
 
+/// Names that are looked at to make room, for each row for which there was none.
+const NAMES_FOR_EACH: usize = 8;
+
 /// All short names of a peer.
 #[derive(Default)]
 pub(crate) struct RemoteTable {
@@ -48,6 +51,8 @@ pub(crate) struct RemoteTable {
     /// When each goes, the first to go first.
     expiries: VecDeque<(Tick, u32)>,
     bytes: usize,
+    /// Rows for which there was none since room was made last.
+    without_room: usize,
     /// Places whose newest row waits to be shown.
     waiting: Vec<u32>,
 }
@@ -189,8 +194,7 @@ impl RemoteTable {
         limits: Limits,
     ) -> Option<u32> {
         let (allocator, index) = (head.allocator, head.index);
-        let room =
-            self.bytes + row.byte_len() <= limits.baseline_bytes && !self.is_full(limits.entities);
+        let room = self.has_room(row, limits.baseline_bytes) && !self.is_full(limits.entities);
         if !room || self.place(allocator, index).is_some() {
             return None;
         }
@@ -220,9 +224,31 @@ impl RemoteTable {
         place
     }
 
-    /// Bytes of all rows kept as baselines.
+    /// Bytes of memory for rows kept as baselines.
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Whether a row can be kept with no more than so many bytes of memory for all.
+    #[inline]
+    pub(super) fn has_room(&self, row: RowRef<'_>, bytes: usize) -> bool {
+        self.bytes + Ring::cost_of(row) <= bytes
+    }
+
+    /// As [`has_room`](Self::has_room), after making room if there is none: places without a row give
+    /// back their memory. A step for each name then, once in a while.
+    pub(super) fn make_room(&mut self, row: RowRef<'_>, bytes: usize) -> bool {
+        if self.has_room(row, bytes) {
+            return true;
+        }
+        self.without_room += 1;
+        if self.without_room * NAMES_FOR_EACH < self.slots.len() {
+            return false;
+        }
+        self.without_room = 0;
+        self.slots.iter_mut().for_each(|slot| slot.ring.shrink());
+        self.bytes = self.slots.iter().map(|slot| slot.ring.bytes()).sum();
+        self.has_room(row, bytes)
     }
 
     /// Keeps a record's row as a baseline. What is older than the record's own baseline goes, but

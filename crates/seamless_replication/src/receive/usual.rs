@@ -76,7 +76,7 @@ fn keep_usual(
     bytes: usize,
 ) -> Option<bool> {
     let table = &mut peer.receiver.table;
-    let room = table.bytes() + row.byte_len() <= bytes;
+    let room = table.has_room(row, bytes);
     let slot = table.at_mut(place);
     let usual = room
         && peer.side == LinkSide::ToServer

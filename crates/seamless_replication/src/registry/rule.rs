@@ -36,10 +36,15 @@ impl<'a> Rule<'a> {
         self.edit(|c| c.descriptor.host_only = true)
     }
 
-    /// How much a change of it matters when there is not room for everything. 1 by default.
+    /// How much a change of it matters when there is not room for everything. 1 by default; at least
+    /// 1/64 and at most 1024, so that nothing is forgotten. Of an entity's replicated components the
+    /// heaviest counts, whichever of them changed: for what matters less than other entities, all of
+    /// them must weigh less.
     #[must_use]
     pub fn priority(self, weight: f32) -> Self {
-        self.edit(|c| c.priority = weight.max(0.0))
+        const LEAST: f32 = 1.0 / 64.0;
+        let weight = if weight.is_nan() { LEAST } else { weight };
+        self.edit(|c| c.priority = weight.clamp(LEAST, 1024.0))
     }
 
     /// The peers are told the first value that the host collects of an entity, and no later one:

@@ -21,6 +21,16 @@ impl Fence {
             _ => Self(Some(Arc::new(*tenure))),
         }
     }
+
+    /// Bytes that it takes elsewhere, at most: rows mostly share them.
+    #[inline]
+    pub(super) const fn heap_bytes(&self) -> usize {
+        match self.0 {
+            None => 0,
+            // With two counters.
+            Some(_) => size_of::<Tenure>() + 2 * size_of::<usize>(),
+        }
+    }
 }
 
 impl Deref for Fence {

@@ -30,12 +30,21 @@ pub(crate) struct Ring {
     /// The newest version that was forgotten, once one was. What comes late and is older must not
     /// take its place: senders count on which version lies before another.
     forgotten: Option<Version>,
-    /// Bytes of all values.
+    /// Bytes of memory that the places have.
     bytes: usize,
 }
 
 impl Ring {
     pub(crate) const CAPACITY: usize = MAX_BASELINES as usize + 1;
+
+    /// Bytes that a row takes at least.
+    const EACH: usize = size_of::<Stored>();
+
+    /// Bytes that a row takes if there is no place for it yet.
+    #[inline]
+    pub(crate) fn cost_of(row: RowRef<'_>) -> usize {
+        Self::EACH + row.heap_bytes()
+    }
 
     #[inline]
     fn place(&self, at: usize) -> usize {
@@ -147,21 +156,23 @@ impl Ring {
         while self.len as usize >= keep.clamp(1, Self::CAPACITY) {
             self.drop_oldest();
         }
-        self.bytes += row.byte_len();
         let version = self.last;
-        let place = self.free_place();
-        place.version = version;
-        place.row.copy_from(row);
+        self.append(version, row);
     }
 
-    /// The place after the newest, which belongs to it from now on.
-    fn free_place(&mut self) -> &mut Stored {
+    /// Puts a row in the place after the newest.
+    #[inline]
+    fn append(&mut self, version: Version, row: RowRef<'_>) {
         if self.len as usize == self.places.len() {
             self.grow();
         }
         let place = self.place(self.len as usize);
         self.len += 1;
-        &mut self.places[place]
+        let place = &mut self.places[place];
+        place.version = version;
+        let before = place.row.heap_bytes();
+        place.row.copy_from(row);
+        self.bytes = self.bytes + place.row.heap_bytes() - before;
     }
 
     fn grow(&mut self) {
@@ -172,11 +183,21 @@ impl Ring {
         let more = (len * 2).clamp(1, Self::CAPACITY);
         self.places.reserve_exact(more - len);
         self.places.resize_with(more, Stored::default);
+        self.bytes += (more - len) * Self::EACH;
+    }
+
+    /// Gives back the memory of places without a row.
+    pub(crate) fn shrink(&mut self) {
+        self.places.rotate_left(self.first as usize);
+        self.first = 0;
+        self.places.truncate(self.len as usize);
+        self.places.shrink_to_fit();
+        let heap = self.places.iter().map(|place| place.row.heap_bytes());
+        self.bytes = heap.sum::<usize>() + self.places.len() * Self::EACH;
     }
 
     fn drop_oldest(&mut self) {
         self.forgotten = Some(self.places[self.first as usize].version);
-        self.bytes -= self.places[self.first as usize].row.byte_len();
         self.first = self.place(1) as u8;
         self.len -= 1;
     }
@@ -209,10 +230,7 @@ impl Ring {
         if at == self.len as usize {
             self.last = version;
         }
-        self.bytes += row.byte_len();
-        let place = self.free_place();
-        place.version = version;
-        place.row.copy_from(row);
+        self.append(version, row);
         for later in (at + 1..self.len as usize).rev() {
             let (one, other) = (self.place(later - 1), self.place(later));
             self.places.swap(one, other);
@@ -230,8 +248,6 @@ impl Ring {
             self.places.swap(one, other);
         }
         self.len -= 1;
-        let place = self.place(self.len as usize);
-        self.bytes -= self.places[place].row.byte_len();
     }
 
     /// Forgets what is older than the version before `version`: the sender has moved on, and
@@ -247,14 +263,14 @@ impl Ring {
 
     /// Forgets all rows, keeps the number.
     pub(crate) fn clear(&mut self) {
-        self.places.clear();
+        self.places = Vec::new();
         self.first = 0;
         self.len = 0;
         self.forgotten = None;
         self.bytes = 0;
     }
 
-    /// Bytes of all values that are kept.
+    /// Bytes of memory that it takes for its rows, those that it has room for counted in.
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
     }

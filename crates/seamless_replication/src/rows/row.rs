@@ -19,8 +19,11 @@ pub(crate) struct Row {
     pub(crate) fence: Fence,
     pub(crate) set: SetId,
     count: u16,
-    data: SmallVec<[u8; 56]>,
+    data: SmallVec<[u8; IN_PLACE]>,
 }
+
+/// Bytes that lie in place.
+const IN_PLACE: usize = 56;
 
 /// A row that lies elsewhere.
 #[derive(Clone, Copy, Debug)]
@@ -40,10 +43,15 @@ impl<'a> RowRef<'a> {
         Self { fence, ..self }
     }
 
-    /// Bytes of all values.
+    /// Bytes that a [`Row`] of this takes besides its own.
     #[inline]
-    pub(crate) const fn byte_len(&self) -> usize {
-        self.data.len() - self.count as usize * END
+    pub(super) const fn heap_bytes(&self) -> usize {
+        let data = if self.data.len() > IN_PLACE {
+            self.data.len()
+        } else {
+            0
+        };
+        data + self.fence.heap_bytes()
     }
 
     /// Its values. To look at several, ask once.
@@ -113,6 +121,17 @@ impl Row {
     #[inline]
     pub(crate) fn byte_len(&self) -> usize {
         self.data.len() - self.count as usize * END
+    }
+
+    /// Bytes of memory that it takes besides its own.
+    #[inline]
+    pub(super) fn heap_bytes(&self) -> usize {
+        let data = if self.data.spilled() {
+            self.data.capacity()
+        } else {
+            0
+        };
+        data + self.fence.heap_bytes()
     }
 
     /// Becomes a copy of `other` and keeps its memory.

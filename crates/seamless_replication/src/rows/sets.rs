@@ -84,15 +84,16 @@ impl ComponentSets {
             .map_or(&[], |components| components)
     }
 
-    /// Weighs the sets that are new: the heaviest component counts. `weight`: of a component.
+    /// Weighs the sets that are new: the heaviest component counts. `weight`: of a component, more
+    /// than 0.
     pub(crate) fn weigh(&mut self, weight: impl Fn(u16) -> f32) {
         for components in &self.sets[self.weights.len()..] {
-            let heaviest = components.iter().map(|&component| weight(component));
-            self.weights.push(heaviest.fold(1.0, f32::max));
+            let weights = components.iter().map(|&component| weight(component));
+            self.weights.push(weights.reduce(f32::max).unwrap_or(1.0));
         }
     }
 
-    /// How much a change of a row of this set matters; 1 or more.
+    /// How much a change of a row of this set matters, see [`Rule::priority`](crate::Rule::priority).
     pub(crate) fn weight(&self, id: SetId) -> f32 {
         self.weights.get(id.0 as usize).copied().unwrap_or(1.0)
     }

@@ -26,6 +26,13 @@ const TOO_MANY: f32 = 0.6;
 /// Datagrams that a share of losses is taken of, at least.
 const SAMPLE: u64 = 16;
 
+/// Looks with the least share after which no queue of ours is left: if round trips are still as long as
+/// at the first of them, the way is.
+const EMPTY: u32 = 8;
+
+/// Losses with which it may still be our queue, always full, even at the least share.
+const FULL: f32 = 0.1;
+
 /// The state of one link, brought up to date once a tick.
 #[derive(Debug)]
 pub(crate) struct Congestion {
@@ -41,6 +48,9 @@ pub(crate) struct Congestion {
     looked: Duration,
     sent: u64,
     lost: u64,
+    /// Looks with the least share, one after the other, and the shortest and the longest round trip
+    /// of them.
+    at_least: (u32, Duration, Duration),
 }
 
 impl Default for Congestion {
@@ -54,6 +64,7 @@ impl Default for Congestion {
             looked: Duration::ZERO,
             sent: 0,
             lost: 0,
+            at_least: (0, Duration::MAX, Duration::ZERO),
         }
     }
 }
@@ -109,6 +120,29 @@ impl Congestion {
         } else {
             (self.share * 1.05 + 0.002).min(1.0)
         };
+        self.recognise_the_way(now, rtt, losses);
+    }
+
+    /// A way that has become longer looks like a queue at first. It is none if it is as long when next
+    /// to nothing is sent.
+    fn recognise_the_way(&mut self, now: Duration, rtt: Duration, losses: f32) {
+        if self.share > LEAST || losses > FULL {
+            self.at_least = (0, Duration::MAX, Duration::ZERO);
+            return;
+        }
+        let (looks, shortest, longest) = &mut self.at_least;
+        *looks += 1;
+        *shortest = rtt.min(*shortest);
+        *longest = rtt.max(*longest);
+        if *looks < EMPTY {
+            return;
+        }
+        if *longest - *shortest <= PATIENCE {
+            self.shortest = [Some(*shortest), None];
+            self.window = now;
+            self.draining = false;
+        }
+        self.at_least = (0, Duration::MAX, Duration::ZERO);
     }
 }
 
@@ -162,6 +196,40 @@ mod tests {
         after(&mut congestion, 100, 400, 0);
         after(&mut congestion, 200, 400, 0);
         assert_eq!(after(&mut congestion, 300, 400, 0), 1.0);
+    }
+
+    #[test]
+    fn a_way_that_becomes_longer_costs_seconds_and_no_minutes() {
+        for (before, then, losses) in [(30, 80, 3), (50, 220, 0), (20, 500, 5)] {
+            let mut congestion = Congestion::default();
+            assert_eq!(after(&mut congestion, 0, before, losses), 1.0);
+            let start = Duration::from_secs(50);
+            let mut now = start;
+            let mut lowest = 1.0f32;
+            // As long as thirty round trips, and six seconds more for looks that are a tick apart.
+            let end = start + Duration::from_millis(then * 90);
+            while now < end {
+                now += Duration::from_millis(then.max(33));
+                let sent = 2000 + (now - start).as_millis() as u64 / 3;
+                let lost = sent * losses / 100;
+                congestion.look(now, Duration::from_millis(then), sent, lost);
+                lowest = lowest.min(congestion.share());
+            }
+            let share = congestion.share();
+            assert_eq!(share, 1.0, "{before} to {then} ms; lowest {lowest}");
+        }
+    }
+
+    #[test]
+    fn a_queue_that_grows_at_the_least_share_is_no_way() {
+        let mut congestion = Congestion::default();
+        after(&mut congestion, 0, 50, 0);
+        // A link that takes less than the least share: it takes ever longer.
+        for n in 0..60 {
+            let now = Duration::from_secs(50 + n);
+            congestion.look(now, Duration::from_millis(150 + 60 * n), 2000 + 100 * n, 0);
+        }
+        assert!(congestion.share() < 0.1, "{}", congestion.share());
     }
 
     #[test]

@@ -183,6 +183,7 @@ pub(crate) fn send(
     office.end(&mut rows);
     name_too_large(&mut rows, &slots, &mut stats);
     stats.send_time = started.elapsed();
+    stats.send_threads = threads;
 }
 
 /// Takes note of what arrived, so that it is told against from now on, and finds what was lost: it is
