@@ -443,7 +443,10 @@ impl Slots {
                 generation: u32::MAX,
                 ..Slot::new(Entity::PLACEHOLDER, Role::Host)
             });
-            self.live.grow(self.table.len());
+            if self.live.len() < self.table.len() {
+                // The next ones come soon.
+                self.live.grow(self.table.len().next_multiple_of(64));
+            }
             self.stamps.push(0);
             self.table.len() as u32 - 1
         });
@@ -471,6 +474,15 @@ impl Slots {
             tracing::error!(%global, slot = index, other, "two entities have one name");
         }
         NetSlot { index, global }
+    }
+
+    /// As [`RemoteTable::expect`](crate::receive::RemoteTable::expect).
+    pub(crate) fn expect(&mut self, now: usize, soon: usize) {
+        if self.table.capacity() - self.table.len() < now {
+            self.table.reserve(soon);
+            self.stamps.reserve(soon);
+            self.by_name.reserve(soon, &self.table);
+        }
     }
 
     fn release(&mut self, index: u32, entity: Entity) {

@@ -115,6 +115,13 @@ pub(crate) fn read_scopes(world: &mut World) {
     if world.resource::<Slots>().rerouted.is_empty() {
         return;
     }
+    // In most games nothing is in a scope.
+    let in_archetypes = |id| world.archetypes().component_index().get(&id);
+    let scopes = world.component_id::<ToolScopes>().and_then(in_archetypes);
+    let none_has_any = scopes.is_none_or(|archetypes| archetypes.is_empty());
+    if none_has_any && world.resource::<Positions>().in_scope.is_empty() {
+        return;
+    }
     world.resource_scope(|world, mut positions: Mut<Positions>| {
         let slots = world.resource::<Slots>();
         for &index in &slots.rerouted {
@@ -141,7 +148,9 @@ pub(crate) fn update_visibility(
     mut watched: MessageWriter<Watched>,
 ) {
     let positions = &mut *positions;
-    let dirty: HashSet<u32> = slots.rerouted.drain(..).collect();
+    let mut dirty = std::mem::take(&mut slots.rerouted);
+    dirty.sort_unstable();
+    dirty.dedup();
     // Which went to another region, and to which.
     let mut crossed = Vec::new();
     let mut moved = std::mem::take(&mut positions.moved);
@@ -159,13 +168,11 @@ pub(crate) fn update_visibility(
     moved.clear();
     positions.moved = moved;
 
-    let mut dirty: Vec<u32> = dirty.into_iter().collect();
-    dirty.sort_unstable();
     for peer in peers
         .iter_mut()
         .filter(|peer| peer.state == PeerState::Ready)
     {
-        let mut check = dirty.clone();
+        let mut check = Vec::new();
         let here = (&*slots, &net_slots);
         follow_view(&mut peer.interest, positions, &grid, here, &mut check);
         let Peer {
@@ -185,10 +192,14 @@ pub(crate) fn update_visibility(
         }
         check.append(&mut interest.recheck);
         if std::mem::take(&mut peer.interest.stale) {
+            check.clear();
             check.extend(slots.iter().map(|(index, _)| index));
+        } else {
+            // Mostly all there is, and in order.
+            check.extend_from_slice(&dirty);
+            check.sort_unstable();
+            check.dedup();
         }
-        check.sort_unstable();
-        check.dedup();
         for index in check {
             let Some(slot) = slots.get(index) else {
                 continue;
@@ -234,6 +245,8 @@ pub(crate) fn update_visibility(
             }
         }
     }
+    dirty.clear();
+    slots.rerouted = dirty;
 }
 
 /// Computes the regions a viewer sees if its own region changed, and adds what may have come or

@@ -186,6 +186,11 @@ fn admit(
     };
     // Taken out of the world: as a scope it would change archetypes for each.
     let mut slots = std::mem::take(&mut *world.resource_mut::<Slots>());
+    // Who joins has a datagram full of them, and as many in each of those that came with it.
+    let now = rows.heads_from(from).len().min(most);
+    let soon = (now * (1 + peer.receiver.datagrams_left)).min(limits.entities);
+    peer.receiver.table.expect(now, soon);
+    slots.expect(now, soon);
     let references = world.resource::<References>();
     for (head, row) in rows.iter_from(from).take(most) {
         if head.set != arriving.set || !may_be_new(head, peer) {

@@ -68,7 +68,8 @@ pub(crate) fn receive(world: &mut World) {
         for bytes in arrivals.frames.drain(..) {
             take_frame(world, &mut peer, &bytes);
         }
-        for bytes in arrivals.datagrams.drain(..) {
+        for (at, bytes) in arrivals.datagrams.drain(..).rev().enumerate().rev() {
+            peer.receiver.datagrams_left = at;
             take_datagram(world, &mut peer, &bytes);
             if peer.receiver.table.waiting() >= show::TOGETHER {
                 show::show_waiting(world, &mut peer);

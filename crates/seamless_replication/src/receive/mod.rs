@@ -47,6 +47,8 @@ pub(crate) struct Receiver {
     /// Slots of ours that the peer held, and when what it wrote of them is forgotten. Not at once:
     /// a datagram with a late record must still be readable for what else is in it.
     pub(crate) retired: VecDeque<(Tick, u32)>,
+    /// Datagrams that came with the one that is read, and come after it.
+    pub(crate) datagrams_left: usize,
     /// For the rows of the next datagram.
     pub(crate) spare: ParsedRows,
     /// For the next entity that the peer tells of for the first time.

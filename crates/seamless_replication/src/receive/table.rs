@@ -209,6 +209,17 @@ impl RemoteTable {
             .then_some(place)
     }
 
+    /// So many entities come for the first time now, and about `soon` of them one after the other: room
+    /// for all of those, if any is made.
+    pub(super) fn expect(&mut self, now: usize, soon: usize) {
+        if self.slots.capacity() - self.slots.len() < now {
+            self.slots.reserve(soon);
+            let slots = &self.slots;
+            let hash = |&place: &u32| slots[place as usize].global.map_or(0, hash_of);
+            self.by_global.reserve(soon, hash);
+        }
+    }
+
     /// Whether the peer uses `limit` names already.
     const fn is_full(&self, limit: usize) -> bool {
         self.slots.len() - self.free.len() >= limit

@@ -146,7 +146,7 @@ pub(crate) fn put_remote<'a>(
         NonNull::from(&mut remote).cast(),
     ];
     let first = usize::from(authority.is_none());
-    let is_taken = |it: EntityRef<'_>| it.contains::<NetSlot>();
+    let is_taken = |it: EntityRef<'_>| it.contains_id(ids[1]);
     if world.get_entity(entity).is_ok_and(is_taken) {
         return false;
     }

@@ -131,10 +131,12 @@ impl Sender {
     fn slot_mut(&mut self, slot: u32) -> &mut LinkSlot {
         let at = slot as usize;
         if self.slots.len() <= at {
-            self.slots.resize_with(at + 1, LinkSlot::default);
-            self.lives.grow(at + 1);
-            self.visible.grow(at + 1);
-            self.dirty.grow(at + 1);
+            // The next ones come soon.
+            let len = (at + 1).next_multiple_of(64);
+            self.slots.resize_with(len, LinkSlot::default);
+            self.lives.grow(len);
+            self.visible.grow(len);
+            self.dirty.grow(len);
         }
         &mut self.slots[at]
     }
@@ -210,7 +212,9 @@ impl Sender {
         self.lives.begin(slot, appeared);
         self.news.push((slot, News::Forget));
         self.served(slot);
-        self.exceptions.remove(&slot);
+        if !self.exceptions.is_empty() {
+            self.exceptions.remove(&slot);
+        }
         if let Some(appeared) = &mut self.appeared {
             appeared.push(slot);
         }

@@ -16,6 +16,12 @@ impl ByName {
         self.0.find(hash_of(name), is_its).copied()
     }
 
+    /// Makes room for so many more.
+    pub(super) fn reserve(&mut self, more: usize, slots: &[Slot]) {
+        let hash = |&slot: &u32| slots[slot as usize].global.map_or(0, hash_of);
+        self.0.reserve(more, hash);
+    }
+
     /// Lists a slot that has its name already. Gives another one that had it.
     pub(super) fn insert(&mut self, slots: &[Slot], name: GlobalEntity, slot: u32) -> Option<u32> {
         let is_its = |&other: &u32| slots[other as usize].global == Some(name);

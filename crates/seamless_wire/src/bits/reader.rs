@@ -188,13 +188,19 @@ impl<'a> BitReader<'a> {
             self.at += count * 8;
         } else {
             out.reserve(count);
-            for _ in 0..count / 4 {
-                out.extend_from_slice(&(self.peek() as u32).to_le_bytes());
-                self.at += 32;
-            }
-            for _ in 0..count % 4 {
-                out.push(self.peek() as u8);
-                self.at += 8;
+            let mut left = count;
+            while left > 0 {
+                // Most values are short.
+                let mut some = [[0; 4]; 8];
+                let len = left.min(some.len() * 4);
+                for word in &mut some[..len.div_ceil(4)] {
+                    *word = (self.peek() as u32).to_le_bytes();
+                    self.at += 32;
+                }
+                // The last word may have been less.
+                self.at -= (len.next_multiple_of(4) - len) * 8;
+                out.extend_from_slice(&some.as_flattened()[..len]);
+                left -= len;
             }
         }
         Ok(())
