@@ -124,3 +124,127 @@ impl Staleness {
         REMEMBERED as f64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bevy::math::{Quat, Vec3};
+
+    use super::*;
+    use crate::{network::Traffic, scenario::Custom};
+
+    /// A server and what its clients have, which is what a test puts there.
+    struct Frozen {
+        server: Vec<Body>,
+        clients: Vec<Vec<Option<Body>>>,
+        /// Entities that clients have besides.
+        more: usize,
+        precision: Option<Precision>,
+    }
+
+    impl Subject for Frozen {
+        fn write(&mut self, _: &[u32], _: &[Body]) {}
+        fn connect(&mut self, _: usize) {}
+        fn server_tick(&mut self) {}
+        fn client_tick(&mut self, _: usize) {}
+        fn turn(&mut self) {}
+        fn drop_clients(&mut self) {}
+        fn set_loss(&mut self, _: f32, _: u64) {}
+
+        fn sent(&self) -> Traffic {
+            Traffic::default()
+        }
+
+        fn count(&mut self, client: usize) -> usize {
+            self.clients[client].iter().flatten().count() + self.more
+        }
+
+        fn server_bodies(&self) -> Vec<Body> {
+            self.server.clone()
+        }
+
+        fn client_bodies(&self, client: usize, entities: &[u32]) -> Vec<Option<Body>> {
+            let has = |entity: &u32| self.clients[client][*entity as usize];
+            entities.iter().map(has).collect()
+        }
+
+        fn precision(&self) -> Option<Precision> {
+            self.precision
+        }
+    }
+
+    fn scenario() -> Scenario {
+        let custom = Custom {
+            entities: Some(40),
+            clients: Some(2),
+            changed: None,
+        };
+        Scenario::find("custom", &custom, None).expect("it is there")
+    }
+
+    fn equal() -> Frozen {
+        let body = |n: u32| Body {
+            position: Vec3::splat(n as f32),
+            rotation: Quat::from_rotation_y(n as f32),
+            velocity: Vec3::X,
+        };
+        let server: Vec<Body> = (0..40).map(body).collect();
+        let all: Vec<Option<Body>> = server.iter().copied().map(Some).collect();
+        Frozen {
+            server,
+            clients: vec![all.clone(), all],
+            more: 0,
+            precision: None,
+        }
+    }
+
+    fn found(change: impl FnOnce(&mut Frozen)) -> Option<String> {
+        let mut subject = equal();
+        change(&mut subject);
+        difference(&mut subject, &scenario())
+    }
+
+    #[test]
+    fn any_difference_is_found() {
+        assert_eq!(found(|_| {}), None);
+        let body = |it: &mut Frozen| it.clients[1][39].expect("it is there");
+        let changes: [fn(&mut Body); 3] = [
+            |body| body.position.z = body.position.z.next_up(),
+            |body| body.rotation = -body.rotation,
+            |body| body.velocity.y = -0.1,
+        ];
+        for change in changes {
+            let found = found(|it| {
+                let mut other = body(it);
+                change(&mut other);
+                it.clients[1][39] = Some(other);
+            });
+            let found = found.expect("a difference");
+            assert!(
+                found.starts_with("entity 39 on client 1 is Body"),
+                "{found}"
+            );
+        }
+        let missing = found(|it| it.clients[0][7] = None);
+        assert_eq!(missing.as_deref(), Some("entity 7 on client 0 is missing"));
+        assert!(found(|it| it.more = 1).is_some(), "one too many");
+    }
+
+    #[test]
+    fn what_is_rounded_may_differ_by_as_much_and_no_more() {
+        let off = |by: f32, precision: Option<Precision>| {
+            found(|it| {
+                it.precision = precision;
+                let body = it.clients[0][3].as_mut().expect("it is there");
+                body.position.x += by;
+            })
+        };
+        let precision = Some(Precision {
+            position: 0.01,
+            rotation: 0.01,
+            velocity: 0.01,
+        });
+        assert_eq!(off(0.009, precision), None);
+        assert!(off(0.009, None).is_some());
+        assert!(off(0.011, precision).is_some());
+    }
+}
