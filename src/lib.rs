@@ -30,6 +30,11 @@
 //!
 //! Nothing in the default features pulls in rendering.
 
+use std::{
+    hash::{BuildHasher, RandomState},
+    ops::RangeInclusive,
+};
+
 use bevy::{app::PluginGroupBuilder, prelude::*};
 
 pub use seamless_authority as authority;
@@ -47,6 +52,9 @@ use seamless_authority::AuthorityPlugin;
 use seamless_replication::ReplicationPlugin;
 use seamless_transport::TransportPlugin;
 
+/// Blocks of names for servers that have none from a directory, which counts from the lowest.
+const OWN_BLOCKS: RangeInclusive<u32> = 1 << 23..=wire::GlobalEntity::MAX_BLOCK;
+
 /// Everything a game needs, server, client or both in one app.
 ///
 /// Add it after `MinimalPlugins` or `DefaultPlugins` and before registering components. A server
@@ -61,12 +69,15 @@ pub struct SeamlessPlugins {
 }
 
 impl SeamlessPlugins {
-    /// For a server without a mesh.
+    /// For a server without a mesh. Its block of names is drawn at random: a client may come from
+    /// another server, or from this one before it was started anew, and still have entities with names
+    /// that it was lent there.
     #[must_use]
-    pub const fn server() -> Self {
+    pub fn server() -> Self {
+        let drawn = RandomState::new().hash_one("names") as u32;
         Self {
             tick_rate: 30,
-            names: Some(2),
+            names: Some(OWN_BLOCKS.start() + drawn % OWN_BLOCKS.clone().count() as u32),
         }
     }
 

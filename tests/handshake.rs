@@ -14,12 +14,12 @@ use common::{
 };
 use seamless_authority::{AuthorityView, Delegated};
 use seamless_replication::{
-    Admission, Admitted, PeerRefused, Peers, ReplicateAppExt, Replicated, ReplicationPlugin,
-    Replicator,
+    Admission, Admitted, PeerJoined, PeerLeft, PeerRefused, Peers, ReplicateAppExt, Replicated,
+    ReplicationPlugin, Replicator,
     messages::{Delivery, Direction, MessageAppExt},
     transport::{
-        Authentication, ClientConfig, ClientEndpoints, CloseReason, LinkClosed, Links, Refused,
-        ServerConfig, ServerEndpoint, TransportConfig, TransportPlugin,
+        Authentication, ClientConfig, ClientEndpoints, CloseReason, LinkClosed, LinkId, Links,
+        Refused, ServerConfig, ServerEndpoint, TransportConfig, TransportPlugin,
     },
     wire::{
         PeerId, WIRE_VERSION, WireError, codec,
@@ -405,6 +405,23 @@ fn another_protocol_number_is_not_even_heard() {
     assert_eq!(server.world().resource::<Peers>().iter().count(), 0);
 }
 
+/// Who joined and left, over which link, and in which frame.
+#[derive(Resource, Default)]
+struct Told(Vec<(&'static str, LinkId, u32)>);
+
+fn tell(
+    mut told: ResMut<Told>,
+    mut frame: Local<u32>,
+    mut left: MessageReader<PeerLeft>,
+    mut joined: MessageReader<PeerJoined>,
+) {
+    *frame += 1;
+    told.0
+        .extend(left.read().map(|it| ("left", it.link, *frame)));
+    told.0
+        .extend(joined.read().map(|it| ("joined", it.link, *frame)));
+}
+
 #[test]
 fn who_comes_again_replaces_its_former_link_and_has_what_it_held() {
     const ME: PeerId = PeerId(77);
@@ -415,7 +432,9 @@ fn who_comes_again_replaces_its_former_link_and_has_what_it_held() {
                 peer: ME,
                 spectator: false,
             };
-            app.insert_resource(Admission::new(move |_, _, _| Ok(peer)));
+            app.insert_resource(Admission::new(move |_, _, _| Ok(peer)))
+                .init_resource::<Told>()
+                .add_systems(Update, tell);
         });
         cluster.set_weather(Weather::lossy(0.1));
         let server = cluster.server();
@@ -429,6 +448,11 @@ fn who_comes_again_replaces_its_former_link_and_has_what_it_held() {
         cluster.kill(former);
         let again = cluster.client(server);
         ready(&mut cluster, again);
+        let told = &cluster.world(server).resource::<Told>().0;
+        let (link, came) = (told[0].1, told.last().expect("it joined"));
+        assert_eq!(told[1], ("left", link, told[1].2), "seed {seed}");
+        assert_eq!((told.len(), came.0), (3, "joined"), "seed {seed}");
+        assert!(told[1].2 <= came.2, "it left later than it joined");
         let name = name(&mut cluster, server, crate_);
         let here = wait_for(&mut cluster, again, name);
         cluster.run_until("it is held", 60, |cluster| {
@@ -442,5 +466,7 @@ fn who_comes_again_replaces_its_former_link_and_has_what_it_held() {
         cluster.run(200);
         let peers = cluster.world(server).resource::<Peers>();
         assert_eq!(peers.iter().count(), 1);
+        let told = &cluster.world(server).resource::<Told>().0;
+        assert_eq!(told.len(), 3, "it left once");
     }
 }

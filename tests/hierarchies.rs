@@ -4,8 +4,11 @@ mod common;
 
 use bevy::{ecs::entity_disabling::Disabled, prelude::*};
 use common::{Place, find, get, name, pair, register, wait_for};
-use seamless_replication::{Hosted, NetSlot, Peers, Remote, ReplicateAppExt, Replicated};
+use seamless_replication::{
+    Hosted, NetSlot, Peers, Remote, ReplicateAppExt, Replicated, ReplicationConfig,
+};
 use seamless_testkit::{AppId, Cluster, Weather};
+use serde::{Deserialize, Serialize};
 
 const A_WHILE: usize = 60;
 
@@ -151,7 +154,7 @@ fn what_is_published_in_the_place_of_a_parent_to_come_stays_the_clients_own() {
 }
 
 #[test]
-fn who_sees_a_child_leave_its_parent_may_despawn_either() {
+fn who_sees_what_hung_on_a_parent_go_may_despawn_any_of_them() {
     for despawned in 0..3 {
         let (mut cluster, apps, [parent, child]) = family_in(9, Weather::lossy(0.3));
         let [server, client] = apps;
@@ -160,23 +163,125 @@ fn who_sees_a_child_leave_its_parent_may_despawn_either() {
         cluster.run(A_WHILE);
         let names = [parent, child, sibling].map(|entity| name(&mut cluster, server, entity));
         let here = names.map(|name| find(&mut cluster, client, name).expect("in sight"));
+        cluster.world(client).spawn((Plate, ChildOf(here[0])));
         let app = cluster.app(client);
-        app.add_observer(move |_: On<Remove, ChildOf>, mut commands: Commands| {
+        app.add_observer(move |_: On<Remove, Plate>, mut commands: Commands| {
             commands.entity(here[despawned]).try_despawn();
         });
         show(&mut cluster, server, parent, false);
-        cluster.run(A_WHILE);
-        assert_eq!(find(&mut cluster, client, names[0]), None);
-        // With the parent goes what is still its child, as Bevy has it.
-        let gone = [2, 1, 2][despawned];
-        let is_here =
-            |at: usize, cluster: &mut Cluster| find(cluster, client, names[at]) == Some(here[at]);
-        assert!(!is_here(gone, &mut cluster));
-        assert!(is_here(3 - gone, &mut cluster));
+        cluster.run_until("it is out of sight", 300, |cluster| {
+            find(cluster, client, names[0]).is_none()
+        });
+        // With the parent go its children, as Bevy has it.
+        for at in 1..3 {
+            let is_here = find(&mut cluster, client, names[at]) == Some(here[at]);
+            assert_eq!(is_here, despawned != 0 && despawned != at, "{despawned}");
+        }
+        // What is still in sight comes back, and so does the parent.
         show(&mut cluster, server, parent, true);
-        wait_for(&mut cluster, client, names[0]);
-        cluster.run(A_WHILE);
-        let other = [child, sibling][2 - gone];
-        assert!(is_together(&mut cluster, apps, [parent, other]));
+        for at in [child, sibling] {
+            let at_name = name(&mut cluster, server, at);
+            wait_for(&mut cluster, client, names[0]);
+            wait_for(&mut cluster, client, at_name);
+            cluster.run_until("it is with its parent", 300, |cluster| {
+                is_together(cluster, apps, [parent, at])
+            });
+        }
+    }
+}
+
+/// Stands on a ship, and needs it not.
+#[derive(Component, TypePath, Serialize, Deserialize, Clone, PartialEq, Debug)]
+#[relationship(relationship_target = Crew)]
+struct OnShip(#[entities] Entity);
+
+#[derive(Component, Default, Debug)]
+#[relationship_target(relationship = OnShip)]
+struct Crew(Vec<Entity>);
+
+/// What a client hangs over what it sees.
+#[derive(Component)]
+struct Plate;
+
+fn with_ships(app: &mut App) {
+    setup(app);
+    app.replicate_with_entities::<OnShip>();
+    // What is looked at here must be right at once, and not when it is found to be wrong.
+    let mut config = app.world_mut().resource_mut::<ReplicationConfig>();
+    config.audit_per_second = 0;
+    config.audit_world = false;
+}
+
+#[test]
+fn who_refers_to_what_is_out_of_sight_refers_to_it_still() {
+    for (seed, loss) in [(11, 0.0), (12, 0.3)] {
+        let (mut cluster, [server, client]) = pair(seed, Weather::lossy(loss), with_ships);
+        let ship = spawn(&mut cluster, server);
+        let sailor = spawn(&mut cluster, server);
+        let world = cluster.world(server);
+        world.entity_mut(sailor).insert(OnShip(ship));
+        let [ship_name, sailor_name] = [ship, sailor].map(|it| name(&mut cluster, server, it));
+        let sailor_seen = wait_for(&mut cluster, client, sailor_name);
+        wait_for(&mut cluster, client, ship_name);
+        for _ in 0..3 {
+            show(&mut cluster, server, ship, false);
+            cluster.run_until("the ship is gone", 300, |cluster| {
+                find(cluster, client, ship_name).is_none()
+            });
+            cluster.run(10);
+            let on = get::<OnShip>(&mut cluster, client, sailor_seen);
+            assert!(on.is_some(), "its row says so");
+            show(&mut cluster, server, ship, true);
+            let ship_seen = wait_for(&mut cluster, client, ship_name);
+            let on = get::<OnShip>(&mut cluster, client, sailor_seen);
+            assert_eq!(on, Some(OnShip(ship_seen)));
+            let crew = cluster.world(client).get::<Crew>(ship_seen);
+            assert_eq!(crew.expect("it has one").0, [sailor_seen]);
+        }
+    }
+}
+
+#[test]
+fn what_a_client_hangs_on_an_entity_goes_with_it() {
+    for (seed, loss) in [(13, 0.0), (14, 0.3)] {
+        let (mut cluster, [server, client]) = pair(seed, Weather::lossy(loss), |app| {
+            with_ships(app);
+            app.add_observer(|seen: On<Add, Remote>, mut commands: Commands| {
+                commands.spawn((Plate, ChildOf(seen.entity)));
+            });
+        });
+        let ship = spawn(&mut cluster, server);
+        let sailor = spawn(&mut cluster, server);
+        let boat = spawn(&mut cluster, server);
+        let world = cluster.world(server);
+        world.entity_mut(sailor).insert(OnShip(ship));
+        world.entity_mut(boat).insert(ChildOf(ship));
+        let names = [ship, sailor, boat].map(|it| name(&mut cluster, server, it));
+        for name in names {
+            wait_for(&mut cluster, client, name);
+        }
+        let plates = |cluster: &mut Cluster| {
+            let world = cluster.world(client);
+            world
+                .query_filtered::<(), With<Plate>>()
+                .iter(world)
+                .count()
+        };
+        cluster.run(3);
+        assert_eq!(plates(&mut cluster), 3);
+        for _ in 0..3 {
+            show(&mut cluster, server, ship, false);
+            cluster.run_until("the ship is gone", 300, |cluster| {
+                find(cluster, client, names[0]).is_none()
+            });
+            assert_eq!(plates(&mut cluster), 2);
+            show(&mut cluster, server, ship, true);
+            let seen = wait_for(&mut cluster, client, names[0]);
+            cluster.run(3);
+            assert_eq!(plates(&mut cluster), 3);
+            let boat = find(&mut cluster, client, names[2]).expect("it is in sight");
+            let above = get::<ChildOf>(&mut cluster, client, boat);
+            assert_eq!(above.map(|above| above.parent()), Some(seen));
+        }
     }
 }

@@ -7,6 +7,7 @@ use common::{me, pair, ready, register};
 use seamless_replication::{
     Admission, Admitted, Peers,
     inputs::{Inboxes, InputAppExt, LocalInputs, PlayerInputs},
+    transport::Links,
     wire::PeerId,
 };
 use seamless_testkit::{AppId, Cluster, Weather};
@@ -74,6 +75,74 @@ fn a_player_whose_process_began_anew_goes_on_at_once() {
     ready(&mut cluster, second);
     let applied = press(&mut cluster, [server, second], 1000..1060);
     assert_eq!(applied, all(1000..1060));
+}
+
+/// A client presses each of these, one a tick, and what the server applied some ticks later.
+fn press_soon(
+    cluster: &mut Cluster,
+    [server, client]: [AppId; 2],
+    whats: std::ops::Range<u32>,
+) -> Vec<u32> {
+    for what in whats {
+        let push = move |mut inputs: LocalInputs<Press>| inputs.push(&Press(what)).is_some();
+        let pushed = cluster.world(client).run_system_once(push);
+        assert_eq!(pushed.ok(), Some(true));
+        cluster.step();
+    }
+    cluster.run(12);
+    std::mem::take(&mut cluster.world(server).resource_mut::<Applied>().0)
+}
+
+/// A client gives up its link, and its server is not told.
+fn leave(cluster: &mut Cluster, client: AppId) {
+    let mut links = cluster.world(client).resource_mut::<Links>();
+    let link = links.iter().next().expect("one").id();
+    links.get_mut(link).expect("it stands").abandon();
+    cluster.run(2);
+}
+
+#[test]
+fn a_player_that_comes_to_another_server_begins_at_once() {
+    for (seed, loss) in [(3, 0.0), (4, 0.1)] {
+        let (mut cluster, [first, client]) = pair(seed, Weather::lossy(loss), setup);
+        let applied = press(&mut cluster, [first, client], 0..200);
+        assert!(applied.into_iter().eq(0..200));
+        let second = cluster.server();
+        leave(&mut cluster, client);
+        cluster.connect(client, second);
+        cluster.run_until("it is in", 600, |cluster| {
+            let peers = cluster.world(second).resource::<Peers>();
+            peers.iter().any(|peer| peer.id().is_some())
+        });
+        // Longer than it takes to press, and the server's game asks for its inputs in each tick.
+        cluster.run(40);
+        let applied = press_soon(&mut cluster, [second, client], 1000..1040);
+        assert!(applied.iter().copied().eq(1000..1040), "{applied:?}");
+    }
+}
+
+#[test]
+fn a_player_that_comes_again_goes_on_and_nothing_is_applied_twice() {
+    let (mut cluster, [server, client]) = pair(5, Weather::lossy(0.1), setup);
+    let admission = Admission::new(|_, _, _| {
+        Ok(Admitted {
+            peer: PeerId(9),
+            spectator: false,
+        })
+    });
+    cluster.world(server).insert_resource(admission);
+    let mut applied = Vec::new();
+    for round in 0..4 {
+        leave(&mut cluster, client);
+        cluster.connect(client, server);
+        ready(&mut cluster, client);
+        cluster.run(20);
+        let from = round * 100;
+        let now = press_soon(&mut cluster, [server, client], from..from + 50);
+        assert!(now.iter().copied().eq(from..from + 50), "{round}: {now:?}");
+        applied.extend(now);
+    }
+    assert_eq!(applied.len(), 200);
 }
 
 #[test]

@@ -138,6 +138,37 @@ fn got(cluster: &mut Cluster, app: AppId) -> Mut<'_, Got> {
 }
 
 #[test]
+fn a_message_about_what_died_in_the_same_tick_says_whom_it_means() {
+    for (seed, loss) in [(33, 0.0), (34, 0.3), (35, 0.3)] {
+        let (mut cluster, [server, client]) = pair(seed, Weather::lossy(loss), setup);
+        for n in 0..10u8 {
+            let bundle = (Replicated, Place(f32::from(n), 0.0, 0.0));
+            let entity = cluster.world(server).spawn(bundle).id();
+            let its_name = name(&mut cluster, server, entity);
+            let seen = wait_for(&mut cluster, client, its_name);
+            let kill = move |world: &mut World| {
+                let (to, message) = (Target::All, Look(entity));
+                world.write_message(ToPeers { to, message });
+                world.despawn(entity);
+            };
+            kill(cluster.world(server));
+            cluster.run_until("it is heard of", 300, |cluster| {
+                got(cluster, client).looks.len() == 1
+            });
+            let (whom, unresolved) = got(&mut cluster, client).looks.remove(0);
+            if loss == 0.0 {
+                assert_eq!((whom, unresolved), (seen, false));
+            }
+            // It may be gone already, and that is said.
+            assert_eq!(whom == seen, !unresolved, "{whom} {seen}");
+            cluster.run_until("it is gone", 300, |cluster| {
+                find(cluster, client, its_name).is_none()
+            });
+        }
+    }
+}
+
+#[test]
 fn a_burst_of_small_messages_arrives_and_nobody_is_sent_away() {
     const COUNT: u32 = 20_000;
     let (mut cluster, [server, client]) = pair(31, Weather::lossy(0.05), setup);

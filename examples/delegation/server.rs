@@ -58,7 +58,8 @@ pub(crate) fn add(app: &mut App, endpoint: ServerEndpoint) {
         .insert_resource(admission)
         .insert_resource(policy)
         .add_systems(Startup, fill)
-        .add_systems(Update, (enter, leave))
+        // Who comes again leaves first.
+        .add_systems(Update, (leave, enter).chain())
         .add_systems(FixedUpdate, (walk, fly));
 }
 

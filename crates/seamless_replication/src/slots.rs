@@ -163,6 +163,7 @@ impl Slot {
 /// An entity that left a slot in this tick.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Departed {
+    pub(crate) entity: Entity,
     pub(crate) slot: u32,
     pub(crate) generation: u32,
     pub(crate) global: Option<GlobalEntity>,
@@ -189,6 +190,8 @@ pub struct Slots {
     by_name: ByName,
     pub(crate) names: Names,
     pub(crate) departed: Vec<Departed>,
+    /// What of it peers are told of in this tick, under which names: messages may be about just that.
+    pub(crate) just_left: Vec<(Entity, GlobalEntity)>,
     /// Slots whose row must be made anew: taken, renamed, fence changed, component removed.
     pub(crate) touched: Vec<u32>,
     /// Slots whose holder changed: what the former one told of them is of no more use.
@@ -504,6 +507,7 @@ impl Slots {
         }
         self.stamp(index);
         self.departed.push(Departed {
+            entity,
             slot: index,
             generation,
             global,

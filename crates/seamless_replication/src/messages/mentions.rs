@@ -31,6 +31,17 @@ impl<'w> Naming<'w> {
     }
 }
 
+impl Naming<'_> {
+    /// The name of an entity that left the network since the last tick: the message may be about that.
+    /// A look at each that did.
+    fn departed(&self, entity: Entity) -> Entity {
+        let left = &self.names.world.resource::<Slots>().just_left;
+        let its = left.iter().find(|(left, _)| *left == entity);
+        let name = its.and_then(|(_, name)| Entity::try_from_bits(name.to_bits()));
+        name.unwrap_or(Entity::PLACEHOLDER)
+    }
+}
+
 impl EntityMapper for Naming<'_> {
     fn get_mapped(&mut self, source: Entity) -> Entity {
         if let Some(slot) = self.names.world.get::<NetSlot>(source)
@@ -39,7 +50,11 @@ impl EntityMapper for Naming<'_> {
         {
             self.slots.push(slot.index);
         }
-        self.names.get_mapped(source)
+        let name = self.names.get_mapped(source);
+        if name == Entity::PLACEHOLDER {
+            return self.departed(source);
+        }
+        name
     }
 
     fn set_mapped(&mut self, _source: Entity, _target: Entity) {}

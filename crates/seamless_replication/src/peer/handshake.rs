@@ -10,7 +10,7 @@ use seamless_wire::{
 };
 
 use super::{Peer, PeerJoined, PeerRefused, PeerState, Peers, frames::Frames, resume};
-use crate::{clock::NetClock, names, registry::Registry, slots::Slots};
+use crate::{clock::NetClock, inputs::InputOutbox, names, registry::Registry, slots::Slots};
 
 /// How long a peer may take to introduce itself.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -181,12 +181,16 @@ fn welcome(world: &mut World, peer: &mut Peer, hello: &Hello) {
     }
     let resumed = resume::take_up(world, peer, hello.resume.as_ref());
     let Some(id) = peer.id else { return };
-    // A client that comes again replaces its former link, which may not have noticed its end yet.
+    // A client that comes again replaces its former link, which may not have noticed its end yet. It
+    // leaves before it joins.
+    let mut left = Vec::new();
     for other in world.resource_mut::<Peers>().iter_mut() {
         if other.id == Some(id) && other.side == peer.side {
+            left.extend(other.leaves());
             other.state = PeerState::Ended;
         }
     }
+    world.write_message_batch(left);
     let lent = match resumed {
         // It has those that it was lent.
         true => None,
@@ -227,6 +231,12 @@ fn enter(world: &mut World, peer: &mut Peer, welcome: &Welcome) {
         let reason = format!("the server calls us {}, others {me}", welcome.peer);
         return refuse(world, peer, Refusal::Other(reason));
     }
+    // Without a mesh nobody else knows our player: it begins anew, and so do its inputs. If this server
+    // had it before, it says how far they came.
+    let begins = !welcome.resumed && welcome.node.is_none() && !welcome.spectator;
+    if begins && !peers.iter().any(|other| other.state == PeerState::Ready) {
+        *world.resource_mut::<InputOutbox>() = InputOutbox::default();
+    }
     world.resource_mut::<Peers>().set_me(welcome.peer);
     peer.spectator = welcome.spectator;
     peer.node = welcome.node;
@@ -243,6 +253,7 @@ fn enter(world: &mut World, peer: &mut Peer, welcome: &Welcome) {
 fn ready(world: &mut World, peer: &mut Peer, id: PeerId, resumed: bool) {
     peer.id = Some(id);
     peer.state = PeerState::Ready;
+    peer.joined = true;
     world.write_message(PeerJoined {
         link: peer.link,
         peer: id,

@@ -83,6 +83,8 @@ pub struct Peer {
     pub(crate) presented: Option<LinkId>,
     /// The dropped link whose session goes on here.
     pub(crate) resumed_from: Option<LinkId>,
+    /// Whether the game was told that it joined, and not yet that it left.
+    pub(crate) joined: bool,
 }
 
 impl Peer {
@@ -112,7 +114,18 @@ impl Peer {
             resume_key: None,
             presented: None,
             resumed_from: None,
+            joined: false,
         }
+    }
+
+    /// The link is over: what the game is to be told, if it was not yet.
+    pub(crate) fn leaves(&mut self) -> Option<PeerLeft> {
+        let peer = self.id.filter(|_| std::mem::take(&mut self.joined))?;
+        Some(PeerLeft {
+            link: self.link,
+            peer,
+            spectator: self.spectator,
+        })
     }
 
     /// The link.
@@ -413,6 +426,7 @@ impl Peers {
             global,
             reason,
             migrating,
+            ..
         } = departed;
         // Who comes back hears of it, too.
         let suspended = self.suspended.iter_mut().map(|other| &mut other.peer);
@@ -443,6 +457,9 @@ pub struct PeerJoined {
 }
 
 /// A peer that had joined is gone.
+///
+/// Who comes again before the end of its former link was noticed leaves and joins in the same frame:
+/// read this before [`PeerJoined`].
 #[derive(Message, Clone, Copy, Debug)]
 pub struct PeerLeft {
     /// The link, which is closed.

@@ -22,8 +22,8 @@ use crate::{
     messages::{self, Incoming, Spoken},
     names,
     peer::{
-        ControlReceived, HandoverOffered, Peer, PeerLeft, PeerState, Peers,
-        control::NOT_FOR_ANSWERS, on_frame, on_open, refuse_other_version, resume, take_names,
+        ControlReceived, HandoverOffered, Peer, PeerState, Peers, control::NOT_FOR_ANSWERS,
+        on_frame, on_open, refuse_other_version, resume, take_names,
     },
     registry::Registry,
     rows::Rows,
@@ -120,17 +120,10 @@ fn open_and_close(world: &mut World) {
         })
         .collect();
     for link in closed {
-        let Some(peer) = world.resource_mut::<Peers>().map.remove(&link) else {
+        let Some(mut peer) = world.resource_mut::<Peers>().map.remove(&link) else {
             continue;
         };
-        let left = peer
-            .id
-            .filter(|_| peer.state != PeerState::Greeting)
-            .map(|id| PeerLeft {
-                link,
-                peer: id,
-                spectator: peer.spectator,
-            });
+        let left = peer.leaves();
         resume::suspend_or_end(world, peer);
         if let Some(left) = left {
             world.write_message(left);

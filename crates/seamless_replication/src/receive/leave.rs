@@ -1,6 +1,12 @@
 //! Entities that leave: told so, or because their link is gone.
 
-use bevy::prelude::*;
+use bevy::{
+    ecs::{
+        component::{ComponentId, ComponentInfo},
+        relationship::RelationshipAccessor,
+    },
+    prelude::*,
+};
 use seamless_transport::{LinkId, LinkSide};
 use seamless_wire::{
     Allocator, Tick, WireId,
@@ -104,41 +110,55 @@ fn orphan(world: &mut World, index: u32) {
 }
 
 /// Despawns a remote entity, or empties it if it may come back and something refers to it.
-/// Children that are told of on their own stay.
+/// Children that are told of on their own stay; those that the game here has hung on it go with it.
 /// A resource stays, as what it is.
 pub(crate) fn despawn(world: &mut World, entity: Entity, reason: LeaveReason) {
     if registry::resource::take_off_network(world, entity) {
         return;
     }
-    let children: Vec<Entity> = world
-        .get::<Children>(entity)
-        .map(|children| children.iter().collect())
-        .unwrap_or_default();
-    for &child in &children {
-        if let Ok(mut child) = world.get_entity_mut(child)
-            && child.contains::<NetSlot>()
-        {
-            child.remove::<ChildOf>();
-        }
-    }
     let name = world.get::<NetSlot>(entity).and_then(NetSlot::global);
     let comes_back = reason != LeaveReason::Despawned
         && name.is_some_and(|name| world.resource_mut::<References>().retain(name, entity));
-    // Who saw the children leave may have despawned it already.
-    let Ok(mut present) = world.get_entity_mut(entity) else {
-        return;
-    };
-    if comes_back {
-        present.clear();
-        // They are its children still, as far as their rows say.
-        for child in children {
-            if let Ok(mut child) = world.get_entity_mut(child) {
-                child.insert(ChildOf(entity));
-            }
+    let children = world.get::<Children>(entity);
+    let children: Vec<Entity> = children.into_iter().flat_map(Children::iter).collect();
+    for child in children {
+        // Who saw another one go may have despawned it already.
+        let Ok(mut child) = world.get_entity_mut(child) else {
+            continue;
+        };
+        match (child.contains::<NetSlot>(), comes_back) {
+            // It is its child still, as far as its row says.
+            (true, true) => {}
+            (true, false) => _ = child.remove::<ChildOf>(),
+            (false, true) => child.despawn(),
+            // It goes with it.
+            (false, false) => {}
         }
-    } else {
+    }
+    if comes_back {
+        empty(world, entity);
+    } else if let Ok(present) = world.get_entity_mut(entity) {
         present.despawn();
     }
+}
+
+/// Takes everything off an entity but what stands for others that refer to it: of those, what they
+/// refer to has not changed.
+fn empty(world: &mut World, entity: Entity) {
+    let Ok(present) = world.get_entity(entity) else {
+        return;
+    };
+    let stays = |id: &ComponentId| {
+        let info = world.components().get_info(*id);
+        let accessor = info.and_then(ComponentInfo::relationship_accessor);
+        matches!(
+            accessor,
+            Some(RelationshipAccessor::RelationshipTarget { .. })
+        )
+    };
+    let components = present.archetype().components().iter();
+    let gone: Vec<ComponentId> = components.filter(|id| !stays(id)).copied().collect();
+    world.entity_mut(entity).remove_by_ids(&gone);
 }
 
 /// A link is gone: what it told of goes, is taken over, or waits for a while. What others see of a

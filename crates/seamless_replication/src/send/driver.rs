@@ -405,7 +405,12 @@ pub(crate) fn depart(
     mut positions: ResMut<Positions>,
     clock: Res<NetClock>,
 ) {
-    for departed in std::mem::take(&mut slots.departed) {
+    let all = std::mem::take(&mut slots.departed);
+    slots.just_left.clear();
+    for departed in all {
+        slots
+            .just_left
+            .extend(departed.global.map(|name| (departed.entity, name)));
         peers.slot_departed(&departed);
         positions.clear(departed.slot);
         slots.relent.push(departed.slot);
