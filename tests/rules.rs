@@ -217,6 +217,148 @@ fn components_of_a_bundle_are_told_together_or_not_at_all() {
     assert!(cluster.world(client).get::<NetSlot>(there).is_some());
 }
 
+/// Comes with a shield.
+#[derive(Component, TypePath, Serialize, Deserialize, Clone, PartialEq, Debug)]
+#[require(Shield, Banner)]
+struct Enemy(u32);
+
+#[derive(Component, TypePath, Serialize, Deserialize, Clone, PartialEq, Debug)]
+struct Shield(u32);
+
+impl Default for Shield {
+    fn default() -> Self {
+        Self(100)
+    }
+}
+
+/// Nobody is told of it.
+#[derive(Component, Clone, PartialEq, Debug, Default)]
+struct Banner;
+
+#[test]
+fn what_comes_by_itself_and_is_not_there_at_the_host_is_nowhere() {
+    for (seed, loss) in [(21, 0.0), (22, 0.3)] {
+        let (mut cluster, [server, early]) = pair(seed, Weather::lossy(loss), |app| {
+            setup(app);
+            app.replicate::<Enemy>();
+            app.replicate::<Shield>();
+        });
+        let bundle = (Replicated, Delegated, Enemy(1));
+        let with = cluster.world(server).spawn(bundle).id();
+        let bundle = (Replicated, Delegated, Enemy(2));
+        let without = cluster.world(server).spawn(bundle).id();
+        let bundle = (Replicated, Delegated, Count(3));
+        let later = cluster.world(server).spawn(bundle).id();
+        let all = [with, without, later];
+        let names = all.map(|entity| name(&mut cluster, server, entity));
+        for name in names {
+            wait_for(&mut cluster, early, name);
+        }
+        take::<Shield>(&mut cluster, server, without);
+        let mut entity = cluster.world(server).entity_mut(later);
+        entity.insert(Enemy(3)).remove::<Shield>();
+        let late = cluster.client(server);
+        ready(&mut cluster, late);
+        cluster.run(A_WHILE);
+        let check = |cluster: &mut Cluster| {
+            for app in [server, early, late] {
+                let here = names.map(|name| find(cluster, app, name).expect("in sight"));
+                let shields = here.map(|entity| get::<Shield>(cluster, app, entity));
+                assert_eq!(shields, [Some(Shield(100)), None, None], "{loss}");
+                let banner = get::<Banner>(cluster, app, here[2]);
+                assert_eq!(banner, Some(Banner), "that is its own business");
+            }
+        };
+        check(&mut cluster);
+        let there = find(&mut cluster, late, names[1]).expect("in sight");
+        cluster
+            .world(late)
+            .commands()
+            .entity(there)
+            .request_authority();
+        cluster.run(A_WHILE);
+        // An insertion would bring another shield.
+        let enemy = cluster.world(late).get_mut::<Enemy>(there);
+        enemy.expect("it is one").0 = 9;
+        cluster.run(A_WHILE);
+        assert_eq!(get(&mut cluster, server, without), Some(Enemy(9)));
+        check(&mut cluster);
+    }
+}
+
+/// Markers, each with a number of its own.
+#[derive(Component, TypePath, Serialize, Deserialize, Clone, PartialEq, Debug)]
+struct Mark<const N: usize>;
+
+/// A function for each of them.
+macro_rules! for_marks {
+    ($function:ident) => {
+        [
+            $function::<0>,
+            $function::<1>,
+            $function::<2>,
+            $function::<3>,
+            $function::<4>,
+            $function::<5>,
+            $function::<6>,
+            $function::<7>,
+            $function::<8>,
+            $function::<9>,
+            $function::<10>,
+            $function::<11>,
+            $function::<12>,
+        ]
+    };
+}
+
+#[test]
+fn components_may_come_together_in_thousands_of_ways() {
+    const WAYS: usize = 4200;
+    fn register<const N: usize>(app: &mut App) {
+        app.replicate::<Mark<N>>();
+    }
+    fn mark<const N: usize>(entity: &mut EntityWorldMut, subset: usize) {
+        if subset >> N & 1 != 0 {
+            entity.insert(Mark::<N>);
+        }
+    }
+    fn marked<const N: usize>(entity: EntityRef, subset: usize) -> bool {
+        entity.contains::<Mark<N>>() == (subset >> N & 1 != 0)
+    }
+    let (mut cluster, [server, client]) = pair(23, Weather::lossy(0.05), |app| {
+        for register in for_marks!(register) {
+            register(app);
+        }
+    });
+    // They come and go: only one of each ten stays.
+    let mut here = Vec::new();
+    for subset in 1..WAYS {
+        let mut entity = cluster.world(server).spawn(Replicated);
+        for mark in for_marks!(mark) {
+            mark(&mut entity, subset);
+        }
+        here.push((entity.id(), subset));
+        if subset % 300 == 0 {
+            cluster.step();
+            let gone = here.extract_if(.., |(_, subset)| *subset % 10 != 0);
+            for (entity, _) in gone.collect::<Vec<_>>() {
+                cluster.world(server).despawn(entity);
+            }
+        }
+    }
+    here.drain(..here.len() - 20);
+    for (entity, subset) in here {
+        let its_name = name(&mut cluster, server, entity);
+        let seen = wait_for(&mut cluster, client, its_name);
+        let seen = cluster.world(client).entity(seen);
+        let all = for_marks!(marked);
+        assert!(
+            all.iter().all(|marked| marked(seen.into(), subset)),
+            "{subset}"
+        );
+    }
+}
+
 #[test]
 fn what_an_entity_comes_with_is_there_together() {
     /// How much of it was there when one of it came.

@@ -113,7 +113,8 @@ impl ReplicatedArchetypes {
             let Some(set) = sets.intern(&indices) else {
                 tracing::error!(
                     components = indices.len(),
-                    "an entity has more replicated components than fit a row; it is not sent"
+                    "entities have more replicated components than a row, or there are too many different \
+                     sets of them; they are not sent"
                 );
                 continue;
             };

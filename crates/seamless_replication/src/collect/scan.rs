@@ -92,7 +92,7 @@ impl Pass<'_> {
         let components = self.registry.replicated_in(entity.archetype(), all);
         let indices: Vec<u16> = components.iter().map(|(index, _)| *index).collect();
         let Some(set) = rows.sets.intern(&indices) else {
-            return 0;
+            return 1;
         };
         rows.lent.note(index, &slot.tenure, set);
         let fence = slot.tenure.clone();

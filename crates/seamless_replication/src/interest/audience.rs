@@ -8,7 +8,7 @@
 use bevy::{platform::collections::HashMap, prelude::*};
 use fixedbitset::FixedBitSet;
 use seamless_transport::LinkSide;
-use seamless_wire::Holder;
+use seamless_wire::{Holder, record::LeaveReason};
 
 use crate::{
     peer::{Peer, PeerState, Peers},
@@ -128,7 +128,18 @@ impl Audiences {
             }
             let slot = world.resource::<Slots>().get(index);
             let Some(slot) = slot else { continue };
+            let generation = slot.generation;
             let hidden = self.hidden_from(world, registry, rows, peer, (index, slot));
+            let Some(hidden) = hidden else {
+                // There is no number left for what is hidden. Rather nothing than too much.
+                tracing::error!(
+                    slot = index,
+                    "too many sets of components; an entity is hidden"
+                );
+                let reason = LeaveReason::OutOfSight;
+                peer.sender.vanish(index, generation, reason);
+                continue;
+            };
             if !peer.sender.hide(index, hidden) {
                 // The same row under another number, which that ack does not name.
                 rows.renew(index);
@@ -137,7 +148,7 @@ impl Audiences {
         self.check = check;
     }
 
-    /// What of a slot's row a peer is not told.
+    /// What of a slot's row a peer is not told. `None` if that cannot be said.
     fn hidden_from(
         &mut self,
         world: &World,
@@ -145,13 +156,13 @@ impl Audiences {
         rows: &mut Rows,
         peer: &Peer,
         (index, slot): (u32, &Slot),
-    ) -> SetId {
+    ) -> Option<SetId> {
         let (Some(id), Some((_, row))) = (peer.id, rows.newest(index)) else {
-            return SetId::default();
+            return Some(SetId::default());
         };
         let (Some(ruled), Ok(entity)) = (self.ruled.get(&row.set), world.get_entity(slot.entity))
         else {
-            return SetId::default();
+            return Some(SetId::default());
         };
         let viewer = Viewer {
             peer: id,
@@ -169,10 +180,8 @@ impl Audiences {
                 self.hidden.push(component);
             }
         }
-        match rows.sets.intern(&self.hidden) {
-            Some(hidden) => hidden,
-            // Out of sets: rather too little than too much.
-            None => rows.sets.intern(ruled).unwrap_or_default(),
-        }
+        let hidden = rows.sets.intern(&self.hidden);
+        // Out of sets: rather too little than too much.
+        hidden.or_else(|| rows.sets.intern(ruled))
     }
 }

@@ -26,6 +26,9 @@ pub(crate) struct Arriving {
     components: Vec<u16>,
     /// Of what says that an entity is remote, and of the components.
     ids: Vec<ComponentId>,
+    /// Replicated components that come with these by themselves, and are taken off again: who tells of
+    /// the entity does not have them.
+    unasked: Vec<u16>,
     /// None refers to entities, or is a resource.
     are_plain: bool,
     /// The client may have spawned such an entity ahead.
@@ -52,9 +55,11 @@ impl Arriving {
         let number = prespawn::number(world, &registry);
         let id = |&component: &u16| registry.component(component).component_id;
         let remote = registry.remote_ids().into_iter();
+        let ids: Vec<ComponentId> = remote.chain(components.iter().map(id)).collect();
         Self {
             set,
-            ids: remote.chain(components.iter().map(id)).collect(),
+            unasked: registry.required_with(world, &ids),
+            ids,
             are_plain: components.iter().all(is_plain),
             may_be_claimed: number.is_some_and(|number| components.contains(&number)),
             staged: components.iter().map(|_| None).collect(),
@@ -122,6 +127,12 @@ impl Arriving {
         if !is_here {
             vacate(world, slot, entity);
             return 0;
+        }
+        for &component in &self.unasked {
+            self.registry
+                .component(component)
+                .erased
+                .remove(world, entity);
         }
         let undecodable = failures.len() as u64;
         for (at, error) in failures {

@@ -127,12 +127,10 @@ pub(crate) fn despawn(world: &mut World, entity: Entity, reason: LeaveReason) {
             continue;
         };
         match (child.contains::<NetSlot>(), comes_back) {
-            // It is its child still, as far as its row says.
-            (true, true) => {}
             (true, false) => _ = child.remove::<ChildOf>(),
             (false, true) => child.despawn(),
-            // It goes with it.
-            (false, false) => {}
+            // It is its child still, as far as its row says; or it goes with it.
+            (true, true) | (false, false) => {}
         }
     }
     if comes_back {

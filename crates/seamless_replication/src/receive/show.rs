@@ -98,7 +98,15 @@ pub(super) fn show(world: &mut World, slot: &mut RemoteSlot, entity: Entity, par
             undecodable += 1;
         }
     }
+    // What comes with them by itself is none of what the writer told, if that is its to tell.
+    let mut unasked = arrivals.unasked(world, &registry, entity);
+    unasked.retain(|component| {
+        part.speaks_for(&registry, *component) && new.binary_search(component).is_err()
+    });
     arrivals.insert(world, entity);
+    for component in unasked {
+        registry.component(component).erased.remove(world, entity);
+    }
     slot.shown = Some((stored.version, row.set));
     undecodable
 }

@@ -368,6 +368,17 @@ impl Registry {
         &self.0.kept
     }
 
+    /// Replicated components that come by themselves with these (`#[require]`) and are none of them.
+    pub(crate) fn required_with(&self, world: &World, ids: &[ComponentId]) -> Vec<u16> {
+        let infos = ids.iter().filter_map(|id| world.components().get_info(*id));
+        let required = infos.flat_map(|info| info.required_components().iter_ids());
+        let others = required.filter(|id| !ids.contains(id));
+        let mut found: Vec<u16> = others.filter_map(|id| self.index_of(id)).collect();
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
     pub(crate) fn index_of(&self, component: ComponentId) -> Option<u16> {
         self.0.by_component.get(&component).copied()
     }

@@ -6,7 +6,7 @@ use std::{any::Any, mem::ManuallyDrop, ptr::NonNull};
 use bevy::{ecs::component::ComponentId, prelude::*, ptr::OwningPtr};
 use smallvec::SmallVec;
 
-use super::{component::put, resource};
+use super::{Registry, component::put, resource};
 use crate::{
     authority::{Authority, Remote},
     references,
@@ -111,6 +111,16 @@ impl Arrivals {
         component.arrive(world, entity);
         self.ids.push(id);
         self.components.push(component);
+    }
+
+    /// Replicated components that the entity does not have and that come with these by themselves.
+    pub(crate) fn unasked(&self, world: &World, registry: &Registry, entity: Entity) -> Vec<u16> {
+        let mut unasked = registry.required_with(world, &self.ids);
+        unasked.retain(|&component| {
+            let id = registry.component(component).component_id;
+            world.get_entity(entity).is_ok_and(|it| !it.contains_id(id))
+        });
+        unasked
     }
 
     /// Puts them all on the entity.

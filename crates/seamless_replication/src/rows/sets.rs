@@ -8,18 +8,19 @@ use seamless_wire::{PeerId, record::MAX_COMPONENTS};
 pub(crate) struct SetId(u16);
 
 impl SetId {
-    /// Its number, below 2^12.
+    /// Its number.
     #[inline]
     pub(crate) const fn bits(self) -> u32 {
         self.0 as u32
     }
 }
 
-/// Most different sets. A peer that invents more of them is refused.
-const MAX_SETS: usize = 4096;
+/// Most different sets: as many as there are numbers. They are never given back; a dozen components that
+/// come and go on their own make up to 4,096.
+const MAX_SETS: usize = 1 << 16;
 
-/// How many of them clients may invent together, so that there is always room for our own.
-const MAX_INVENTED: usize = MAX_SETS / 2;
+/// How many of them clients may invent together. One that invents more is refused.
+const MAX_INVENTED: usize = 2048;
 
 /// How many of them one client may be the first to name, however often it comes: an eighth.
 const MAX_BY_ONE: u16 = 256;
@@ -110,7 +111,7 @@ mod tests {
 
     /// Different sets.
     fn many() -> impl Iterator<Item = Vec<u16>> {
-        (0..u16::MAX).map(|n| vec![n % 60, 60 + n / 60])
+        (0..1 << 17).map(|n: u32| vec![(n % 60) as u16, (60 + n / 60) as u16])
     }
 
     #[test]
