@@ -14,7 +14,9 @@ use seamless_replication::{
 };
 
 use crate::{
-    Delegated, Loan, delegate, local, publish,
+    Delegated, Loan, delegate,
+    later::now_or_later,
+    local, publish,
     view::{self, AuthorityDenied, AuthorityView},
 };
 
@@ -29,6 +31,8 @@ pub(crate) struct Asked {
     /// Links that are gone, over which requests are open.
     lost: BTreeSet<LinkId>,
     releases: BTreeSet<Entity>,
+    /// What we held and the game here despawned, under which epoch.
+    gone: Vec<(LinkId, GlobalEntity, Epoch)>,
     /// Under which host's term each release was sent, and over which link. A host that took the
     /// entity over meanwhile may not know of it, nor one to whom that link is lost.
     released: HashMap<Entity, (Term, LinkId)>,
@@ -45,6 +49,11 @@ impl Asked {
     /// Whether a release goes out with this tick.
     pub(crate) fn gives_back(&self, entity: Entity) -> bool {
         self.releases.contains(&entity)
+    }
+
+    /// What we hold of a link is despawned here: its host goes on with it, whoever did so.
+    pub(crate) fn despawned(&mut self, link: LinkId, entity: GlobalEntity, epoch: Epoch) {
+        self.gone.push((link, entity, epoch));
     }
 
     /// The row came again while the release is under way: tells a new host of it.
@@ -104,15 +113,15 @@ pub trait AuthorityCommandsExt {
 
 impl AuthorityCommandsExt for EntityCommands<'_> {
     fn request_authority(&mut self) -> &mut Self {
-        self.queue(|entity: EntityWorldMut| on_world(entity, request))
+        self.queue(|entity: EntityWorldMut| now_or_later(entity, request))
     }
 
     fn release_authority(&mut self) -> &mut Self {
-        self.queue(|entity: EntityWorldMut| on_world(entity, release))
+        self.queue(|entity: EntityWorldMut| now_or_later(entity, release))
     }
 
     fn delegate(&mut self) -> &mut Self {
-        self.queue(|entity: EntityWorldMut| on_world(entity, delegate::delegate_tree))
+        self.queue(|entity: EntityWorldMut| now_or_later(entity, delegate::delegate_tree))
     }
 
     fn undelegate(&mut self) -> &mut Self {
@@ -122,7 +131,7 @@ impl AuthorityCommandsExt for EntityCommands<'_> {
 
     fn publish(&mut self) -> &mut Self {
         self.queue(|entity: EntityWorldMut| {
-            on_world(entity, |world, entity| {
+            now_or_later(entity, |world, entity| {
                 publish::publish(world, entity, true);
             });
         })
@@ -130,7 +139,7 @@ impl AuthorityCommandsExt for EntityCommands<'_> {
 
     fn unpublish(&mut self) -> &mut Self {
         self.queue(|entity: EntityWorldMut| {
-            on_world(entity, |world, entity| {
+            now_or_later(entity, |world, entity| {
                 publish::publish(world, entity, false);
             });
         })
@@ -138,7 +147,7 @@ impl AuthorityCommandsExt for EntityCommands<'_> {
 
     fn renew_authority(&mut self) -> &mut Self {
         self.queue(|entity: EntityWorldMut| {
-            on_world(entity, |world, entity| {
+            now_or_later(entity, |world, entity| {
                 let held = world.get::<AuthorityView>(entity) == Some(&AuthorityView::Granted);
                 if let Some(player) = local::player(world, entity).filter(|_| held) {
                     local::request(world, entity, player);
@@ -151,7 +160,7 @@ impl AuthorityCommandsExt for EntityCommands<'_> {
 
     fn lend_authority(&mut self, peer: PeerId, loan: Loan) -> &mut Self {
         self.queue(move |entity: EntityWorldMut| {
-            on_world(entity, |world, entity| {
+            now_or_later(entity, move |world, entity| {
                 crate::server::give(world, entity, peer, loan);
             });
         })
@@ -159,7 +168,7 @@ impl AuthorityCommandsExt for EntityCommands<'_> {
 
     fn take_authority(&mut self) -> &mut Self {
         self.queue(|entity: EntityWorldMut| {
-            on_world(entity, |world, entity| {
+            now_or_later(entity, |world, entity| {
                 crate::server::apply(world, entity, crate::HolderEvent::Take);
             });
         })
@@ -167,16 +176,11 @@ impl AuthorityCommandsExt for EntityCommands<'_> {
 
     fn reset_authority(&mut self) -> &mut Self {
         self.queue(|entity: EntityWorldMut| {
-            on_world(entity, |world, entity| {
+            now_or_later(entity, |world, entity| {
                 crate::server::apply(world, entity, crate::HolderEvent::Reset);
             });
         })
     }
-}
-
-fn on_world(entity: EntityWorldMut<'_>, f: impl FnOnce(&mut World, Entity)) {
-    let id = entity.id();
-    f(entity.into_world_mut(), id);
 }
 
 fn request(world: &mut World, entity: Entity) {
@@ -258,6 +262,21 @@ pub(crate) fn send_releases(world: &mut World) {
                 )
             });
         });
+    }
+    for (link, entity, epoch) in std::mem::take(&mut world.resource_mut::<Asked>().gone) {
+        let control = Control::AuthorityRelease {
+            entity,
+            epoch,
+            last: None,
+        };
+        let mut peers = world.resource_mut::<Peers>();
+        // A link that is gone has released all.
+        if let Some(peer) = peers.get_mut(link)
+            && peer.send_control(&control).is_err()
+        {
+            let mut asked = world.resource_mut::<Asked>();
+            asked.despawned(link, entity, epoch);
+        }
     }
     for entity in std::mem::take(&mut world.resource_mut::<Asked>().releases) {
         let releasing = matches!(

@@ -29,6 +29,7 @@ mod delegate;
 mod guard;
 mod held;
 mod holder;
+mod later;
 mod lease;
 mod local;
 mod plugin;

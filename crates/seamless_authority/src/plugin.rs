@@ -16,6 +16,7 @@ use crate::{
     guard::{self, WriteGuard},
     held::{self, Held},
     holder::HolderEvent,
+    later::{self, Later},
     lease::{self, Leases},
     policy::{AuthorityPolicy, Terms},
     publish::{self, Early, Wishes},
@@ -52,6 +53,7 @@ impl Plugin for AuthorityPlugin {
         let mut slots = app.world_mut().resource_mut::<Slots>();
         slots.set_fence_follower(follow_fence);
         app.init_resource::<Asked>()
+            .init_resource::<Later>()
             .init_resource::<Pending>()
             .init_resource::<AuthorityPolicy>()
             .init_resource::<Terms>()
@@ -131,6 +133,7 @@ fn react(
     mut left: Local<MessageCursor<PeerLeft>>,
     mut watched: Local<MessageCursor<Watched>>,
 ) {
+    later::catch_up(world);
     let joined = joined.read(world.resource::<Messages<PeerJoined>>());
     if joined.filter(|joined| joined.resumed).count() > 0 {
         server::resumed(world);

@@ -5,7 +5,7 @@
 
 use bevy::{ecs::world::DeferredWorld, prelude::*};
 use seamless_replication::{
-    Authority, Peers,
+    Authority, NetSlot, Peers, Slots,
     wire::{Epoch, Holder, PeerId, RequestId, control::DenyReason},
 };
 
@@ -186,6 +186,15 @@ pub(crate) fn tell_lost(event: On<Remove, Granted>, mut world: DeferredWorld) {
         (Some(authority), _) => LossReason::of(authority.ended),
         (None, _) => Some(LossReason::Gone),
     };
+    if let (Some(authority), Some(AuthorityView::Granted)) = (authority, view)
+        && reason == Some(LossReason::Gone)
+        && let Some(slot) = world.get::<NetSlot>(entity)
+        && let (Some(link), Some(global)) = (world.resource::<Slots>().source(slot), slot.global())
+    {
+        let epoch = authority.epoch;
+        let mut asked = world.resource_mut::<Asked>();
+        asked.despawned(link, global, epoch);
+    }
     world.commands().trigger(AuthorityLost { entity, reason });
 }
 

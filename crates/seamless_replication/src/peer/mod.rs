@@ -296,6 +296,8 @@ impl Peer {
 pub struct Peers {
     pub(crate) map: BTreeMap<LinkId, Box<Peer>>,
     me: Option<PeerId>,
+    /// Whether one of them is taken out, because what it said is applied.
+    pub(crate) receiving: bool,
     /// The player of a listen server.
     local: Option<PeerId>,
     /// Sessions whose link dropped, the oldest first.
@@ -373,6 +375,13 @@ impl Peers {
             None => self.local,
             me => me,
         }
+    }
+
+    /// Whether something that a peer said is applied at present: observers run in between. That peer is
+    /// not in here meanwhile.
+    #[must_use]
+    pub const fn is_receiving(&self) -> bool {
+        self.receiving
     }
 
     /// Our own name as a client of somebody else: none on a server, also if it has a local player.
