@@ -23,6 +23,7 @@ use crate::{
     authority::{FenceFollower, Hosted},
     names::Names,
     prefetch::prefetch_at,
+    references::References,
     rows::{Fence, Rows},
 };
 
@@ -576,6 +577,9 @@ fn free_slot(mut world: DeferredWorld, context: HookContext) {
     };
     if let Some(mut slots) = world.get_resource_mut::<Slots>() {
         slots.release(index, context.entity);
+    }
+    if let Some(mut references) = world.get_resource_mut::<References>() {
+        references.loses_name(context.entity);
     }
     // At once: the slot may have another entity with a row before the tick ends.
     if let Some(mut rows) = world.get_resource_mut::<Rows>() {

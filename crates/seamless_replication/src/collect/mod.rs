@@ -27,6 +27,7 @@ use bevy::{
 use crate::{
     interest::Positions,
     plugin::ReplicationConfig,
+    references::References,
     registry::Registry,
     rows::{RowBuilder, Rows},
     slots::{NetSlot, Role, Slot, Slots},
@@ -130,6 +131,28 @@ fn put_back<R: Resource<Mutability = Mutable>>(world: &mut World, taken: &mut R)
     std::mem::swap(&mut *world.resource_mut(), taken);
 }
 
+/// If something that others refer to has got a name in one of these slots, all rows that refer to
+/// anything are made anew. A look at each row then.
+fn refer_anew(world: &mut World, registry: &Registry, rows: &Rows, forced: &mut Vec<u32>) {
+    if forced.is_empty() || !world.resource_mut::<References>().has_nameless() {
+        return;
+    }
+    let slots = world.resource::<Slots>();
+    let here = forced.iter().filter_map(|slot| slots.get(*slot));
+    let named = here.filter(|slot| slot.global().is_some());
+    let named: Vec<Entity> = named.map(|slot| slot.entity).collect();
+    if !world.resource_mut::<References>().any_named(&named) {
+        return;
+    }
+    let slots = world.resource::<Slots>();
+    let refers = |component: &u16| registry.component(*component).refers;
+    let referrers = slots.iter().map(|(index, _)| index).filter(|&index| {
+        let newest = rows.newest(index);
+        newest.is_some_and(|(_, row)| rows.sets.components(row.set).iter().any(refers))
+    });
+    forced.extend(referrers);
+}
+
 fn run(desk: &mut Desk<'_>, this_run: ChangeTick) {
     let Desk {
         world,
@@ -143,10 +166,11 @@ fn run(desk: &mut Desk<'_>, this_run: ChangeTick) {
     rows.all_pinned = me.is_some();
     let mut forced = std::mem::take(&mut world.resource_mut::<Slots>().touched);
     forced.append(&mut collector.removed);
+    let registry = world.resource::<Registry>().clone();
+    refer_anew(world, &registry, rows, &mut forced);
     forced.sort_unstable();
     forced.dedup();
 
-    let registry = world.resource::<Registry>().clone();
     collector
         .archetypes
         .update(world, &registry, &mut rows.sets, positions.accessor());

@@ -2,7 +2,11 @@
 
 use std::any::TypeId;
 
-use bevy::{ecs::entity::EntityMapper, platform::collections::HashSet, prelude::*};
+use bevy::{
+    ecs::{component::ComponentInfo, entity::EntityMapper, relationship::RelationshipAccessor},
+    platform::collections::HashSet,
+    prelude::*,
+};
 use seamless_wire::{GlobalEntity, PeerId};
 
 use super::{Names, References, Referrer, writer};
@@ -15,12 +19,16 @@ pub(crate) struct ToNames<'w> {
 
 impl EntityMapper for ToNames<'_> {
     fn get_mapped(&mut self, source: Entity) -> Entity {
-        self.world
-            .get::<NetSlot>(source)
+        let references = self.world.resource::<References>();
+        let slot = self.world.get::<NetSlot>(source);
+        let name = slot
             .and_then(NetSlot::global)
-            .or_else(|| self.world.resource::<References>().reserved.name(source))
-            .and_then(|global| Entity::try_from_bits(global.to_bits()))
-            .unwrap_or(Entity::PLACEHOLDER)
+            .or_else(|| references.reserved.name(source))
+            .and_then(|global| Entity::try_from_bits(global.to_bits()));
+        name.unwrap_or_else(|| {
+            references.is_nameless(source);
+            Entity::PLACEHOLDER
+        })
     }
 
     fn set_mapped(&mut self, _source: Entity, _target: Entity) {}
@@ -148,6 +156,47 @@ pub(crate) fn to_local<C: Component>(world: &mut World, referrer: Entity, compon
     };
     C::map_entities(component, &mut mapper);
     mapper.finish();
+}
+
+/// Whether a component relates its entity to nothing: what it relates to is not here and is not waited
+/// for. It must not be put on an entity: Bevy panics over it.
+#[expect(unsafe_code, reason = "the relation of a type that is not known")]
+pub(crate) fn relates_to_nothing<C: Component>(world: &World, component: &mut C) -> bool {
+    if C::relationship_accessor().is_none() {
+        return false;
+    }
+    let info = world.component_id::<C>();
+    let info = info.and_then(|id| world.components().get_info(id));
+    if let Some(&RelationshipAccessor::Relationship {
+        entity_field_offset,
+        ..
+    }) = info.and_then(ComponentInfo::relationship_accessor)
+    {
+        // SAFETY: Bevy has it that an `Entity` lies there in a component of this type.
+        let target = unsafe {
+            std::ptr::from_ref(component)
+                .byte_add(entity_field_offset)
+                .cast::<Entity>()
+                .read()
+        };
+        return target == Entity::PLACEHOLDER;
+    }
+    // Bevy does not know yet which it is, because nothing has been related so here.
+    let mut any = AnyNothing(false);
+    C::map_entities(component, &mut any);
+    any.0
+}
+
+/// Whether anything in a component is nothing.
+struct AnyNothing(bool);
+
+impl EntityMapper for AnyNothing {
+    fn get_mapped(&mut self, source: Entity) -> Entity {
+        self.0 |= source == Entity::PLACEHOLDER;
+        source
+    }
+
+    fn set_mapped(&mut self, _source: Entity, _target: Entity) {}
 }
 
 #[cfg(test)]

@@ -9,7 +9,10 @@
 mod mappers;
 mod reserved;
 
-use std::any::TypeId;
+use std::{
+    any::TypeId,
+    sync::{Mutex, PoisonError},
+};
 
 use bevy::{
     ecs::entity::Entities,
@@ -20,7 +23,7 @@ use seamless_wire::{GlobalEntity, Holder, PeerId};
 use smallvec::SmallVec;
 
 use crate::slots::{NetSlot, Role, Slots};
-pub(crate) use mappers::{Known, ToKnown, ToNames, to_local};
+pub(crate) use mappers::{Known, ToKnown, ToNames, relates_to_nothing, to_local};
 use reserved::Reserved;
 
 /// Most names that the components which one client writes may refer to, all in all. What they refer
@@ -48,9 +51,46 @@ pub(crate) struct References {
     by_referrer: HashMap<Referrer, Named>,
     /// How many names each client's components refer to.
     written: HashMap<PeerId, usize>,
+    /// Entities without a name to which something refers that is told, or which lost theirs. Several
+    /// threads collect.
+    nameless: Mutex<HashSet<Entity>>,
 }
 
 impl References {
+    /// Something refers to an entity that has no name.
+    fn is_nameless(&self, entity: Entity) {
+        if entity != Entity::PLACEHOLDER {
+            let nameless = self.nameless.lock();
+            nameless
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(entity);
+        }
+    }
+
+    /// The entity has lost its name; it may get another.
+    pub(crate) fn loses_name(&mut self, entity: Entity) {
+        self.nameless_mut().insert(entity);
+    }
+
+    fn nameless_mut(&mut self) -> &mut HashSet<Entity> {
+        self.nameless
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there are entities that have no name and should.
+    pub(crate) fn has_nameless(&mut self) -> bool {
+        !self.nameless_mut().is_empty()
+    }
+
+    /// Whether any of these entities, which have a name, had none when something referred to it last, or
+    /// another one. A look at each.
+    pub(crate) fn any_named(&mut self, entities: &[Entity]) -> bool {
+        let nameless = self.nameless_mut();
+        let named = entities.iter().filter(|entity| nameless.remove(*entity));
+        named.count() > 0
+    }
+
     /// Whether an entity is reserved for this name.
     pub(crate) fn is_reserved(&self, global: GlobalEntity) -> bool {
         self.reserved.entity(global).is_some()
@@ -146,6 +186,9 @@ pub(crate) fn forget(world: &mut World, entity: Entity, component: TypeId) {
 /// to. What no query finds, because it is disabled or frozen, is here nevertheless.
 pub(crate) fn sweep(mut commands: Commands, mut references: ResMut<References>, all: &Entities) {
     let references = &mut *references;
+    references
+        .nameless_mut()
+        .retain(|entity| all.contains_spawned(*entity));
     let gone: Vec<Referrer> = references
         .by_referrer
         .keys()

@@ -279,7 +279,11 @@ impl<C: Component, R: Replicator<C>> ErasedComponent for Typed<C, R> {
             return false;
         };
         let Some(ptr) = ptr else {
-            return true;
+            if self.copy.is_none() {
+                return true;
+            }
+            C::map_entities(&mut told, &mut references::Known { world });
+            return !references::relates_to_nothing(world, &mut told);
         };
         let mut again = Vec::with_capacity(value.len());
         let Some(copy) = self.copy else {
@@ -330,6 +334,12 @@ pub(super) fn put<C: Component>(
 ) {
     if references {
         references::to_local(world, entity, &mut component);
+        if references::relates_to_nothing(world, &mut component) {
+            if let Ok(mut entity) = world.get_entity_mut(entity) {
+                entity.remove::<C>();
+            }
+            return;
+        }
     }
     let Ok(mut entity) = world.get_entity_mut(entity) else {
         return;

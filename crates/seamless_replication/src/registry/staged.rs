@@ -19,8 +19,9 @@ pub(crate) trait StagedComponent: Any + Send + Sync {
     /// Puts it on `entity`, in place if there is one.
     fn put(self: Box<Self>, world: &mut World, entity: Entity);
 
-    /// It is about to be put on `entity`: its references mean entities here from now on.
-    fn arrive(&mut self, world: &mut World, entity: Entity);
+    /// It is about to be put on `entity`: its references mean entities here from now on. False if it is
+    /// not to be put there: it relates the entity to nothing.
+    fn arrive(&mut self, world: &mut World, entity: Entity) -> bool;
 
     /// Where it lies. It is the caller's to drop, and to be moved before the memory is freed.
     fn take(&mut self) -> NonNull<u8>;
@@ -70,10 +71,12 @@ impl<C: Component> StagedComponent for Typed<C> {
         put(world, entity, component, self.references);
     }
 
-    fn arrive(&mut self, world: &mut World, entity: Entity) {
-        if self.references {
-            references::to_local(world, entity, &mut *self.component);
+    fn arrive(&mut self, world: &mut World, entity: Entity) -> bool {
+        if !self.references {
+            return true;
         }
+        references::to_local(world, entity, &mut *self.component);
+        !references::relates_to_nothing(world, &mut *self.component)
     }
 
     fn take(&mut self) -> NonNull<u8> {
@@ -108,7 +111,9 @@ impl Arrivals {
         id: ComponentId,
         mut component: Box<dyn StagedComponent>,
     ) {
-        component.arrive(world, entity);
+        if !component.arrive(world, entity) {
+            return;
+        }
         self.ids.push(id);
         self.components.push(component);
     }
