@@ -352,10 +352,7 @@ fn components_may_come_together_in_thousands_of_ways() {
         let seen = wait_for(&mut cluster, client, its_name);
         let seen = cluster.world(client).entity(seen);
         let all = for_marks!(marked);
-        assert!(
-            all.iter().all(|marked| marked(seen.into(), subset)),
-            "{subset}"
-        );
+        assert!(all.iter().all(|marked| marked(seen, subset)), "{subset}");
     }
 }
 
