@@ -169,6 +169,43 @@ fn loading_over_what_is_there_takes_off_what_was_not_saved() {
     settle(&mut cluster, server, &[client]);
 }
 
+/// Comes with a shield.
+#[derive(Component, TypePath, Serialize, Deserialize, Clone, PartialEq, Debug)]
+#[require(Shield)]
+struct Fighter;
+
+#[derive(Component, TypePath, Serialize, Deserialize, Clone, PartialEq, Debug, Default)]
+struct Shield(u32);
+
+#[test]
+fn what_comes_by_itself_and_was_not_saved_is_not_loaded_unless_nobody_knew_of_it_then() {
+    fn fight(app: &mut App) {
+        setup(app);
+        app.replicate::<Fighter>();
+    }
+    fn fight_with_shields(app: &mut App) {
+        fight(app);
+        app.replicate::<Shield>();
+    }
+    let save = |app: fn(&mut App)| {
+        let mut cluster = Cluster::new(1, app);
+        let server = cluster.server();
+        let world = cluster.world(server);
+        let entity = world.spawn((Replicated, Fighter)).id();
+        world.entity_mut(entity).remove::<Shield>();
+        cluster.run(3);
+        take_snapshot(cluster.world(server), &[entity]).expect("it encodes")
+    };
+    for (saved, has_shield) in [(save(fight_with_shields), false), (save(fight), true)] {
+        let mut cluster = Cluster::new(2, fight_with_shields);
+        let server = cluster.server();
+        cluster.run(3);
+        let loaded = load(&mut cluster, server, &saved);
+        let shield = get::<Shield>(&mut cluster, server, loaded[0]);
+        assert_eq!(shield.is_some(), has_shield);
+    }
+}
+
 #[test]
 fn who_held_an_entity_holds_it_in_the_loaded_world() {
     let mut cluster = Cluster::new(3, setup);

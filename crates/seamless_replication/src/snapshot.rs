@@ -128,6 +128,8 @@ pub struct StagedSnapshot {
     pub tick: Tick,
     /// The first name that the writer of a file had not given to anything.
     free_name: Option<GlobalEntity>,
+    /// Whether the writer knew all that is registered here: then what is not in it was not there.
+    is_of_this_schema: bool,
     entities: Vec<StagedEntity>,
 }
 
@@ -176,6 +178,7 @@ pub fn stage(registry: &Registry, snapshot: &WorldSnapshot) -> Result<StagedSnap
     Ok(StagedSnapshot {
         tick: snapshot.tick,
         free_name: None,
+        is_of_this_schema: snapshot.schema == registry.digest(),
         entities,
     })
 }
@@ -198,7 +201,9 @@ impl StagedSnapshot {
 
     /// Hosts the entities here. `fence` gives each its fence from the one it had. Entities with the
     /// same name that are here already are replaced in place: same Bevy entity, without those of its
-    /// replicated and kept components that the snapshot does not have. Names of a snapshot
+    /// replicated and kept components that the snapshot does not have. It does not get those either that
+    /// others require (`#[require]`), unless the snapshot is of an app in which other components were
+    /// registered: what that did not know is as Bevy makes it. Names of a snapshot
     /// are not given to anything else afterwards, and of one from a file none that its writer gave.
     ///
     /// Returns them in the order of the snapshot. One that an observer despawned as it came is gone,
@@ -230,7 +235,7 @@ impl StagedSnapshot {
             {
                 entity.insert(Authority::of(true, &tenure));
             }
-            if was_here {
+            if was_here && self.is_of_this_schema {
                 strip(world, &registry, entity, &staged.components);
             }
             spawned.push(entity);
@@ -248,7 +253,15 @@ impl StagedSnapshot {
                     arrivals.add(world, entity, id, component);
                 }
             }
+            let unasked = match self.is_of_this_schema {
+                true => arrivals.unasked(world, &registry, entity),
+                false => Vec::new(),
+            };
             arrivals.insert(world, entity);
+            for component in unasked {
+                let erased = &registry.component(component).erased;
+                erased.remove(world, entity);
+            }
         }
         spawned
     }

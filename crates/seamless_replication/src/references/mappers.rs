@@ -162,9 +162,6 @@ pub(crate) fn to_local<C: Component>(world: &mut World, referrer: Entity, compon
 /// for. It must not be put on an entity: Bevy panics over it.
 #[expect(unsafe_code, reason = "the relation of a type that is not known")]
 pub(crate) fn relates_to_nothing<C: Component>(world: &World, component: &mut C) -> bool {
-    if C::relationship_accessor().is_none() {
-        return false;
-    }
     let info = world.component_id::<C>();
     let info = info.and_then(|id| world.components().get_info(id));
     if let Some(&RelationshipAccessor::Relationship {
@@ -180,6 +177,9 @@ pub(crate) fn relates_to_nothing<C: Component>(world: &World, component: &mut C)
                 .read()
         };
         return target == Entity::PLACEHOLDER;
+    }
+    if C::relationship_accessor().is_none() {
+        return false;
     }
     // Bevy does not know yet which it is, because nothing has been related so here.
     let mut any = AnyNothing(false);
