@@ -3,7 +3,12 @@
 mod common;
 
 use bevy::prelude::*;
-use common::{Place, Target, counted, find, get, name, pair, register, settle, wait_for};
+use common::{
+    Place, Target,
+    authority::{grab, lending, move_to, wait_at},
+    command, counted, find, get, name, pair, register, settle, wait_for,
+};
+use seamless_authority::{AuthorityCommandsExt, Delegated};
 use seamless_replication::{NetSlot, ReplicateAppExt, Replicated};
 use seamless_testkit::{AppId, Cluster, Weather};
 
@@ -94,6 +99,34 @@ fn who_hangs_on_what_is_not_on_the_network_hangs_on_nothing_at_peers() {
             above.is_some_and(|above| above.parent() == root_seen)
         });
         assert!(cluster.world(client).get::<NetSlot>(seen).is_some());
+        settle(&mut cluster, server, &[client]);
+    }
+}
+
+#[test]
+fn what_hangs_on_scenery_does_so_still_when_a_client_has_held_it() {
+    for (seed, loss) in [(9, 0.0), (10, 0.3)] {
+        let (mut cluster, [server, client]) = pair(seed, Weather::lossy(loss), |app| {
+            lending(app);
+            app.replicate_with_entities::<ChildOf>();
+        });
+        let root = cluster.world(server).spawn(Place::default()).id();
+        let bundle = (Replicated, Delegated, Place::default(), ChildOf(root));
+        let crate_ = cluster.world(server).spawn(bundle).id();
+        let its_name = name(&mut cluster, server, crate_);
+        let seen = wait_for(&mut cluster, client, its_name);
+        for x in [3.0, 4.0] {
+            grab(&mut cluster, client, seen);
+            move_to(&mut cluster, client, seen, x);
+            wait_at(&mut cluster, server, crate_, x);
+            command(&mut cluster, client, seen, |e| {
+                e.release_authority();
+            });
+            cluster.run(60);
+            let above = cluster.world(server).get::<ChildOf>(crate_);
+            assert_eq!(above.map(|above| above.parent()), Some(root));
+            assert!(cluster.world(client).get::<ChildOf>(seen).is_none());
+        }
         settle(&mut cluster, server, &[client]);
     }
 }

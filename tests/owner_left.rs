@@ -6,13 +6,14 @@ use bevy::prelude::*;
 use common::{
     Label,
     authority::{at, holder, move_to, view, wait_at, weathers},
-    find, get,
+    find, get, me,
     own::{Own, own},
+    ready, wait_for,
 };
 use seamless_authority::{
     AuthorityCommandsExt, AuthorityPolicy, AuthorityView, OwnerLeft, Published,
 };
-use seamless_replication::{Hosted, Remote, Slots, wire::Holder};
+use seamless_replication::{Admission, Admitted, Hosted, Remote, Slots, wire::Holder};
 use seamless_testkit::Weather;
 
 const A_WHILE: usize = 90;
@@ -90,6 +91,35 @@ fn what_was_public_is_the_servers_if_the_policy_says_so() {
         common::authority::grab(&mut t.cluster, t.other, seen);
         move_to(&mut t.cluster, t.other, seen, 10.0);
         wait_at(&mut t.cluster, t.server, t.there, 10.0);
+    }
+}
+
+#[test]
+fn who_comes_again_before_it_was_missed_has_left_all_the_same() {
+    for weather in weathers() {
+        let mut t = public(weather, OwnerLeft::Adopt);
+        let seen = t.seen().expect("it is shown");
+        let again = Admitted {
+            peer: me(&mut t.cluster, t.owner),
+            spectator: false,
+        };
+        let admission = Admission::new(move |_, _, _| Ok(again));
+        t.cluster.world(t.server).insert_resource(admission);
+        t.cluster.kill(t.owner);
+        let client = t.cluster.client(t.server);
+        ready(&mut t.cluster, client);
+        for n in 0.. {
+            assert!(n < 400, "the server adopts it");
+            t.cluster.step();
+            assert_eq!(t.seen(), Some(seen), "it stays where it was");
+            assert_eq!(on_server(&mut t), Some(t.there));
+            if get::<Hosted>(&mut t.cluster, t.server, t.there).is_some() {
+                break;
+            }
+        }
+        t.cluster.run(A_WHILE);
+        assert_eq!(on_server(&mut t), Some(t.there));
+        wait_for(&mut t.cluster, client, t.name);
     }
 }
 

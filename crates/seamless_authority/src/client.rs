@@ -270,10 +270,15 @@ pub(crate) fn send_releases(world: &mut World) {
             last: None,
         };
         let mut peers = world.resource_mut::<Peers>();
-        // A link that is gone has released all.
-        if let Some(peer) = peers.get_mut(link)
-            && peer.send_control(&control).is_err()
-        {
+        let sent = match peers.session(link) {
+            SessionState::Stands(present) => peers
+                .get_mut(present)
+                .is_some_and(|peer| peer.send_control(&control).is_ok()),
+            SessionState::Suspended => false,
+            // Whoever had it lent has it back.
+            SessionState::Over => true,
+        };
+        if !sent {
             let mut asked = world.resource_mut::<Asked>();
             asked.despawned(link, entity, epoch);
         }

@@ -70,6 +70,7 @@ impl Plugin for AuthorityPlugin {
             .add_observer(lease::forget)
             .add_observer(view::tell_granted)
             .add_observer(view::tell_lost)
+            .add_observer(view::send_release)
             .add_observer(enable)
             .add_observer(disable)
             .add_systems(
@@ -131,6 +132,7 @@ fn react(
     mut controls: Local<MessageCursor<ControlReceived>>,
     mut joined: Local<MessageCursor<PeerJoined>>,
     mut left: Local<MessageCursor<PeerLeft>>,
+    mut leaving: Local<Vec<PeerLeft>>,
     mut watched: Local<MessageCursor<Watched>>,
 ) {
     later::catch_up(world);
@@ -171,10 +173,11 @@ fn react(
     server::finish_releases(world);
     server::finish_delegations(world);
     server::look_at_returned(world);
-    let gone: Vec<PeerLeft> = left
-        .read(world.resource::<Messages<PeerLeft>>())
-        .copied()
-        .collect();
+    // Who came again left, and its old link may stand for a while: it is told of entities still.
+    leaving.extend(left.read(world.resource::<Messages<PeerLeft>>()));
+    let peers = world.resource::<Peers>();
+    let is_gone = |left: &mut PeerLeft| peers.get(left.link).is_none();
+    let gone: Vec<PeerLeft> = leaving.extract_if(.., is_gone).collect();
     for PeerLeft {
         link,
         peer,

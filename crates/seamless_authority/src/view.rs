@@ -171,6 +171,30 @@ pub(crate) fn tell_granted(event: On<Add, Granted>, mut commands: Commands) {
     });
 }
 
+/// It is gone, or nobody lends it any more. A release that is still to be sent goes on its own then.
+pub(crate) fn send_release(event: On<Remove, AuthorityView>, mut world: DeferredWorld) {
+    let entity = event.entity;
+    let releasing = matches!(
+        world.get::<AuthorityView>(entity),
+        Some(AuthorityView::Releasing(_))
+    );
+    if releasing && world.resource::<Asked>().gives_back(entity) {
+        give_up(&mut world, entity);
+    }
+}
+
+/// What was lent to us is not here any more: its host is to know.
+fn give_up(world: &mut DeferredWorld, entity: Entity) {
+    if let Some(authority) = world.get::<Authority>(entity)
+        && let Some(slot) = world.get::<NetSlot>(entity)
+        && let (Some(link), Some(global)) = (world.resource::<Slots>().source(slot), slot.global())
+    {
+        let epoch = authority.epoch;
+        let mut asked = world.resource_mut::<Asked>();
+        asked.despawned(link, global, epoch);
+    }
+}
+
 /// The marker goes: tell, whatever the cause. The reason is what the row says.
 pub(crate) fn tell_lost(event: On<Remove, Granted>, mut world: DeferredWorld) {
     let entity = event.entity;
@@ -186,14 +210,8 @@ pub(crate) fn tell_lost(event: On<Remove, Granted>, mut world: DeferredWorld) {
         (Some(authority), _) => LossReason::of(authority.ended),
         (None, _) => Some(LossReason::Gone),
     };
-    if let (Some(authority), Some(AuthorityView::Granted)) = (authority, view)
-        && reason == Some(LossReason::Gone)
-        && let Some(slot) = world.get::<NetSlot>(entity)
-        && let (Some(link), Some(global)) = (world.resource::<Slots>().source(slot), slot.global())
-    {
-        let epoch = authority.epoch;
-        let mut asked = world.resource_mut::<Asked>();
-        asked.despawned(link, global, epoch);
+    if view == Some(&AuthorityView::Granted) && reason == Some(LossReason::Gone) {
+        give_up(&mut world, entity);
     }
     world.commands().trigger(AuthorityLost { entity, reason });
 }

@@ -263,9 +263,9 @@ pub fn yield_to_host(world: &mut World, global: GlobalEntity) -> bool {
     };
     let source = Some(link);
     change_role(world, entity, Role::Remote { source }, Tenure::default());
-    if let Some(mut peer) = world.resource_mut::<Peers>().map.remove(&link) {
+    if let Some(mut peer) = world.resource_mut::<Peers>().take(link) {
         apply::restore(world, &mut peer, name);
-        world.resource_mut::<Peers>().map.insert(link, peer);
+        world.resource_mut::<Peers>().put_back(peer);
     }
     true
 }
@@ -474,11 +474,11 @@ pub fn restore(world: &mut World, slot: &NetSlot) {
     let Some((Role::Remote { source: Some(link) }, Some(name))) = told else {
         return;
     };
-    let Some(mut peer) = world.resource_mut::<Peers>().map.remove(&link) else {
+    let Some(mut peer) = world.resource_mut::<Peers>().take(link) else {
         return;
     };
     apply::restore(world, &mut peer, name);
-    world.resource_mut::<Peers>().map.insert(link, peer);
+    world.resource_mut::<Peers>().put_back(peer);
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ mod options;
 mod read;
 pub(crate) mod transfer;
 
-use bevy::{ecs::component::ComponentId, prelude::*};
+use bevy::{ecs::component::ComponentId, platform::collections::HashSet, prelude::*};
 use seamless_wire::{
     GlobalEntity, Holder, Tenure, TenureEnd, Tick, WireError,
     snapshot::{SnapshotRow, WorldSnapshot},
@@ -128,7 +128,7 @@ pub struct StagedSnapshot {
     pub tick: Tick,
     /// The first name that the writer of a file had not given to anything.
     free_name: Option<GlobalEntity>,
-    /// Whether the writer knew all that is registered here: then what is not in it was not there.
+    /// Whether the writer knew all that is replicated here.
     is_of_this_schema: bool,
     entities: Vec<StagedEntity>,
 }
@@ -201,9 +201,10 @@ impl StagedSnapshot {
 
     /// Hosts the entities here. `fence` gives each its fence from the one it had. Entities with the
     /// same name that are here already are replaced in place: same Bevy entity, without those of its
-    /// replicated and kept components that the snapshot does not have. It does not get those either that
-    /// others require (`#[require]`), unless the snapshot is of an app in which other components were
-    /// registered: what that did not know is as Bevy makes it. Names of a snapshot
+    /// replicated and kept components that the snapshot does not have. None gets replicated components
+    /// either that others require (`#[require]`) and that it does not have there. Components of which the
+    /// app that took the snapshot may not have known are as they are, or as Bevy makes them: it had another
+    /// schema, and nothing in the snapshot has them. Names of a snapshot
     /// are not given to anything else afterwards, and of one from a file none that its writer gave.
     ///
     /// Returns them in the order of the snapshot. One that an observer despawned as it came is gone,
@@ -222,6 +223,13 @@ impl StagedSnapshot {
             slots.names.begin_at(free);
         }
         let registry = world.resource::<Registry>().clone();
+        // What the writer knew of, so that it was not there if it is not in it.
+        let staged = self.entities.iter().flat_map(|staged| &staged.components);
+        let in_it: HashSet<ComponentId> = staged.map(|(id, _)| *id).collect();
+        let is_of_this_schema = self.is_of_this_schema;
+        let knew = |id: ComponentId| {
+            in_it.contains(&id) || is_of_this_schema && registry.index_of(id).is_some()
+        };
         // All entities first, so that references between them resolve at once.
         let mut spawned = Vec::with_capacity(self.entities.len());
         for staged in &self.entities {
@@ -235,8 +243,9 @@ impl StagedSnapshot {
             {
                 entity.insert(Authority::of(true, &tenure));
             }
-            if was_here && self.is_of_this_schema {
-                strip(world, &registry, entity, &staged.components);
+            if was_here {
+                let stays = |id| !knew(id) || staged.components.iter().any(|(its, _)| *its == id);
+                strip(world, &registry, entity, stays);
             }
             spawned.push(entity);
         }
@@ -244,6 +253,7 @@ impl StagedSnapshot {
             if on_network(world, entity).is_none() {
                 continue;
             }
+            let ids: Vec<ComponentId> = staged.components.iter().map(|(id, _)| *id).collect();
             let mut arrivals = Arrivals::default();
             for (id, component) in staged.components {
                 let here = world.get_entity(entity);
@@ -253,15 +263,10 @@ impl StagedSnapshot {
                     arrivals.add(world, entity, id, component);
                 }
             }
-            let unasked = match self.is_of_this_schema {
-                true => arrivals.unasked(world, &registry, entity),
-                false => Vec::new(),
-            };
-            arrivals.insert(world, entity);
-            for component in unasked {
-                let erased = &registry.component(component).erased;
-                erased.remove(world, entity);
-            }
+            arrivals.insert_alone(world, &registry, entity, |component| {
+                let id = registry.component(component).component_id;
+                !knew(id) || ids.contains(&id)
+            });
         }
         spawned
     }
@@ -272,12 +277,12 @@ fn strip(
     world: &mut World,
     registry: &Registry,
     entity: Entity,
-    kept: &[(ComponentId, Box<dyn StagedComponent>)],
+    stays: impl Fn(ComponentId) -> bool,
 ) {
     for registered in registry.components().iter().chain(registry.kept()) {
         let id = registered.component_id;
         let has = world.get_entity(entity).is_ok_and(|it| it.contains_id(id));
-        if has && kept.iter().all(|(kept, _)| *kept != id) {
+        if has && !stays(id) {
             registered.erased.remove(world, entity);
         }
     }

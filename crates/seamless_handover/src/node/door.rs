@@ -117,6 +117,13 @@ pub(super) fn attend(
             Linkless::watch(world, peer);
         }
     }
+    // Who was turned away after its ticket was taken never joined, and never leaves.
+    let purposes = world.resource::<MeshView>().purposes.clone();
+    let peers = world.resource::<Peers>();
+    purposes
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .retain(|link, _| peers.get(*link).is_some());
 }
 
 fn on_joined(world: &mut World, mesh: &Mesh, arrival: PeerJoined) {

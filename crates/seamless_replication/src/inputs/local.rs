@@ -165,6 +165,11 @@ pub struct LocalInputs<'w, I: PlayerInput> {
 
 impl<I: PlayerInput> LocalInputs<'_, I> {
     /// Queues an input and gives its number. `None` if it does not encode into 128 bytes.
+    ///
+    /// Numbers count up, but for two cases: a player that joins another server without a mesh, or the same
+    /// one without [resuming](crate::ReplicationConfig::resume_grace), begins anew from 1, and what was
+    /// not acknowledged is forgotten; and if a server had the player before, they go on after what it
+    /// applied then.
     pub fn push(&mut self, input: &I) -> Option<InputSeq> {
         let bytes = codec::to_vec(input)
             .ok()

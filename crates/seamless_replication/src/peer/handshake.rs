@@ -234,7 +234,8 @@ fn enter(world: &mut World, peer: &mut Peer, welcome: &Welcome) {
     // Without a mesh nobody else knows our player: it begins anew, and so do its inputs. If this server
     // had it before, it says how far they came.
     let begins = !welcome.resumed && welcome.node.is_none() && !welcome.spectator;
-    if begins && !peers.iter().any(|other| other.state == PeerState::Ready) {
+    let is_first = peers.as_client().is_none();
+    if begins && !is_first && !peers.iter().any(|other| other.state == PeerState::Ready) {
         *world.resource_mut::<InputOutbox>() = InputOutbox::default();
     }
     world.resource_mut::<Peers>().set_me(welcome.peer);

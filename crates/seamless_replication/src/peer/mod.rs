@@ -296,8 +296,8 @@ impl Peer {
 pub struct Peers {
     pub(crate) map: BTreeMap<LinkId, Box<Peer>>,
     me: Option<PeerId>,
-    /// Whether one of them is taken out, because what it said is applied.
-    pub(crate) receiving: bool,
+    /// How many of them are taken out, because what they said is applied.
+    taken: usize,
     /// The player of a listen server.
     local: Option<PeerId>,
     /// Sessions whose link dropped, the oldest first.
@@ -381,7 +381,20 @@ impl Peers {
     /// not in here meanwhile.
     #[must_use]
     pub const fn is_receiving(&self) -> bool {
-        self.receiving
+        self.taken > 0
+    }
+
+    /// Takes a peer out, to apply what it says: observers that run meanwhile can use the others.
+    pub(crate) fn take(&mut self, link: LinkId) -> Option<Box<Peer>> {
+        let peer = self.map.remove(&link)?;
+        self.taken += 1;
+        Some(peer)
+    }
+
+    /// It is back.
+    pub(crate) fn put_back(&mut self, peer: Box<Peer>) {
+        self.taken = self.taken.saturating_sub(1);
+        self.map.insert(peer.link, peer);
     }
 
     /// Our own name as a client of somebody else: none on a server, also if it has a local player.
@@ -471,7 +484,7 @@ pub struct PeerJoined {
 /// read this before [`PeerJoined`].
 #[derive(Message, Clone, Copy, Debug)]
 pub struct PeerLeft {
-    /// The link, which is closed.
+    /// The link, which is closed, or will be in a moment.
     pub link: LinkId,
     /// The client's name.
     pub peer: PeerId,

@@ -128,12 +128,8 @@ impl Arriving {
             vacate(world, slot, entity);
             return 0;
         }
-        for &component in &self.unasked {
-            self.registry
-                .component(component)
-                .erased
-                .remove(world, entity);
-        }
+        let (ids, unasked) = (&self.ids, &self.unasked);
+        self.registry.take_off(world, entity, unasked, ids);
         let undecodable = failures.len() as u64;
         for (at, error) in failures {
             let registered = self.registry.component(self.components[at]);

@@ -62,11 +62,9 @@ pub(crate) fn receive(world: &mut World) {
         any = true;
         // The peer is out of the table while it is worked on, so that observers that run
         // meanwhile can use the table.
-        let mut peers = world.resource_mut::<Peers>();
-        let Some(mut peer) = peers.map.remove(&link) else {
+        let Some(mut peer) = world.resource_mut::<Peers>().take(link) else {
             continue;
         };
-        peers.receiving = true;
         for bytes in arrivals.frames.drain(..) {
             take_frame(world, &mut peer, &bytes);
         }
@@ -84,9 +82,7 @@ pub(crate) fn receive(world: &mut World) {
             tracing::warn!(%link, "closed after {MAX_MALFORMED} unreadable datagrams");
             peer.state = PeerState::Ended;
         }
-        let mut peers = world.resource_mut::<Peers>();
-        peers.receiving = false;
-        peers.map.insert(link, peer);
+        world.resource_mut::<Peers>().put_back(peer);
     }
     *world.resource_mut::<Arrivals>() = arrivals;
     messages::deliver_waiting(world);

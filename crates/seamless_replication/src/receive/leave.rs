@@ -90,9 +90,9 @@ pub(crate) fn end_remote(world: &mut World, link: LinkId, entity: Entity, reason
         .and_then(|global| world.resource::<Peers>().other_source(global, link));
     if let Some((other, name)) = other {
         orphan(world, net_slot.index);
-        if let Some(mut peer) = world.resource_mut::<Peers>().map.remove(&other) {
+        if let Some(mut peer) = world.resource_mut::<Peers>().take(other) {
             reapply(world, &mut peer, name);
-            world.resource_mut::<Peers>().map.insert(other, peer);
+            world.resource_mut::<Peers>().put_back(peer);
         }
         return;
     }
@@ -119,23 +119,56 @@ pub(crate) fn despawn(world: &mut World, entity: Entity, reason: LeaveReason) {
     let name = world.get::<NetSlot>(entity).and_then(NetSlot::global);
     let comes_back = reason != LeaveReason::Despawned
         && name.is_some_and(|name| world.resource_mut::<References>().retain(name, entity));
+    if !comes_back {
+        return despawn_alone(world, entity);
+    }
     let children = world.get::<Children>(entity);
     let children: Vec<Entity> = children.into_iter().flat_map(Children::iter).collect();
     for child in children {
-        // Who saw another one go may have despawned it already.
-        let Ok(mut child) = world.get_entity_mut(child) else {
-            continue;
-        };
-        match (child.contains::<NetSlot>(), comes_back) {
-            (true, false) => _ = child.remove::<ChildOf>(),
-            (false, true) => child.despawn(),
-            // It is its child still, as far as its row says; or it goes with it.
-            (true, true) | (false, false) => {}
+        // Others are its children still, as far as their rows say. Who saw one go may have despawned
+        // the next already.
+        if let Ok(child) = world.get_entity_mut(child)
+            && !child.contains::<NetSlot>()
+        {
+            child.despawn();
         }
     }
-    if comes_back {
-        empty(world, entity);
-    } else if let Ok(present) = world.get_entity_mut(entity) {
+    empty(world, entity);
+}
+
+/// Despawns an entity, and of what Bevy would despawn with it what is not on the network: the others are
+/// despawned by whoever hosts them.
+#[expect(unsafe_code, reason = "relations of types that are not known")]
+pub(crate) fn despawn_alone(world: &mut World, entity: Entity) {
+    let Ok(present) = world.get_entity(entity) else {
+        return;
+    };
+    let mut related = Vec::new();
+    for &id in present.archetype().components() {
+        let info = world.components().get_info(id);
+        let accessor = info.and_then(ComponentInfo::relationship_accessor);
+        if let Some(&RelationshipAccessor::RelationshipTarget {
+            iter,
+            linked_spawn: true,
+            relationship,
+            ..
+        }) = accessor
+            && let Ok(sources) = present.get_by_id(id)
+        {
+            // SAFETY: the accessor is that of the component.
+            let sources = unsafe { iter(sources) };
+            related.extend(sources.map(|source| (source, relationship)));
+        }
+    }
+    for (source, relationship) in related {
+        if let Ok(mut source) = world.get_entity_mut(source)
+            && source.contains::<NetSlot>()
+        {
+            source.remove_by_id(relationship);
+        }
+    }
+    // Who saw them go may have despawned it already.
+    if let Ok(present) = world.get_entity_mut(entity) {
         present.despawn();
     }
 }

@@ -99,14 +99,9 @@ pub(super) fn show(world: &mut World, slot: &mut RemoteSlot, entity: Entity, par
         }
     }
     // What comes with them by itself is none of what the writer told, if that is its to tell.
-    let mut unasked = arrivals.unasked(world, &registry, entity);
-    unasked.retain(|component| {
-        part.speaks_for(&registry, *component) && new.binary_search(component).is_err()
+    arrivals.insert_alone(world, &registry, entity, |component| {
+        !part.speaks_for(&registry, component) || new.binary_search(&component).is_ok()
     });
-    arrivals.insert(world, entity);
-    for component in unasked {
-        registry.component(component).erased.remove(world, entity);
-    }
     slot.shown = Some((stored.version, row.set));
     undecodable
 }
@@ -143,7 +138,11 @@ pub(super) fn strip(world: &mut World, slot: &RemoteSlot, entity: Entity, part: 
         let has = world
             .get_entity(entity)
             .is_ok_and(|entity| entity.contains_id(registered.component_id));
-        if has && !told && part.speaks_for(&registry, component as u16) {
+        if has
+            && !told
+            && part.speaks_for(&registry, component as u16)
+            && !registered.erased.is_local_relation(world, entity)
+        {
             registered.erased.remove(world, entity);
         }
     }
@@ -171,7 +170,10 @@ pub(super) fn take_off(
             && part.speaks_for(&registry, component)
     });
     for component in gone.collect::<Vec<u16>>() {
-        registry.component(component).erased.remove(world, entity);
+        let erased = &registry.component(component).erased;
+        if !erased.is_local_relation(world, entity) {
+            erased.remove(world, entity);
+        }
     }
 }
 

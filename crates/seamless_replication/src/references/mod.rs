@@ -22,7 +22,10 @@ use bevy::{
 use seamless_wire::{GlobalEntity, Holder, PeerId};
 use smallvec::SmallVec;
 
-use crate::slots::{NetSlot, Role, Slots};
+use crate::{
+    receive::leave::despawn_alone,
+    slots::{NetSlot, Role, Slots},
+};
 pub(crate) use mappers::{Known, ToKnown, ToNames, relates_to_nothing, to_local};
 use reserved::Reserved;
 
@@ -204,8 +207,8 @@ pub(crate) fn sweep(mut commands: Commands, mut references: ResMut<References>, 
     let by_name = &references.by_name;
     references.reserved.retain(|name, entity| {
         let wanted = by_name.contains_key(&name);
-        if !wanted && let Ok(mut entity) = commands.get_entity(entity) {
-            entity.despawn();
+        if !wanted {
+            commands.queue(move |world: &mut World| despawn_alone(world, entity));
         }
         wanted
     });

@@ -95,6 +95,10 @@ pub(crate) trait ErasedComponent: Send + Sync {
         live: &mut Vec<u8>,
     ) -> bool;
 
+    /// Whether the component relates `entity` to something that is not on the network. Nobody who tells
+    /// of the entity can mean that by leaving the component out.
+    fn is_local_relation(&self, world: &World, entity: Entity) -> bool;
+
     /// Takes the component off `entity`.
     fn remove(&self, world: &mut World, entity: Entity);
 
@@ -297,6 +301,15 @@ impl<C: Component, R: Replicator<C>> ErasedComponent for Typed<C, R> {
         self.replicator.write(&told, &mut again).is_ok()
             && self.replicator.write(&here, &mut known).is_ok()
             && again != known
+    }
+
+    fn is_local_relation(&self, world: &World, entity: Entity) -> bool {
+        let Some((copy, component)) = self.copy.zip(world.get::<C>(entity)) else {
+            return false;
+        };
+        let mut named = copy(component);
+        C::map_entities(&mut named, &mut references::ToKnown { world });
+        references::relates_to_nothing(world, &mut named)
     }
 
     fn remove(&self, world: &mut World, entity: Entity) {

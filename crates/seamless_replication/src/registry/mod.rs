@@ -379,6 +379,42 @@ impl Registry {
         found
     }
 
+    /// Takes off what came by itself with these components and is not told, unless something else that is
+    /// on the entity requires it.
+    pub(crate) fn take_off(
+        &self,
+        world: &mut World,
+        entity: Entity,
+        unasked: &[u16],
+        told: &[ComponentId],
+    ) {
+        for &component in unasked {
+            let Registered {
+                component_id,
+                erased,
+                ..
+            } = self.component(component);
+            let requires = |id: &ComponentId| {
+                let info = world.components().get_info(*id);
+                info.is_some_and(|info| {
+                    info.required_components()
+                        .iter_ids()
+                        .any(|id| id == *component_id)
+                })
+            };
+            let needed = world.get_entity(entity).is_ok_and(|entity| {
+                let all = entity.archetype().components().iter();
+                let others = all.filter(|id| !told.contains(id));
+                let others =
+                    others.filter(|id| self.index_of(**id).is_none_or(|id| !unasked.contains(&id)));
+                others.copied().collect::<Vec<_>>().iter().any(requires)
+            });
+            if !needed {
+                erased.remove(world, entity);
+            }
+        }
+    }
+
     pub(crate) fn index_of(&self, component: ComponentId) -> Option<u16> {
         self.0.by_component.get(&component).copied()
     }

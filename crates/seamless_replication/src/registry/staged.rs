@@ -118,14 +118,32 @@ impl Arrivals {
         self.components.push(component);
     }
 
-    /// Replicated components that the entity does not have and that come with these by themselves.
-    pub(crate) fn unasked(&self, world: &World, registry: &Registry, entity: Entity) -> Vec<u16> {
+    /// As [`insert`](Self::insert), without replicated components that come with them by themselves
+    /// (`#[require]`), unless those are `told`, or were there already.
+    pub(crate) fn insert_alone(
+        self,
+        world: &mut World,
+        registry: &Registry,
+        entity: Entity,
+        told: impl Fn(u16) -> bool,
+    ) {
+        if self.ids.is_empty() {
+            return;
+        }
         let mut unasked = registry.required_with(world, &self.ids);
         unasked.retain(|&component| {
             let id = registry.component(component).component_id;
-            world.get_entity(entity).is_ok_and(|it| !it.contains_id(id))
+            let is_new = |entity: EntityRef<'_>| !entity.contains_id(id);
+            !told(component) && world.get_entity(entity).is_ok_and(is_new)
         });
-        unasked
+        self.insert(world, entity);
+        if !unasked.is_empty() {
+            let all = registry.components().iter().enumerate();
+            let all = all.filter(|(component, _)| told(*component as u16));
+            let all: Vec<ComponentId> =
+                all.map(|(_, registered)| registered.component_id).collect();
+            registry.take_off(world, entity, &unasked, &all);
+        }
     }
 
     /// Puts them all on the entity.
