@@ -13,7 +13,9 @@ use common::{
 use seamless_authority::{
     AuthorityCommandsExt, AuthorityPolicy, AuthorityView, OwnerLeft, Published,
 };
-use seamless_replication::{Admission, Admitted, Hosted, Remote, Slots, wire::Holder};
+use seamless_replication::{
+    Admission, Admitted, Hosted, Remote, Slots, transport::Links, wire::Holder,
+};
 use seamless_testkit::Weather;
 
 const A_WHILE: usize = 90;
@@ -120,6 +122,40 @@ fn who_comes_again_before_it_was_missed_has_left_all_the_same() {
         t.cluster.run(A_WHILE);
         assert_eq!(on_server(&mut t), Some(t.there));
         wait_for(&mut t.cluster, client, t.name);
+    }
+}
+
+#[test]
+fn who_comes_again_before_it_was_missed_hosts_what_it_hosted() {
+    for weather in weathers() {
+        let mut t = own(weather);
+        let mut policy = t.cluster.world(t.server).resource_mut::<AuthorityPolicy>();
+        policy.owner_left = OwnerLeft::Adopt;
+        let again = Admitted {
+            peer: me(&mut t.cluster, t.owner),
+            spectator: false,
+        };
+        let admission = Admission::new(move |_, _, _| Ok(again));
+        t.cluster.world(t.server).insert_resource(admission);
+        let mut links = t.cluster.world(t.owner).resource_mut::<Links>();
+        let link = links.iter().next().expect("one").id();
+        links.get_mut(link).expect("it stands").abandon();
+        t.cluster.run(2);
+        t.cluster.connect(t.owner, t.server);
+        ready(&mut t.cluster, t.owner);
+        for x in [3.0, 4.0] {
+            t.cluster.run(150);
+            move_to(&mut t.cluster, t.owner, t.own, x);
+            let (server, name) = (t.server, t.name);
+            t.cluster.run_until("it is the client's", 300, |cluster| {
+                let there = find(cluster, server, name);
+                there.is_some_and(|there| at(cluster, server, there) == Some(x))
+            });
+        }
+        let there = on_server(&mut t).expect("it is there");
+        assert!(get::<Hosted>(&mut t.cluster, t.server, there).is_none());
+        assert!(get::<Hosted>(&mut t.cluster, t.owner, t.own).is_some());
+        assert_eq!(t.seen(), None, "it is private still");
     }
 }
 

@@ -204,7 +204,7 @@ impl StagedSnapshot {
     /// replicated and kept components that the snapshot does not have. None gets replicated components
     /// either that others require (`#[require]`) and that it does not have there. Components of which the
     /// app that took the snapshot may not have known are as they are, or as Bevy makes them: it had another
-    /// schema, and nothing in the snapshot has them. Names of a snapshot
+    /// schema, of which what is only kept is no part, and nothing in the snapshot has them. Names of a snapshot
     /// are not given to anything else afterwards, and of one from a file none that its writer gave.
     ///
     /// Returns them in the order of the snapshot. One that an observer despawned as it came is gone,
@@ -227,9 +227,7 @@ impl StagedSnapshot {
         let staged = self.entities.iter().flat_map(|staged| &staged.components);
         let in_it: HashSet<ComponentId> = staged.map(|(id, _)| *id).collect();
         let is_of_this_schema = self.is_of_this_schema;
-        let knew = |id: ComponentId| {
-            in_it.contains(&id) || is_of_this_schema && registry.index_of(id).is_some()
-        };
+        let knew = |id: ComponentId| is_of_this_schema || in_it.contains(&id);
         // All entities first, so that references between them resolve at once.
         let mut spawned = Vec::with_capacity(self.entities.len());
         for staged in &self.entities {

@@ -236,14 +236,14 @@ fn apply_newest(world: &mut World, peer: &mut Peer, allocator: Allocator, index:
     if std::mem::replace(&mut slot.held, holder_me) && part == Part::All {
         // What we wrote while we held it is not what this row was compared with.
         slot.shown = None;
-        strip(world, slot, entity, part);
+        strip(world, slot, entity, (part, false));
     }
     if slot.entity != Some(entity) || takes_over {
         slot.entity = Some(entity);
         slot.shown = None;
         if !fresh {
             // The world shows what was told otherwise, of which this row knows nothing.
-            strip(world, slot, entity, part);
+            strip(world, slot, entity, (part, true));
         }
     }
     peer.receiver.counters.undecodable += show(world, slot, entity, part);
@@ -277,7 +277,7 @@ pub(crate) fn restore(world: &mut World, peer: &mut Peer, name: WireId) {
             Some(me) if tenure.holder == Holder::Peer(me) => Part::HostWrites(tenure.writes),
             _ => Part::All,
         };
-        strip(world, slot, entity, part);
+        strip(world, slot, entity, (part, false));
     }
 }
 
@@ -310,8 +310,18 @@ fn may_apply(
         (Role::Host, LinkSide::ToClient) => Verdict::Fenced,
         (Role::Remote { source }, LinkSide::ToClient) => {
             if source != Some(link) {
-                return Verdict::Fenced;
+                // It came again before the end of its former link was noticed.
+                let is_its = slot.owner.is_some() && slot.owner == peer.id;
+                if !is_its {
+                    return Verdict::Fenced;
+                }
+                slot.remote_name = Some(name);
+                slots.set_role(local, Role::Remote { source: Some(link) });
+                slots.rerouted.push(local);
             }
+            let Some(slot) = slots.get_mut(local) else {
+                return Verdict::Later;
+            };
             slot.newest = tick;
             Verdict::Apply(entity)
         }

@@ -127,10 +127,8 @@ pub(crate) fn despawn(world: &mut World, entity: Entity, reason: LeaveReason) {
     for child in children {
         // Others are its children still, as far as their rows say. Who saw one go may have despawned
         // the next already.
-        if let Ok(child) = world.get_entity_mut(child)
-            && !child.contains::<NetSlot>()
-        {
-            child.despawn();
+        if world.get::<NetSlot>(child).is_none() {
+            despawn_alone(world, child);
         }
     }
     empty(world, entity);
@@ -140,30 +138,37 @@ pub(crate) fn despawn(world: &mut World, entity: Entity, reason: LeaveReason) {
 /// despawned by whoever hosts them.
 #[expect(unsafe_code, reason = "relations of types that are not known")]
 pub(crate) fn despawn_alone(world: &mut World, entity: Entity) {
-    let Ok(present) = world.get_entity(entity) else {
-        return;
-    };
-    let mut related = Vec::new();
-    for &id in present.archetype().components() {
-        let info = world.components().get_info(id);
-        let accessor = info.and_then(ComponentInfo::relationship_accessor);
-        if let Some(&RelationshipAccessor::RelationshipTarget {
-            iter,
-            linked_spawn: true,
-            relationship,
-            ..
-        }) = accessor
-            && let Ok(sources) = present.get_by_id(id)
-        {
-            // SAFETY: the accessor is that of the component.
-            let sources = unsafe { iter(sources) };
-            related.extend(sources.map(|source| (source, relationship)));
+    let (mut related, mut goes) = (Vec::new(), vec![entity]);
+    let mut at = 0;
+    while let Some(&one) = goes.get(at) {
+        at += 1;
+        let Ok(present) = world.get_entity(one) else {
+            continue;
+        };
+        for &id in present.archetype().components() {
+            let info = world.components().get_info(id);
+            let accessor = info.and_then(ComponentInfo::relationship_accessor);
+            if let Some(&RelationshipAccessor::RelationshipTarget {
+                iter,
+                linked_spawn: true,
+                relationship,
+                ..
+            }) = accessor
+                && let Ok(sources) = present.get_by_id(id)
+            {
+                // SAFETY: the accessor is that of the component.
+                for source in unsafe { iter(sources) } {
+                    if world.get::<NetSlot>(source).is_some() {
+                        related.push((source, relationship));
+                    } else if !goes.contains(&source) {
+                        goes.push(source);
+                    }
+                }
+            }
         }
     }
     for (source, relationship) in related {
-        if let Ok(mut source) = world.get_entity_mut(source)
-            && source.contains::<NetSlot>()
-        {
+        if let Ok(mut source) = world.get_entity_mut(source) {
             source.remove_by_id(relationship);
         }
     }

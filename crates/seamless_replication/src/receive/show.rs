@@ -126,8 +126,14 @@ pub(super) fn name_undecodable(
 }
 
 /// Takes off the entity what is replicated, the row's writer speaks for, and is not in the newest
-/// row: it was added here, and the host did not take it.
-pub(super) fn strip(world: &mut World, slot: &RemoteSlot, entity: Entity, part: Part) {
+/// row: it was added here, and the host did not take it. `was_ours`: it was not the host's so far, and
+/// what hangs on something of ours hangs on it still.
+pub(super) fn strip(
+    world: &mut World,
+    slot: &RemoteSlot,
+    entity: Entity,
+    (part, was_ours): (Part, bool),
+) {
     let Some(stored) = slot.ring.newest() else {
         return;
     };
@@ -141,7 +147,7 @@ pub(super) fn strip(world: &mut World, slot: &RemoteSlot, entity: Entity, part: 
         if has
             && !told
             && part.speaks_for(&registry, component as u16)
-            && !registered.erased.is_local_relation(world, entity)
+            && !(was_ours && registered.erased.is_local_relation(world, entity))
         {
             registered.erased.remove(world, entity);
         }

@@ -69,6 +69,26 @@ impl EntityMapper for ToKnown<'_> {
     fn set_mapped(&mut self, _source: Entity, _target: Entity) {}
 }
 
+/// Local entities to themselves, as far as they are on the network, or are kept for what may come back.
+pub(crate) struct OnNetwork<'w> {
+    pub(crate) world: &'w World,
+}
+
+impl EntityMapper for OnNetwork<'_> {
+    fn get_mapped(&mut self, source: Entity) -> Entity {
+        let reserved = &self.world.resource::<References>().reserved;
+        let is_there =
+            self.world.get::<NetSlot>(source).is_some() || reserved.name(source).is_some();
+        if is_there {
+            source
+        } else {
+            Entity::PLACEHOLDER
+        }
+    }
+
+    fn set_mapped(&mut self, _source: Entity, _target: Entity) {}
+}
+
 /// Up to so many names are looked through one by one.
 const FEW: usize = 16;
 

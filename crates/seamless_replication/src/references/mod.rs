@@ -26,7 +26,7 @@ use crate::{
     receive::leave::despawn_alone,
     slots::{NetSlot, Role, Slots},
 };
-pub(crate) use mappers::{Known, ToKnown, ToNames, relates_to_nothing, to_local};
+pub(crate) use mappers::{Known, OnNetwork, ToKnown, ToNames, relates_to_nothing, to_local};
 use reserved::Reserved;
 
 /// Most names that the components which one client writes may refer to, all in all. What they refer

@@ -308,7 +308,7 @@ impl<C: Component, R: Replicator<C>> ErasedComponent for Typed<C, R> {
             return false;
         };
         let mut named = copy(component);
-        C::map_entities(&mut named, &mut references::ToKnown { world });
+        C::map_entities(&mut named, &mut references::OnNetwork { world });
         references::relates_to_nothing(world, &mut named)
     }
 
