@@ -185,6 +185,10 @@ pub(crate) fn send_release(event: On<Remove, AuthorityView>, mut world: Deferred
 
 /// What was lent to us is not here any more: its host is to know.
 fn give_up(world: &mut DeferredWorld, entity: Entity) {
+    // Its host said so itself.
+    if world.resource::<Peers>().is_receiving() {
+        return;
+    }
     if let Some(authority) = world.get::<Authority>(entity)
         && let Some(slot) = world.get::<NetSlot>(entity)
         && let (Some(link), Some(global)) = (world.resource::<Slots>().source(slot), slot.global())
