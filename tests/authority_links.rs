@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use bevy::{prelude::*, time::TimeUpdateStrategy};
 use common::{
-    Label, Place,
+    Label, Place, Target,
     authority::{Event, at, grab, heard, holder, lending, view},
     command, find, get, me, name, on_a_wire, pair, ready, spawn_on,
 };
 use seamless_authority::{
-    AuthorityCommandsExt, AuthorityView, Delegated, LossReason, Pending, resume_deferred,
+    AuthorityCommandsExt, AuthorityPolicy, AuthorityView, Delegated, LossReason, Pending,
+    resume_deferred,
 };
 use seamless_replication::{
     Admission, Admitted, Authority, ControlReceived, Frozen, NetSlot, PeerJoined, Peers,
-    ReplicationConfig, ReplicationSystems,
+    Replicated, ReplicationConfig, ReplicationSystems,
     interest::{InterestAppExt, View},
     transport::{CloseReason, LinkId, Links},
     wire::{
@@ -546,4 +547,33 @@ fn a_request_behind_a_release_is_answered_over_the_link_that_goes_on() {
     cluster.run(60);
     assert_eq!(cluster.world(client).resource::<Answers>().0, [request]);
     assert_eq!(cluster.world(server).resource::<Pending>().waiting(), 0);
+}
+
+#[test]
+fn a_denial_of_what_went_out_of_sight_and_came_back_meanwhile_is_told() {
+    let (mut cluster, [server, client], _, [crate_, there]) = scene();
+    let mut policy = cluster.world(server).resource_mut::<AuthorityPolicy>();
+    policy.entities_per_client = 0;
+    // It stays where it is out of sight, because something refers to it.
+    let bundle = (Replicated, Target(crate_));
+    cluster.world(server).spawn(bundle);
+    cluster.run(20);
+    let apps = [server, client];
+    say_of_frozen(&mut cluster, apps, [crate_, there], ask);
+    let slot = get::<NetSlot>(&mut cluster, server, crate_).expect("on the network");
+    for shown in [false, true] {
+        for peer in cluster.world(server).resource_mut::<Peers>().iter_mut() {
+            peer.interest_mut().except(&slot, Some(shown));
+        }
+        cluster.run(20);
+        let available = shown.then_some(AuthorityView::Available);
+        assert_eq!(view(&mut cluster, client, there), available);
+    }
+    assert_eq!(heard(&mut cluster, client), []);
+    thaw(&mut cluster, server, crate_);
+    cluster.run(30);
+    let denied = Event::Denied(there, DenyReason::Limited);
+    assert_eq!(heard(&mut cluster, client), [denied]);
+    let available = Some(AuthorityView::Available);
+    assert_eq!(view(&mut cluster, client, there), available);
 }

@@ -24,7 +24,8 @@ use crate::{
 #[derive(Resource, Default)]
 pub(crate) struct Asked {
     last: u32,
-    /// Each with the link it went over: only that one brings the answer.
+    /// Each with the link it went over: only that one brings the answer. One that a row answers is
+    /// not open any more.
     open: HashMap<RequestId, (Entity, LinkId)>,
     /// Entities that were granted before any fence of theirs was shown, and with which epoch.
     unfenced: BTreeMap<Entity, Epoch>,
@@ -46,6 +47,11 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
+    /// A row answers a request.
+    pub(crate) fn answered(&mut self, request: RequestId) {
+        self.open.remove(&request);
+    }
+
     /// Whether a release goes out with this tick.
     pub(crate) fn gives_back(&self, entity: Entity) -> bool {
         self.releases.contains(&entity)
@@ -195,7 +201,9 @@ fn request(world: &mut World, entity: Entity) {
         return local::request(world, entity, player);
     }
     match ask(world, entity) {
-        Ok(request) => {
+        Ok((request, link)) => {
+            let mut asked = world.resource_mut::<Asked>();
+            asked.open.insert(request, (entity, link));
             let granted = None;
             let view = AuthorityView::Requested { request, granted };
             world.entity_mut(entity).insert(view);
@@ -204,8 +212,8 @@ fn request(world: &mut World, entity: Entity) {
     }
 }
 
-/// Sends a request.
-fn ask(world: &mut World, entity: Entity) -> Result<RequestId, DenyReason> {
+/// Sends a request. Nobody waits for the answer yet.
+fn ask(world: &mut World, entity: Entity) -> Result<(RequestId, LinkId), DenyReason> {
     let (link, slot) = source(world, entity).ok_or(DenyReason::NotDelegated)?;
     let global = slot.global().ok_or(DenyReason::Unknown)?;
     let mut asked = world.resource_mut::<Asked>();
@@ -219,9 +227,7 @@ fn ask(world: &mut World, entity: Entity) -> Result<RequestId, DenyReason> {
     };
     peer.send_control(&control)
         .map_err(|_| DenyReason::Limited)?;
-    let mut asked = world.resource_mut::<Asked>();
-    asked.open.insert(request, (entity, link));
-    Ok(request)
+    Ok((request, link))
 }
 
 /// Tells the game that it may not write an entity, if that is still there.
@@ -369,6 +375,13 @@ fn heard_answer(world: &mut World, entity: Entity, request: RequestId, answer: A
     };
     let before = present.get::<AuthorityView>().copied();
     let ours = matches!(before, Some(AuthorityView::Requested { request: r, .. }) if r == request);
+    if !ours {
+        // Its host took it out of our sight meanwhile. Of what it granted, a row says so.
+        if let AuthorityAnswer::Denied(reason) = answer {
+            deny(world, entity, reason);
+        }
+        return;
+    }
     let Some(authority) = present.get::<Authority>().copied() else {
         // It was never shown to be lendable. If it was granted, the row that says so is under way.
         match answer {
@@ -376,20 +389,16 @@ fn heard_answer(world: &mut World, entity: Entity, request: RequestId, answer: A
                 world.entity_mut(entity).remove::<AuthorityView>();
                 deny(world, entity, reason);
             }
-            AuthorityAnswer::Granted(epoch) if ours => {
+            AuthorityAnswer::Granted(epoch) => {
                 let granted = Some(epoch);
                 let waiting = AuthorityView::Requested { request, granted };
                 world.entity_mut(entity).insert(waiting);
                 let mut asked = world.resource_mut::<Asked>();
                 asked.unfenced.insert(entity, epoch);
             }
-            AuthorityAnswer::Granted(_) => {}
         }
         return;
     };
-    if !ours {
-        return;
-    }
     if !authority.delegated {
         // It could be lent when it was asked for, and cannot any more.
         let reason = match answer {

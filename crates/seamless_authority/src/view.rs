@@ -115,6 +115,11 @@ pub(crate) fn follow(world: &mut DeferredWorld<'_>, entity: Entity, authority: &
     }
     let Some(me) = me else { return };
     let after = derive(view.unwrap_or_default(), authority, me);
+    if let Some(AuthorityView::Requested { request, .. }) = view
+        && !matches!(after, AuthorityView::Requested { .. })
+    {
+        world.resource_mut::<Asked>().answered(request);
+    }
     if matches!(after, AuthorityView::Releasing(_)) {
         let mut asked = world.resource_mut::<Asked>();
         asked.still_releasing(entity, authority.epoch.term);
