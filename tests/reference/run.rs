@@ -16,21 +16,13 @@ use seamless_testkit::{AppId, Cluster, Weather};
 use super::model::{CLIENTS, Op, Who};
 use crate::storm::{
     Mark,
-    oracle::call_for,
-    setup::{Note, Notes, setup},
+    ear::Ear,
+    setup::{Notes, setup},
 };
 
 /// Frames within which everything must come to rest, and for which it must stay so.
 const PATIENCE: usize = 600;
 const STAYS: usize = 12;
-
-/// What was heard of a view, and what its changes call for: granted, denied, lost.
-#[derive(Default)]
-struct Ear {
-    view: Option<AuthorityView>,
-    called_for: [u32; 3],
-    heard: [u32; 3],
-}
 
 pub struct Run {
     pub cluster: Cluster,
@@ -244,21 +236,8 @@ impl Run {
         let world = self.cluster.world(self.clients[client]);
         let notes = std::mem::take(&mut world.resource_mut::<Notes>().0);
         for (entity, note) in notes {
-            let world = self.cluster.world(self.clients[client]);
-            let there = world.get_entity(entity).is_ok();
             let ear = self.ears.entry((client, entity)).or_default();
-            match note {
-                Note::View(view) => {
-                    let before = std::mem::replace(&mut ear.view, view);
-                    let calls = call_for(before, view, there);
-                    for (count, call) in ear.called_for.iter_mut().zip(calls) {
-                        *count += u32::from(call);
-                    }
-                }
-                Note::Granted => ear.heard[0] += 1,
-                Note::Denied => ear.heard[1] += 1,
-                Note::Lost => ear.heard[2] += 1,
-            }
+            ear.hear(note);
         }
     }
 
@@ -280,7 +259,7 @@ impl Run {
             return Err(format!("settled, but {wrong}"));
         }
         for ((client, entity), ear) in &self.ears {
-            if ear.heard != ear.called_for {
+            if !ear.is_right() {
                 let (heard, due) = (ear.heard, ear.called_for);
                 return Err(format!(
                     "{client} heard {heard:?} of {entity}, its view calls for {due:?}"

@@ -2,6 +2,7 @@
 //! likes.
 
 mod act;
+pub mod ear;
 pub mod oracle;
 mod settled;
 pub mod setup;

@@ -14,6 +14,7 @@ use seamless_replication::{
 
 use super::{
     Mark, Storm,
+    ear::Ear,
     setup::{Note, Notes},
     trace::{Right, SERVER, Trace, Who, Write},
 };
@@ -33,16 +34,6 @@ struct Shown {
     position: usize,
 }
 
-/// What was heard of a view, and what its changes call for.
-#[derive(Default)]
-struct Ear {
-    view: Option<AuthorityView>,
-    called_for: [u32; 3],
-    heard: [u32; 3],
-    /// The frame in which it asked.
-    asked: Option<u64>,
-}
-
 /// What was found.
 #[derive(Default)]
 pub struct Oracle {
@@ -59,6 +50,8 @@ pub struct Oracle {
     gone: BTreeMap<GlobalEntity, BTreeMap<u64, usize>>,
     shown: BTreeMap<(Who, GlobalEntity), Shown>,
     ears: BTreeMap<(Who, Entity), Ear>,
+    /// The frame in which a client asked for what was not answered yet.
+    asked: BTreeMap<(Who, Entity), u64>,
     released: BTreeSet<(Who, GlobalEntity, Epoch)>,
     /// Entities that their writer despawned, and the last write before that: what was under way
     /// of it may be lost.
@@ -142,8 +135,7 @@ impl Storm {
         let view = self.world(who).get::<AuthorityView>(entity).copied();
         if let Some(AuthorityView::Requested { granted: None, .. }) = view {
             let now = self.cluster.frames();
-            let ear = self.oracle.ears.entry((who, entity)).or_default();
-            ear.asked.get_or_insert(now);
+            self.oracle.asked.entry((who, entity)).or_insert(now);
         }
     }
 
@@ -314,27 +306,14 @@ impl Storm {
         let notes = std::mem::take(&mut self.world(who).resource_mut::<Notes>().0);
         let now = self.cluster.frames();
         for (entity, note) in notes {
-            let there = self.world(who).get_entity(entity).is_ok();
             let ear = self.oracle.ears.entry((who, entity)).or_default();
-            match note {
-                Note::View(view) => {
-                    let before = std::mem::replace(&mut ear.view, view);
-                    let [granted, denied, lost] = call_for(before, view, there);
-                    ear.called_for[0] += u32::from(granted);
-                    ear.called_for[1] += u32::from(denied);
-                    ear.called_for[2] += u32::from(lost);
-                }
-                Note::Granted => {
-                    ear.heard[0] += 1;
-                    if let Some(asked) = ear.asked.take() {
-                        self.oracle.latencies.push(now - asked - 1);
-                    }
-                }
-                Note::Denied => {
-                    ear.heard[1] += 1;
-                    ear.asked = None;
-                }
-                Note::Lost => ear.heard[2] += 1,
+            ear.hear(note);
+            let asked = match note {
+                Note::Granted | Note::Denied => self.oracle.asked.remove(&(who, entity)),
+                _ => None,
+            };
+            if let Some(asked) = asked.filter(|_| note == Note::Granted) {
+                self.oracle.latencies.push(now - asked - 1);
             }
         }
     }
@@ -344,15 +323,15 @@ impl Storm {
         let frame = self.cluster.frames();
         let mut wrong = Vec::new();
         for ((who, entity), ear) in &mut self.oracle.ears {
-            if ear.heard != ear.called_for {
+            if !ear.is_right() {
                 wrong.push(format!(
                     "{frame}: {who} heard {:?} of {entity}, its view calls for {:?} (granted, denied, lost)",
                     ear.heard, ear.called_for
                 ));
                 ear.called_for = ear.heard;
             }
-            ear.asked = None;
         }
+        self.oracle.asked.clear();
         wrong.into_iter().for_each(|w| self.oracle.violate(w));
     }
 
@@ -379,22 +358,4 @@ impl Storm {
         oracle.lost_writes += lost.len() as u64;
         lost.into_iter().for_each(|w| oracle.violate(w));
     }
-}
-
-/// Which events a change of the view calls for: granted, denied, lost.
-pub fn call_for(
-    before: Option<AuthorityView>,
-    after: Option<AuthorityView>,
-    there: bool,
-) -> [bool; 3] {
-    use AuthorityView::{Available, Denied, Granted, Releasing, Requested};
-    let granted = after == Some(Granted) && before != Some(Granted);
-    let lost = before == Some(Granted) && after != Some(Granted);
-    let denied = match (before, after) {
-        (Some(Requested { .. }), Some(Available | Denied | Releasing(_))) => true,
-        (Some(Requested { .. }), None) => there,
-        (Some(Granted | Releasing(_) | Denied), _) => false,
-        (_, after) => after == Some(Denied),
-    };
-    [granted, denied, lost]
 }

@@ -22,6 +22,8 @@ pub struct Ballast(pub String);
 pub enum Note {
     /// The view became this, or is gone.
     View(Option<AuthorityView>),
+    /// The entity goes, and its view with it.
+    Despawned,
     /// An event.
     Granted,
     Denied,
@@ -48,6 +50,11 @@ pub fn setup(app: &mut App) {
              mut notes: ResMut<Notes>| {
                 let view = views.get(event.entity).ok().copied();
                 notes.0.push((event.entity, Note::View(view)));
+            },
+        )
+        .add_observer(
+            |event: On<Despawn, AuthorityView>, mut notes: ResMut<Notes>| {
+                notes.0.push((event.entity, Note::Despawned));
             },
         )
         .add_observer(
