@@ -273,15 +273,36 @@ struct Score(u32);
 
 /// Matters less than a [`Place`].
 #[derive(Component, TypePath, Serialize, Deserialize, Clone, PartialEq, Debug)]
-struct Decal(f32, f32, u32);
+struct Decal(f32, f32, f32);
 
-#[test]
-fn what_matters_less_is_told_less_often_and_is_told() {
-    const COUNT: usize = 150;
-    const WEIGHT: f32 = 0.25;
-    let mut cluster = Cluster::new(11, |app| {
+/// Ages of what a client has, in frames.
+#[derive(Default)]
+struct Ages(Vec<f32>);
+
+impl Ages {
+    fn mean(&self) -> f32 {
+        self.0.iter().sum::<f32>() / self.0.len() as f32
+    }
+
+    /// None is so old that it was forgotten.
+    fn none_starved(&self) {
+        let (mean, oldest) = (self.mean(), self.0.iter().copied().fold(0.0, f32::max));
+        assert!(oldest < mean * 8.0, "{oldest}, {mean} on average");
+    }
+}
+
+/// A server with much to tell, and a client with little room. In each frame all is changed, and once
+/// it goes as it will go on, what the client has is looked at. Both get the frame.
+fn crowded(
+    seed: u64,
+    setup: fn(&mut App),
+    mut spawn: impl FnMut(&mut World),
+    mut change: impl FnMut(&mut World, &mut dyn FnMut() -> f32, f32),
+    mut look: impl FnMut(&mut World, f32),
+) {
+    let mut cluster = Cluster::new(seed, move |app| {
         register(app);
-        let _ = app.replicate::<Decal>().priority(WEIGHT);
+        setup(app);
         app.world_mut()
             .resource_mut::<ReplicationConfig>()
             .bytes_per_tick = 400;
@@ -290,89 +311,85 @@ fn what_matters_less_is_told_less_often_and_is_told() {
     let server = cluster.server();
     let client = cluster.client(server);
     ready(&mut cluster, client);
-    for _ in 0..COUNT {
-        let world = cluster.world(server);
-        world.spawn((Replicated, Place::default()));
-        world.spawn((Replicated, Decal(0.0, 0.0, 0)));
-    }
+    spawn(cluster.world(server));
     settle(&mut cluster, server, &[client]);
-    let mut rng = Rng::new(11);
-    let (mut places_age, mut decals_age) = (Vec::new(), Vec::new());
-    for frame in 0..600u32 {
-        let world = cluster.world(server);
-        let mut any = || rng.below(1 << 24) as f32 / 997.0;
-        let mut places = world.query::<&mut Place>();
-        for mut place in places.iter_mut(world) {
-            *place = Place(any(), any(), frame as f32);
-        }
-        let mut decals = world.query::<&mut Decal>();
-        for mut decal in decals.iter_mut(world) {
-            *decal = Decal(any(), any(), frame);
-        }
+    let mut rng = Rng::new(seed);
+    let mut any = || rng.below(1 << 24) as f32 / 997.0;
+    for frame in 0..600u16 {
+        change(cluster.world(server), &mut any, frame.into());
         cluster.step();
         if frame >= 300 {
-            let world = cluster.world(client);
-            let mut places = world.query_filtered::<&Place, With<NetSlot>>();
-            places_age.extend(places.iter(world).map(|place| frame as f32 - place.2));
-            let mut decals = world.query_filtered::<&Decal, With<NetSlot>>();
-            decals_age.extend(decals.iter(world).map(|decal| (frame - decal.2) as f32));
+            look(cluster.world(client), frame.into());
         }
     }
-    let mean = |ages: &[f32]| ages.iter().sum::<f32>() / ages.len() as f32;
-    let ratio = mean(&decals_age) / mean(&places_age);
+}
+
+#[test]
+fn what_matters_less_is_told_less_often_and_is_told() {
+    const WEIGHT: f32 = 0.25;
+    let (mut places, mut decals) = (Ages::default(), Ages::default());
+    crowded(
+        11,
+        |app| {
+            let _ = app.replicate::<Decal>().priority(WEIGHT);
+        },
+        |world| {
+            for _ in 0..150 {
+                world.spawn((Replicated, Place::default()));
+                world.spawn((Replicated, Decal(0.0, 0.0, 0.0)));
+            }
+        },
+        |world, any, frame| {
+            for mut place in world.query::<&mut Place>().iter_mut(world) {
+                *place = Place(any(), any(), frame);
+            }
+            for mut decal in world.query::<&mut Decal>().iter_mut(world) {
+                *decal = Decal(any(), any(), frame);
+            }
+        },
+        |world, frame| {
+            let mut there = world.query_filtered::<&Place, With<NetSlot>>();
+            let there = there.iter(world).map(|place| frame - place.2);
+            places.0.extend(there);
+            let mut there = world.query_filtered::<&Decal, With<NetSlot>>();
+            let there = there.iter(world).map(|decal| frame - decal.2);
+            decals.0.extend(there);
+        },
+    );
+    let ratio = decals.mean() / places.mean();
     assert!(ratio > 2.0 && ratio < 2.0 / WEIGHT, "{ratio}");
-    let oldest = decals_age.iter().copied().fold(0.0, f32::max);
-    assert!(oldest < mean(&decals_age) * 8.0, "{oldest}");
+    decals.none_starved();
 }
 
 #[test]
 fn what_matters_more_is_told_more_often_and_the_rest_is_told_too() {
-    const COUNT: u32 = 300;
     const WEIGHT: f32 = 4.0;
-    let mut cluster = Cluster::new(6, |app| {
-        register(app);
-        let _ = app.replicate::<Score>().priority(WEIGHT);
-        app.world_mut()
-            .resource_mut::<ReplicationConfig>()
-            .bytes_per_tick = 400;
-    });
-    cluster.set_weather(Weather::lossy(0.05));
-    let server = cluster.server();
-    let client = cluster.client(server);
-    ready(&mut cluster, client);
-    for n in 0..COUNT {
-        let mut entity = cluster.world(server).spawn((Replicated, Place::default()));
-        if n % 2 == 0 {
-            entity.insert(Score(0));
-        }
-    }
-    settle(&mut cluster, server, &[client]);
-    let mut rng = Rng::new(6);
-    let (mut heavy, mut light) = (Vec::new(), Vec::new());
-    for frame in 0..600 {
-        let world = cluster.world(server);
-        let mut places = world.query::<&mut Place>();
-        for mut place in places.iter_mut(world) {
-            let mut any = || rng.below(1 << 24) as f32 / 997.0;
-            *place = Place(any(), any(), frame as f32);
-        }
-        cluster.step();
-        if frame >= 300 {
-            let world = cluster.world(client);
-            let mut places = world.query_filtered::<(&Place, Has<Score>), With<NetSlot>>();
-            for (place, has_score) in places.iter(world) {
-                let age = frame as f32 - place.2;
-                if has_score { &mut heavy } else { &mut light }.push(age);
+    let (mut heavy, mut light) = (Ages::default(), Ages::default());
+    crowded(
+        6,
+        |app| {
+            let _ = app.replicate::<Score>().priority(WEIGHT);
+        },
+        |world| {
+            for _ in 0..150 {
+                world.spawn((Replicated, Place::default(), Score(0)));
+                world.spawn((Replicated, Place::default()));
             }
-        }
-    }
-    let mean = |ages: &[f32]| ages.iter().sum::<f32>() / ages.len() as f32;
-    let ratio = mean(&light) / mean(&heavy);
-    assert!(ratio > 2.0 && ratio < 2.0 * WEIGHT, "{ratio}");
-    let oldest = light.iter().copied().fold(0.0, f32::max);
-    assert!(
-        oldest < mean(&light) * 8.0,
-        "{oldest}, {} on average",
-        mean(&light)
+        },
+        |world, any, frame| {
+            for mut place in world.query::<&mut Place>().iter_mut(world) {
+                *place = Place(any(), any(), frame);
+            }
+        },
+        |world, frame| {
+            let mut there = world.query_filtered::<(&Place, Has<Score>), With<NetSlot>>();
+            for (place, has_score) in there.iter(world) {
+                let ages = if has_score { &mut heavy } else { &mut light };
+                ages.0.push(frame - place.2);
+            }
+        },
     );
+    let ratio = light.mean() / heavy.mean();
+    assert!(ratio > 2.0 && ratio < 2.0 * WEIGHT, "{ratio}");
+    light.none_starved();
 }

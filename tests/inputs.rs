@@ -37,11 +37,16 @@ fn apply(peers: Res<Peers>, mut inputs: PlayerInputs<Press>, mut applied: ResMut
     }
 }
 
-/// A client presses each of these, one a tick, and what the server applied by then.
+/// Frames until what was pressed is applied: of a link as it began, and of one that knows its way.
+const LATER: usize = 90;
+const SOON: usize = 12;
+
+/// A client presses each of these, one a tick, and what the server applied so many frames later.
 fn press(
     cluster: &mut Cluster,
     [server, client]: [AppId; 2],
     whats: std::ops::Range<u32>,
+    frames: usize,
 ) -> Vec<u32> {
     for what in whats {
         let push = move |mut inputs: LocalInputs<Press>| inputs.push(&Press(what)).is_some();
@@ -49,7 +54,7 @@ fn press(
         assert_eq!(pushed.ok(), Some(true));
         cluster.step();
     }
-    cluster.run(90);
+    cluster.run(frames);
     std::mem::take(&mut cluster.world(server).resource_mut::<Applied>().0)
 }
 
@@ -68,29 +73,13 @@ fn a_player_whose_process_began_anew_goes_on_at_once() {
     let first = cluster.client(server);
     ready(&mut cluster, first);
     let all = |range: std::ops::Range<u32>| range.collect::<Vec<_>>();
-    let applied = press(&mut cluster, [server, first], 0..200);
+    let applied = press(&mut cluster, [server, first], 0..200, LATER);
     assert_eq!(applied, all(0..200));
     cluster.kill(first);
     let second = cluster.client(server);
     ready(&mut cluster, second);
-    let applied = press(&mut cluster, [server, second], 1000..1060);
+    let applied = press(&mut cluster, [server, second], 1000..1060, LATER);
     assert_eq!(applied, all(1000..1060));
-}
-
-/// A client presses each of these, one a tick, and what the server applied some ticks later.
-fn press_soon(
-    cluster: &mut Cluster,
-    [server, client]: [AppId; 2],
-    whats: std::ops::Range<u32>,
-) -> Vec<u32> {
-    for what in whats {
-        let push = move |mut inputs: LocalInputs<Press>| inputs.push(&Press(what)).is_some();
-        let pushed = cluster.world(client).run_system_once(push);
-        assert_eq!(pushed.ok(), Some(true));
-        cluster.step();
-    }
-    cluster.run(12);
-    std::mem::take(&mut cluster.world(server).resource_mut::<Applied>().0)
 }
 
 /// A client gives up its link, and its server is not told.
@@ -105,7 +94,7 @@ fn leave(cluster: &mut Cluster, client: AppId) {
 fn a_player_that_comes_to_another_server_begins_at_once() {
     for (seed, loss) in [(3, 0.0), (4, 0.1)] {
         let (mut cluster, [first, client]) = pair(seed, Weather::lossy(loss), setup);
-        let applied = press(&mut cluster, [first, client], 0..200);
+        let applied = press(&mut cluster, [first, client], 0..200, LATER);
         assert!(applied.into_iter().eq(0..200));
         let second = cluster.server();
         leave(&mut cluster, client);
@@ -116,7 +105,7 @@ fn a_player_that_comes_to_another_server_begins_at_once() {
         });
         // Longer than it takes to press, and the server's game asks for its inputs in each tick.
         cluster.run(40);
-        let applied = press_soon(&mut cluster, [second, client], 1000..1040);
+        let applied = press(&mut cluster, [second, client], 1000..1040, SOON);
         assert!(applied.iter().copied().eq(1000..1040), "{applied:?}");
     }
 }
@@ -138,7 +127,7 @@ fn a_player_that_comes_again_goes_on_and_nothing_is_applied_twice() {
         ready(&mut cluster, client);
         cluster.run(20);
         let from = round * 100;
-        let now = press_soon(&mut cluster, [server, client], from..from + 50);
+        let now = press(&mut cluster, [server, client], from..from + 50, SOON);
         assert!(now.iter().copied().eq(from..from + 50), "{round}: {now:?}");
         applied.extend(now);
     }
@@ -149,7 +138,10 @@ fn a_player_that_comes_again_goes_on_and_nothing_is_applied_twice() {
 fn players_who_are_gone_are_forgotten() {
     let (mut cluster, [server, client]) = pair(2, Weather::lossy(0.05), setup);
     let player = me(&mut cluster, client);
-    assert_eq!(press(&mut cluster, [server, client], 0..3), [0, 1, 2]);
+    assert_eq!(
+        press(&mut cluster, [server, client], 0..3, LATER),
+        [0, 1, 2]
+    );
     let known = |cluster: &mut Cluster| {
         let inboxes = cluster.world(server).resource::<Inboxes>();
         inboxes.get(player).is_some()

@@ -37,6 +37,19 @@ fn on_server(t: &mut Own) -> Option<Entity> {
     find(&mut t.cluster, t.server, t.name)
 }
 
+/// Runs until the server goes on with it, while the other client sees the same one all the time.
+fn adopted(t: &mut Own, seen: Entity) {
+    for n in 0.. {
+        assert!(n < 400, "the server adopts it");
+        t.cluster.step();
+        assert_eq!(t.seen(), Some(seen), "it stays where it was");
+        assert_eq!(on_server(t), Some(t.there));
+        if get::<Hosted>(&mut t.cluster, t.server, t.there).is_some() {
+            break;
+        }
+    }
+}
+
 #[test]
 fn what_was_private_goes_with_its_owner() {
     for weather in weathers() {
@@ -66,15 +79,7 @@ fn what_was_public_is_the_servers_if_the_policy_says_so() {
         let mut t = public(weather, OwnerLeft::Adopt);
         let seen = t.seen().expect("it is shown");
         t.cluster.kill(t.owner);
-        for n in 0.. {
-            assert!(n < 400, "the server adopts it");
-            t.cluster.step();
-            assert_eq!(t.seen(), Some(seen), "it stays where it was");
-            assert_eq!(on_server(&mut t), Some(t.there));
-            if get::<Hosted>(&mut t.cluster, t.server, t.there).is_some() {
-                break;
-            }
-        }
+        adopted(&mut t, seen);
         let world = t.cluster.world(t.server);
         assert!(world.get::<Remote>(t.there).is_none());
         assert!(world.get::<Published>(t.there).is_none());
@@ -110,15 +115,7 @@ fn who_comes_again_before_it_was_missed_has_left_all_the_same() {
         t.cluster.kill(t.owner);
         let client = t.cluster.client(t.server);
         ready(&mut t.cluster, client);
-        for n in 0.. {
-            assert!(n < 400, "the server adopts it");
-            t.cluster.step();
-            assert_eq!(t.seen(), Some(seen), "it stays where it was");
-            assert_eq!(on_server(&mut t), Some(t.there));
-            if get::<Hosted>(&mut t.cluster, t.server, t.there).is_some() {
-                break;
-            }
-        }
+        adopted(&mut t, seen);
         t.cluster.run(A_WHILE);
         assert_eq!(on_server(&mut t), Some(t.there));
         wait_for(&mut t.cluster, client, t.name);

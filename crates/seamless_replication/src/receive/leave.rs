@@ -3,6 +3,7 @@
 use bevy::{
     ecs::{
         component::{ComponentId, ComponentInfo},
+        entity::EntityHashSet,
         relationship::RelationshipAccessor,
     },
     prelude::*,
@@ -139,9 +140,8 @@ pub(crate) fn despawn(world: &mut World, entity: Entity, reason: LeaveReason) {
 #[expect(unsafe_code, reason = "relations of types that are not known")]
 pub(crate) fn despawn_alone(world: &mut World, entity: Entity) {
     let (mut related, mut goes) = (Vec::new(), vec![entity]);
-    let mut at = 0;
-    while let Some(&one) = goes.get(at) {
-        at += 1;
+    let mut seen = EntityHashSet::from_iter([entity]);
+    while let Some(one) = goes.pop() {
         let Ok(present) = world.get_entity(one) else {
             continue;
         };
@@ -160,7 +160,7 @@ pub(crate) fn despawn_alone(world: &mut World, entity: Entity) {
                 for source in unsafe { iter(sources) } {
                     if world.get::<NetSlot>(source).is_some() {
                         related.push((source, relationship));
-                    } else if !goes.contains(&source) {
+                    } else if seen.insert(source) {
                         goes.push(source);
                     }
                 }

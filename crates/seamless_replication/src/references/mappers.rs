@@ -26,7 +26,7 @@ impl EntityMapper for ToNames<'_> {
             .or_else(|| references.reserved.name(source))
             .and_then(|global| Entity::try_from_bits(global.to_bits()));
         name.unwrap_or_else(|| {
-            references.is_nameless(source);
+            references.note_nameless(source);
             Entity::PLACEHOLDER
         })
     }

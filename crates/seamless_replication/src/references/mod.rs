@@ -61,7 +61,7 @@ pub(crate) struct References {
 
 impl References {
     /// Something refers to an entity that has no name.
-    fn is_nameless(&self, entity: Entity) {
+    fn note_nameless(&self, entity: Entity) {
         if entity != Entity::PLACEHOLDER {
             let nameless = self.nameless.lock();
             nameless

@@ -405,9 +405,9 @@ impl Registry {
             let needed = world.get_entity(entity).is_ok_and(|entity| {
                 let all = entity.archetype().components().iter();
                 let others = all.filter(|id| !told.contains(id));
-                let others =
+                let mut others =
                     others.filter(|id| self.index_of(**id).is_none_or(|id| !unasked.contains(&id)));
-                others.copied().collect::<Vec<_>>().iter().any(requires)
+                others.any(requires)
             });
             if !needed {
                 erased.remove(world, entity);

@@ -10,9 +10,6 @@ use crate::prefetch::{FAR_AHEAD, prefetch_at};
 /// Most datagrams that wait for a report, sent or given up. Older ones are forgotten.
 const CAPACITY: usize = 2048;
 
-/// Rows of which a datagram may well have as many.
-const MANY: usize = 64;
-
 /// Most lists that are kept for datagrams to come.
 const MAX_SPARE: usize = 512;
 
@@ -38,11 +35,8 @@ pub(super) struct Contents {
 
 impl Contents {
     /// Begins the list of a datagram of this tick.
-    pub(super) fn begin(&mut self, tick: Tick) {
+    pub(super) const fn begin(&mut self, tick: Tick) {
         self.version = Version(tick.0);
-        if self.usual.capacity() == 0 {
-            self.usual.reserve(MANY);
-        }
     }
 
     /// A row is in the datagram.
