@@ -27,6 +27,7 @@ fn roomy(weather: Weather) -> (Cluster, [AppId; 2]) {
     let mut policy = cluster.world(server).resource_mut::<AuthorityPolicy>();
     policy.entities_per_client = 2 * MANY as u32;
     policy.requests_per_second = 2 * MANY as u32;
+    policy.adopted_per_client = 2 * MANY as u32;
     // Names are lent a few at a time.
     let names = Names::in_block(900).expect("a legal block");
     cluster

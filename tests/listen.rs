@@ -34,6 +34,10 @@ struct Boom(u32);
 #[derive(TypePath, Serialize, Deserialize, MapEntities, Clone, PartialEq, Debug)]
 struct Talk(String);
 
+/// From the server, of what is dead perhaps.
+#[derive(TypePath, Serialize, Deserialize, MapEntities, Clone, PartialEq, Debug)]
+struct Fell(#[entities] Entity, u32);
+
 /// One step to the right, or none.
 #[derive(TypePath, Serialize, Deserialize, Clone, Copy, PartialEq, Debug)]
 struct Step(bool);
@@ -48,6 +52,8 @@ struct Heard {
     booms: Vec<(PeerId, u32)>,
     /// Who, and whether it came to the client half.
     talk: Vec<(PeerId, bool, String)>,
+    /// Of whom, what, and whether that is here.
+    falls: Vec<(Entity, u32, bool)>,
     joined: Vec<PeerId>,
     unsent: usize,
     refused: usize,
@@ -58,6 +64,7 @@ fn setup(app: &mut App) {
     app.net_event::<Ring>(Direction::ToServer, Delivery::Reliable)
         .net_event::<Boom>(Direction::ToClients, Delivery::Unreliable)
         .net_message::<Talk>(Direction::Both, Delivery::Reliable)
+        .net_message::<Fell>(Direction::ToClients, Delivery::Reliable)
         .player_input::<Step>()
         .init_resource::<Heard>()
         .add_observer(|event: On<FromPeer<Ring>>, mut heard: ResMut<Heard>| {
@@ -78,6 +85,7 @@ fn setup(app: &mut App) {
 
 fn listen(
     mut talk: MessageReader<FromPeer<Talk>>,
+    mut falls: MessageReader<FromPeer<Fell>>,
     mut unsent: MessageReader<MessageNotSent>,
     mut joined: MessageReader<PeerJoined>,
     mut refused: MessageReader<PeerRefused>,
@@ -90,6 +98,9 @@ fn listen(
             .talk
             .push((talk.peer, to_client, talk.message.0.clone()));
     }
+    let falls = falls.read();
+    let falls = falls.map(|fell| (fell.message.0, fell.message.1, !fell.unresolved));
+    heard.falls.extend(falls);
     heard.unsent += unsent.read().count();
     heard.refused += refused.read().count();
     heard.joined.extend(joined.read().map(|joined| joined.peer));
@@ -331,4 +342,29 @@ fn nobody_is_let_in_under_the_name_of_the_host() {
     cluster.world(server).insert_resource(Admission::default());
     let other = cluster.client(server);
     ready(&mut cluster, other);
+}
+
+#[test]
+fn the_local_player_hears_of_what_dies_at_once_and_of_what_comes_after_it_too() {
+    let (mut cluster, [server, _]) = scene();
+    let spawn = |cluster: &mut Cluster| {
+        let bundle = (Replicated, Place::default());
+        cluster.world(server).spawn(bundle).id()
+    };
+    let [dead, other] = [spawn(&mut cluster), spawn(&mut cluster)];
+    cluster.run(10);
+    let tell = |cluster: &mut Cluster, of, what| {
+        let message = ToPeers {
+            to: Target::All,
+            message: Fell(of, what),
+        };
+        cluster.world(server).write_message(message);
+    };
+    tell(&mut cluster, dead, 1);
+    cluster.world(server).despawn(dead);
+    cluster.step();
+    tell(&mut cluster, other, 2);
+    cluster.run(3);
+    let falls = [(dead, 1, false), (other, 2, true)];
+    assert_eq!(heard(&mut cluster, server).falls, falls);
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use bevy::{ecs::entity::MapEntities, prelude::*};
 use common::{Health, Place, find, name, pair, ready, settle, show, state_sent};
 use seamless_replication::{
-    NetClock, Replicated, ReplicationConfig,
+    Audience, NetClock, ReplicateAppExt, Replicated, ReplicationConfig,
     messages::{Delivery, Direction, FromPeer, MessageAppExt, Target, ToPeers},
     wire::Tick,
 };
@@ -101,13 +101,34 @@ fn log(cluster: &mut Cluster, app: AppId) -> Mut<'_, Log> {
     cluster.world(app).resource_mut::<Log>()
 }
 
+/// Nobody is told.
+#[derive(Component, TypePath, Serialize, Deserialize, Clone, PartialEq, Debug)]
+struct Secret(u32);
+
 #[test]
 fn no_message_is_heard_before_the_state_that_it_speaks_of() {
+    heard_after_their_states(|_| {});
+}
+
+#[test]
+fn nor_before_that_of_what_is_told_in_part() {
+    heard_after_their_states(|target| {
+        target.insert(Secret(7));
+    });
+}
+
+fn heard_after_their_states(add: fn(&mut EntityWorldMut)) {
     let (mut sparks, mut flagged) = (0, 0);
     for seed in 0..4 {
-        let (mut cluster, [server, client]) = pair(seed, Weather::lossy(0.3), setup);
+        let (mut cluster, [server, client]) = pair(seed, Weather::lossy(0.3), |app| {
+            setup(app);
+            let _ = app.replicate::<Secret>().visible_to(Audience::nobody());
+        });
         let mut rng = Rng::new(seed);
         let targets: Vec<Entity> = (0..20).map(|n| spawn(&mut cluster, server, n)).collect();
+        for &target in &targets {
+            add(&mut cluster.world(server).entity_mut(target));
+        }
         cluster.run(120);
         let mut sent = HashMap::new();
         for number in 1..=200 {

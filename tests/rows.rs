@@ -260,6 +260,25 @@ fn the_only_entity_is_told_of_once_its_first_value_can_be() {
 }
 
 #[test]
+fn what_changed_while_a_new_value_could_not_be_told_is_told_with_it() {
+    let (mut cluster, apps) = pair(1, Weather::near(), |app| {
+        app.replicate::<Place>();
+        app.replicate_as::<Label>(Letters);
+    });
+    let [server, client] = apps;
+    let [book, there] = spawn_on(&mut cluster, apps, Place::default());
+    let too_long = Label("b".repeat(MAX_COMPONENT_BYTES + 1));
+    set(&mut cluster, server, book, too_long);
+    move_to(&mut cluster, server, book, 5.0);
+    cluster.run(30);
+    let mut label = cluster.world(server).get_mut::<Label>(book);
+    label.as_mut().expect("it has one").0.truncate(3);
+    cluster.run(30);
+    assert_eq!(get(&mut cluster, client, there), Some(Label("bbb".into())));
+    assert_eq!(at(&mut cluster, client, there), Some(5.0));
+}
+
+#[test]
 fn who_joins_late_at_thirty_percent_loss_gets_it_all() {
     let (mut cluster, [server, first]) = pair(1, Weather::lossy(0.3), register);
     let mut rng = Rng::new(1);

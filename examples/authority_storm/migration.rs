@@ -7,7 +7,7 @@ use seamless_replication::{
     Names, NetSlot, Peers, Replicated, ReplicationConfig, Slots,
     migrate::adopt,
     transport::LinkId,
-    wire::{GlobalEntity, Term},
+    wire::{GlobalEntity, Term, WriteMask},
 };
 use seamless_testkit::{Cluster, Weather};
 
@@ -88,7 +88,7 @@ impl Scene {
         let world = self.cluster.world(self.server);
         let started = Instant::now();
         for name in &self.names {
-            let adopted = adopt(world, self.link, *name, Term(5), true);
+            let adopted = adopt(world, self.link, *name, Term(5), Some((WriteMask::ALL, 0)));
             debug_assert!(adopted.is_ok());
         }
         let took = started.elapsed();

@@ -160,7 +160,7 @@ fn delegate_named(world: &mut World) {
 /// The server hosts what we took for ours.
 pub(crate) fn hosted_there(world: &mut World, global: GlobalEntity) {
     let clock = world.resource::<NetClock>();
-    let deadline = clock.tick().plus(clock.rate().into());
+    let deadline = clock.due().plus(clock.rate().into());
     let mut asked = world.resource_mut::<Asked>();
     asked.delegated.remove(&global);
     asked

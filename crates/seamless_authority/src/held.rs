@@ -6,7 +6,7 @@ use bevy::{
     prelude::*,
 };
 use seamless_replication::{
-    Authority,
+    Authority, NetSlot,
     wire::{Holder, PeerId},
 };
 
@@ -50,6 +50,45 @@ impl Held {
         if let Some(peer) = holder {
             self.of.entry(peer).or_default().insert(entity);
         }
+    }
+}
+
+/// What was taken over from clients at their own wish, as long as it is on the network here.
+#[derive(Resource, Default)]
+pub(crate) struct Adopted {
+    from: EntityHashMap<PeerId>,
+    of: HashMap<PeerId, usize>,
+}
+
+impl Adopted {
+    /// How many there are of a client.
+    pub(crate) fn count(&self, peer: PeerId) -> usize {
+        self.of.get(&peer).copied().unwrap_or_default()
+    }
+
+    /// One was taken over.
+    pub(crate) fn note(&mut self, entity: Entity, peer: PeerId) {
+        self.forget(entity);
+        self.from.insert(entity, peer);
+        *self.of.entry(peer).or_default() += 1;
+    }
+
+    fn forget(&mut self, entity: Entity) {
+        if let Some(peer) = self.from.remove(&entity)
+            && let Some(count) = self.of.get_mut(&peer)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.of.remove(&peer);
+            }
+        }
+    }
+}
+
+/// It is gone, or not on the network any more.
+pub(crate) fn leave(event: On<Remove, NetSlot>, mut adopted: ResMut<Adopted>) {
+    if !adopted.from.is_empty() {
+        adopted.forget(event.entity);
     }
 }
 

@@ -58,6 +58,7 @@ impl Plugin for AuthorityPlugin {
             .init_resource::<AuthorityPolicy>()
             .init_resource::<Terms>()
             .init_resource::<Held>()
+            .init_resource::<held::Adopted>()
             .init_resource::<Wishes>()
             .init_resource::<Early>()
             .init_resource::<WriteGuard>()
@@ -65,6 +66,7 @@ impl Plugin for AuthorityPlugin {
             .init_resource::<Leases>()
             .init_resource::<AuthorityStats>()
             .add_observer(held::forget)
+            .add_observer(held::leave)
             .add_observer(publish::forget)
             .add_observer(publish::unmarked)
             .add_observer(lease::forget)
@@ -106,6 +108,15 @@ impl Plugin for AuthorityPlugin {
 fn follow_fence(world: &mut DeferredWorld<'_>, entity: Entity, authority: &Authority) {
     let now = world.resource::<NetClock>().tick();
     held::follow(&mut world.resource_mut::<Held>(), entity, authority);
+    // A fence that came with a save, or from another server: the mark says the same.
+    if authority.hosted && authority.delegated != world.get::<Delegated>(entity).is_some() {
+        let mut commands = world.commands();
+        let mut entity = commands.entity(entity);
+        match authority.delegated {
+            true => entity.try_insert(Delegated),
+            false => entity.try_remove::<Delegated>(),
+        };
+    }
     lease::follow(&mut world.resource_mut::<Leases>(), entity, authority, now);
     if world.get::<Frozen>(entity).is_none() {
         view::follow(world, entity, authority);

@@ -18,6 +18,9 @@ pub struct AuthorityPolicy {
     publication: Box<DecideOwn>,
     /// Most entities one client may hold. 256 by default.
     pub entities_per_client: u32,
+    /// Most entities that were taken over from one client because it wished so, and are still there:
+    /// they stay when it is gone. 4,096 by default. Of what it holds, the bound above counts, too.
+    pub adopted_per_client: u32,
     /// Most requests a second of one client; further ones are denied. 64 by default. Hiding what
     /// was public counts as one.
     pub requests_per_second: u32,
@@ -56,6 +59,7 @@ impl Default for AuthorityPolicy {
             delegation: Box::new(|_, _, _| true),
             publication: Box::new(|_, _, _| true),
             entities_per_client: 256,
+            adopted_per_client: 4096,
             requests_per_second: 64,
             max_distance: None,
             loan: Loan::default(),

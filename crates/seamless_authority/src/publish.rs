@@ -28,7 +28,7 @@ use crate::{
     AuthorityStats,
     delegate::{hosted_there, playing},
     policy::{AuthorityPolicy, OwnerLeft, Terms},
-    server::within_rate,
+    server::{known_to, within_rate},
     waiting::{WAITING_SECONDS, Waiting},
 };
 
@@ -231,10 +231,10 @@ pub(crate) fn link_lost(world: &mut World, link: LinkId) {
 
 /// Server: what a client wishes.
 pub(crate) fn hear(world: &mut World, from: (LinkId, PeerId), global: GlobalEntity, public: bool) {
-    let here = world.resource::<Slots>().entity(global).is_some();
+    let here = known_to(world, from, global).is_some();
     let most = world.resource::<ReplicationConfig>().client_entities as usize;
     let clock = world.resource::<NetClock>();
-    let deadline = clock.tick().plus(u32::from(clock.rate()) * WAITING_SECONDS);
+    let deadline = clock.due().plus(u32::from(clock.rate()) * WAITING_SECONDS);
     let mut early = world.resource_mut::<Early>();
     if here || !early.0.push(from, global, (public, deadline), most) {
         decide(world, from, global, public);
@@ -248,8 +248,8 @@ pub(crate) fn finish(world: &mut World) {
     }
     let now = world.resource::<NetClock>().tick();
     let due = world.resource_scope(|world, mut early: Mut<Early>| {
-        let (slots, peers) = (world.resource::<Slots>(), world.resource::<Peers>());
-        let is_here = |entity| slots.entity(entity).is_some();
+        let (world, peers) = (&*world, world.resource::<Peers>());
+        let is_here = |link, peer, entity| known_to(world, (link, peer), entity).is_some();
         let room = |link| peers.get(link).map_or(0, Peer::control_room);
         early.0.take_due(now, is_here, room)
     });
@@ -259,8 +259,7 @@ pub(crate) fn finish(world: &mut World) {
 }
 
 fn decide(world: &mut World, from: (LinkId, PeerId), global: GlobalEntity, public: bool) {
-    let entity = world.resource::<Slots>().entity(global);
-    let verdict = match entity {
+    let verdict = match known_to(world, from, global) {
         Some(entity) => carry_out(world, from, entity, public),
         None => Err(DenyReason::Unknown),
     };

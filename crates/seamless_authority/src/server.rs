@@ -18,7 +18,7 @@ use seamless_replication::{
 use crate::{
     AuthorityStats, Delegated,
     deferred::Deferred,
-    held::Held,
+    held::{Adopted, Held},
     holder::{HolderEvent, Loan, Outcome, step},
     lease::Leases,
     policy::{AuthorityPolicy, Terms},
@@ -168,7 +168,7 @@ fn hear_release(
         return;
     }
     let clock = world.resource::<NetClock>();
-    let deadline = clock.tick().plus(u32::from(clock.rate()) * 2);
+    let deadline = clock.due().plus(u32::from(clock.rate()) * 2);
     let mut pending = world.resource_mut::<Pending>();
     let release = Release {
         link,
@@ -197,7 +197,7 @@ fn hear_request(
         }
         return;
     }
-    let entity = world.resource::<Slots>().entity(global);
+    let entity = known_to(world, (link, peer), global);
     if let Some(entity) = entity
         && world.get::<Frozen>(entity).is_some()
         // Of each client no more than it may ask for, so that others have room, too.
@@ -216,7 +216,13 @@ fn hear_request(
         return;
     }
     let entity = match entity {
-        None => return deny(world, link, request, global, DenyReason::Unknown),
+        None => {
+            let reason = match within_rate(world, peer) {
+                true => DenyReason::Unknown,
+                false => DenyReason::Limited,
+            };
+            return deny(world, link, request, global, reason);
+        }
         Some(entity) if world.get::<Frozen>(entity).is_some() => {
             return deny(world, link, request, global, DenyReason::Limited);
         }
@@ -284,6 +290,22 @@ pub(crate) fn within_rate(world: &mut World, peer: PeerId) -> bool {
     *count <= limit
 }
 
+/// The entity of a name, if a client may know of it: it sees it, or hosts it, or did just now. Whether
+/// there is one that it does not see is nothing to tell it.
+pub(crate) fn known_to(
+    world: &World,
+    (link, peer): (LinkId, PeerId),
+    global: GlobalEntity,
+) -> Option<Entity> {
+    let slots = world.resource::<Slots>();
+    let entity = slots.entity(global)?;
+    let slot = world.get::<NetSlot>(entity)?;
+    let known = slots.owner(slot) == Some(peer)
+        || sees(world.resource::<Peers>(), link, slot)
+        || is_migrating(world, link, global);
+    known.then_some(entity)
+}
+
 /// What scope, rate and policy say to a request. Who has no link sees everything, from everywhere.
 pub(crate) fn verdict(
     world: &mut World,
@@ -322,10 +344,10 @@ pub(crate) fn verdict(
 
 /// Takes an entity over, or waits for its first row.
 fn hear_delegate(world: &mut World, from: (LinkId, PeerId), global: GlobalEntity) {
-    let here = world.resource::<Slots>().entity(global).is_some();
+    let here = known_to(world, from, global).is_some();
     let most = world.resource::<ReplicationConfig>().client_entities as usize;
     let clock = world.resource::<NetClock>();
-    let deadline = clock.tick().plus(u32::from(clock.rate()) * WAITING_SECONDS);
+    let deadline = clock.due().plus(u32::from(clock.rate()) * WAITING_SECONDS);
     let mut pending = world.resource_mut::<Pending>();
     if here || !pending.delegations.push(from, global, ((), deadline), most) {
         decide_delegation(world, from, global);
@@ -343,8 +365,8 @@ pub(crate) fn finish_delegations(world: &mut World) {
     }
     let now = world.resource::<NetClock>().tick();
     let due = world.resource_scope(|world, mut pending: Mut<Pending>| {
-        let (slots, peers) = (world.resource::<Slots>(), world.resource::<Peers>());
-        let is_here = |entity| slots.entity(entity).is_some();
+        let (world, peers) = (&*world, world.resource::<Peers>());
+        let is_here = |link, peer, entity| known_to(world, (link, peer), entity).is_some();
         let room = |link| peers.get(link).map_or(0, Peer::control_room);
         pending.delegations.take_due(now, is_here, room)
     });
@@ -358,17 +380,11 @@ fn decide_delegation(world: &mut World, (link, peer): (LinkId, PeerId), global: 
         // It asked twice.
         return;
     }
-    let entity = world.resource::<Slots>().entity(global);
-    let allowed = entity.is_some_and(|entity| {
-        world
-            .resource::<AuthorityPolicy>()
-            .decide_delegation(world, peer, entity)
-    });
-    let result = if allowed {
-        take_over(world, link, global)
-    } else {
-        Err(entity.map_or(DenyReason::Unknown, |_| DenyReason::Policy))
-    };
+    let allowed = may_delegate(world, (link, peer), global);
+    let result = allowed.and_then(|()| take_over(world, link, global));
+    if let Ok(entity) = result {
+        world.resource_mut::<Adopted>().note(entity, peer);
+    }
     let Err(reason) = result else { return };
     let mut stats = world.resource_mut::<AuthorityStats>();
     *stats.refused.entry(reason).or_default() += 1;
@@ -379,6 +395,26 @@ fn decide_delegation(world: &mut World, (link, peer): (LinkId, PeerId), global: 
         })
     {
         tracing::warn!(%link, %error, "a delegation cannot be refused");
+    }
+}
+
+/// What bounds and policy say to a client's wish that its entity be taken over.
+fn may_delegate(
+    world: &World,
+    (link, peer): (LinkId, PeerId),
+    global: GlobalEntity,
+) -> Result<(), DenyReason> {
+    let entity = known_to(world, (link, peer), global).ok_or(DenyReason::Unknown)?;
+    let policy = world.resource::<AuthorityPolicy>();
+    let held = world.resource::<Held>().count(peer);
+    let adopted = world.resource::<Adopted>().count(peer);
+    if held >= policy.entities_per_client as usize || adopted >= policy.adopted_per_client as usize
+    {
+        return Err(DenyReason::Limited);
+    }
+    match policy.decide_delegation(world, peer, entity) {
+        true => Ok(()),
+        false => Err(DenyReason::Policy),
     }
 }
 
@@ -394,7 +430,9 @@ fn take_over(world: &mut World, link: LinkId, global: GlobalEntity) -> Result<En
         .resource::<Peers>()
         .get(link)
         .is_some_and(|peer| !peer.is_spectator());
-    let entity = adopt(world, link, global, term, keep)?;
+    let loan = world.resource::<AuthorityPolicy>().loan;
+    let lent = keep.then_some((loan.writes, loan.lease));
+    let entity = adopt(world, link, global, term, lent)?;
     publish::taken_over(world, entity);
     // An observer of the game may have despawned it, or taken it off the network.
     if let Ok(mut entity) = world.get_entity_mut(entity)

@@ -71,13 +71,14 @@ pub(crate) fn derive(before: AuthorityView, authority: &Authority, me: PeerId) -
     match before {
         // The row does not know of our release yet.
         AuthorityView::Releasing(since) if mine && authority.since == since => before,
-        _ if mine => AuthorityView::Granted,
-        // The answer is still to come, or the row of its epoch is.
-        AuthorityView::Requested { granted: None, .. } => before,
+        // The row of its grant is still to come. That it is ours may be of a tenure that we gave back.
         AuthorityView::Requested {
             granted: Some(epoch),
             ..
         } if authority.epoch < epoch => before,
+        _ if mine => AuthorityView::Granted,
+        // The answer is still to come.
+        AuthorityView::Requested { granted: None, .. } => before,
         _ if authority.holder == Holder::Nobody => AuthorityView::Available,
         _ => AuthorityView::Denied,
     }

@@ -66,13 +66,15 @@ impl<T> Waiting<T> {
     pub(crate) fn take_due(
         &mut self,
         now: Tick,
-        is_here: impl Fn(GlobalEntity) -> bool,
+        is_here: impl Fn(LinkId, PeerId, GlobalEntity) -> bool,
         room: impl Fn(LinkId) -> usize,
     ) -> Vec<(LinkId, PeerId, GlobalEntity, T)> {
         let mut due = Vec::new();
         for (&link, wishes) in &mut self.of {
-            let taken =
-                wishes.extract_if(.., |entity, wish| is_here(*entity) || now >= wish.deadline);
+            let is_due = |entity: &GlobalEntity, wish: &mut Wish<T>| {
+                now >= wish.deadline || is_here(link, wish.peer, *entity)
+            };
+            let taken = wishes.extract_if(.., is_due);
             let taken = taken.take(room(link));
             due.extend(taken.map(|(entity, wish)| (link, wish.peer, entity, wish.what)));
         }

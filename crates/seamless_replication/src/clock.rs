@@ -18,12 +18,14 @@ use seamless_wire::Tick;
 use crate::plugin::ReplicationSystems;
 
 /// Most ticks that one frame catches up on; older ones are skipped. A quarter of a second.
-const CATCH_UP: Duration = Duration::from_millis(250);
+pub(crate) const CATCH_UP: Duration = Duration::from_millis(250);
 
 /// The network's clock. Read [`NetClock::tick`] for the present tick.
 #[derive(Resource)]
 pub struct NetClock {
     now: Duration,
+    /// How far it went on with this frame.
+    step: Duration,
     tick_length: Duration,
     rate: u16,
     tick: Tick,
@@ -45,6 +47,7 @@ impl NetClock {
         );
         Self {
             now: Duration::ZERO,
+            step: Duration::ZERO,
             tick_length: Duration::from_nanos(1_000_000_000 / u64::from(rate)),
             rate,
             tick: Tick(0),
@@ -91,8 +94,19 @@ impl NetClock {
         self.started = false;
     }
 
-    fn reading(&self) -> Tick {
+    /// The tick that it is at the beginning of this frame. Outside of the fixed loop
+    /// [`tick`](Self::tick) may be one of long ago, after a pause: what is to wait for a time waits from
+    /// here.
+    #[must_use]
+    pub fn due(&self) -> Tick {
         self.tick_at(self.now)
+    }
+
+    /// Whether the app paused before this frame: what came meanwhile lay there, for nobody knows how
+    /// long.
+    #[must_use]
+    pub fn is_after_pause(&self) -> bool {
+        self.step > CATCH_UP
     }
 
     /// The tick that runs at a time since the origin.
@@ -139,12 +153,14 @@ fn read_clock(mut clock: ResMut<NetClock>, real: Res<Time<Real>>) {
         None => clock.now + real.delta(),
     };
     if clock.started {
+        clock.step = now.saturating_sub(clock.now);
         clock.now = clock.now.max(now);
     } else {
         // What was before us is not caught up on, and frames before that have no say.
         clock.started = true;
+        clock.step = Duration::ZERO;
         clock.now = now;
-        clock.tick = clock.reading();
+        clock.tick = clock.due();
     }
 }
 
@@ -159,7 +175,7 @@ fn align_fixed_time(
         return;
     }
     let length = clock.tick_length;
-    let reading = clock.reading();
+    let reading = clock.due();
     let limit = (CATCH_UP.as_nanos() / length.as_nanos()).max(1) as u32;
     let due = reading.since(clock.tick).min(limit);
     let phase = clock.now.saturating_sub(length * reading.0);
@@ -171,7 +187,7 @@ fn align_fixed_time(
 
 fn raise_tick(mut clock: ResMut<NetClock>, fixed: Res<Time<Fixed>>) {
     let after_this = (fixed.overstep().as_nanos() / clock.tick_length.as_nanos()) as u32;
-    let due = Tick(clock.reading().0.saturating_sub(after_this));
+    let due = Tick(clock.due().0.saturating_sub(after_this));
     clock.fresh = due > clock.tick;
     if clock.fresh {
         clock.tick = due;
@@ -233,7 +249,7 @@ mod tests {
         let seen = run(&mut app, &[2_000_000, 10_000, 10_000, 10_000, 10_000]);
         assert!(seen.windows(2).all(|w| w[1] == w[0] + 1), "{seen:?}");
         let clock = app.world().resource::<NetClock>();
-        assert_eq!(clock.tick(), clock.reading());
+        assert_eq!(clock.tick(), clock.due());
         assert!(
             seen.len() <= 10,
             "a stall of two seconds is not run after: {seen:?}"

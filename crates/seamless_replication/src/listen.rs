@@ -16,6 +16,7 @@ use seamless_transport::LinkId;
 use seamless_wire::PeerId;
 
 use crate::{
+    clock::tick_is_fresh,
     inputs::{Inboxes, InputOutbox},
     peer::{PeerJoined, Peers},
     plugin::ReplicationSystems,
@@ -65,7 +66,9 @@ impl Plugin for ListenPlugin {
         })
         .add_systems(
             FixedPostUpdate,
-            hand_inputs.in_set(ReplicationSystems::Messages),
+            hand_inputs
+                .in_set(ReplicationSystems::Messages)
+                .run_if(tick_is_fresh),
         );
     }
 }

@@ -15,7 +15,7 @@ use bevy::prelude::*;
 use seamless_transport::{LinkId, LinkSide};
 use seamless_wire::{
     Allocator, GlobalEntity, Holder, HostEntity, PeerId, RemoteEntity, Tenure, TenureEnd, Term,
-    WireId,
+    WireId, WriteMask,
     control::{Control, DenyReason, Kept},
     record::{LeaveReason, Version},
 };
@@ -35,11 +35,15 @@ use crate::{
 /// How long an old name is understood after a migration.
 pub const REDIRECT_TTL: Duration = Duration::from_secs(60);
 
+/// How long a client may take to hear that it is not the host any more.
+const HEARD_WITHIN_SECONDS: u32 = 5;
+
 /// How long the rows that a migration named are kept once it is confirmed.
 const UNPIN_SECONDS: u32 = 2;
 
 /// Server: takes over an entity that a client hosts, under `term`, and lets its authority be lent.
-/// The client stays its holder if `keep_holder`.
+/// The client stays its holder if `lent` says on which terms: what it may write, and for how many ticks
+/// (0: until it gives it back).
 ///
 /// Observers of the game see it become hosted. If one of them despawns it or takes it off the network,
 /// the client is told of both.
@@ -51,7 +55,7 @@ pub fn adopt(
     link: LinkId,
     global: GlobalEntity,
     term: Term,
-    keep_holder: bool,
+    lent: Option<(WriteMask, u32)>,
 ) -> Result<Entity, DenyReason> {
     let slots = world.resource::<Slots>();
     let index = slots.index_of(global).ok_or(DenyReason::Unknown)?;
@@ -73,11 +77,16 @@ pub fn adopt(
         ..*slot.tenure
     };
     tenure.rehost(term);
-    if !keep_holder {
-        tenure.transfer(Holder::Nobody, TenureEnd::OutOfScope);
+    match lent {
+        Some((writes, lease)) => (tenure.writes, tenure.lease) = (writes, lease),
+        None => tenure.transfer(Holder::Nobody, TenureEnd::OutOfScope),
     }
 
     let expires = redirect_expiry(world);
+    let clock = world.resource::<NetClock>();
+    let host_until = clock
+        .due()
+        .plus(HEARD_WITHIN_SECONDS * u32::from(clock.rate()));
     let mut peers = world.resource_mut::<Peers>();
     let peer = peers.get_mut(link).ok_or(DenyReason::Unknown)?;
     let old = peer
@@ -93,6 +102,7 @@ pub fn adopt(
             slot: index,
             slot_generation: generation,
             confirmed: false,
+            host_until,
             expires,
         },
     );

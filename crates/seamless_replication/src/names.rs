@@ -1,16 +1,33 @@
 //! Where names of entities come from.
 
-use std::{collections::VecDeque, hash::BuildHasher};
+use std::{collections::VecDeque, hash::BuildHasher, sync::LazyLock};
 
-use bevy::platform::hash::FixedHasher;
+use bevy::platform::hash::RandomState;
 use seamless_wire::GlobalEntity;
 
 /// How many names a server lends to a client at a time.
 pub(crate) const LENT: u32 = 256;
 
-/// For tables of what has names.
+/// For tables of what has names. Peers choose names: another hash in each process, so that none can choose
+/// those that fall into one place.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct NameHasher;
+
+static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::default);
+
+impl BuildHasher for NameHasher {
+    type Hasher = <RandomState as BuildHasher>::Hasher;
+
+    #[inline]
+    fn build_hasher(&self) -> Self::Hasher {
+        SEED.build_hasher()
+    }
+}
+
+/// As [`NameHasher`] does.
+#[inline]
 pub(crate) fn hash_of(name: GlobalEntity) -> u64 {
-    FixedHasher.hash_one(name)
+    NameHasher.hash_one(name)
 }
 
 /// Mints [`GlobalEntity`] names.
@@ -19,7 +36,8 @@ pub(crate) fn hash_of(name: GlobalEntity) -> u64 {
 /// random. A client takes from ranges that its server lent to it and asks for more in time.
 #[derive(Debug, Default)]
 pub struct Names {
-    ranges: VecDeque<(u64, u32)>,
+    /// The first of each, and how many.
+    ranges: VecDeque<(u64, u64)>,
     /// Whether it counts in a block of its own.
     own: bool,
 }
@@ -29,9 +47,10 @@ impl Names {
     #[must_use]
     pub fn in_block(block: u32) -> Option<Self> {
         let first = GlobalEntity::new(block, 1)?;
-        // A block has 2^40 counters; 2^32 - 1 of them in one stretch outlast any process.
+        // All counters of the block but the last: clients who ask again and again for names that they
+        // do not need are at it for weeks.
         Some(Self {
-            ranges: VecDeque::from([(first.to_bits(), u32::MAX - 1)]),
+            ranges: VecDeque::from([(first.to_bits(), (1 << GlobalEntity::COUNTER_BITS) - 2)]),
             own: true,
         })
     }
@@ -40,8 +59,8 @@ impl Names {
     /// over.
     pub fn add(&mut self, first: GlobalEntity, count: u32) {
         let first = first.to_bits();
-        let ahead = u32::try_from(u64::MAX - first).unwrap_or(u32::MAX);
-        self.ranges.push_back((first, count.min(ahead)));
+        let ahead = u64::MAX - first;
+        self.ranges.push_back((first, u64::from(count).min(ahead)));
     }
 
     /// Whether they count in a block of their own, as those of servers and nodes do. A client's are
@@ -53,7 +72,7 @@ impl Names {
     /// Names that are left.
     #[must_use]
     pub fn left(&self) -> u64 {
-        self.ranges.iter().map(|(_, count)| u64::from(*count)).sum()
+        self.ranges.iter().map(|(_, count)| count).sum()
     }
 
     /// The next name. `None` until more are lent.
@@ -76,9 +95,9 @@ impl Names {
 
     /// The name that is minted next.
     pub(crate) fn peek(&self) -> Option<GlobalEntity> {
-        let legal = |&(next, count): &(u64, u32)| {
+        let legal = |&(next, count): &(u64, u64)| {
             // Of two neighbours at most one is reserved.
-            let mut candidates = (next..=next.saturating_add(1)).take(count as usize);
+            let mut candidates = (next..=next.saturating_add(1)).take(count.min(2) as usize);
             candidates.find_map(GlobalEntity::from_bits)
         };
         self.ranges.iter().find_map(legal)
@@ -97,10 +116,10 @@ impl Names {
     fn skip_below(&mut self, bits: u64) {
         for (next, count) in &mut self.ranges {
             if let Some(ahead) = bits.checked_sub(*next)
-                && ahead <= u64::from(*count)
+                && ahead <= *count
             {
                 *next = bits;
-                *count -= ahead as u32;
+                *count -= ahead;
             }
         }
     }
@@ -110,16 +129,22 @@ impl Names {
         self.ranges.iter().any(|&(next, count)| {
             name.to_bits()
                 .checked_sub(next)
-                .is_some_and(|ahead| ahead < u64::from(count))
+                .is_some_and(|ahead| ahead < count)
         })
     }
 
     /// Takes `count` names at once, to lend them on.
     pub fn lend(&mut self, count: u32) -> Option<(GlobalEntity, u32)> {
-        let (next, left) = self.ranges.iter_mut().find(|(_, left)| *left >= count)?;
+        let lent = u64::from(count);
+        let (next, left) = self.ranges.iter_mut().find(|(_, left)| *left > lent)?;
+        if GlobalEntity::from_bits(*next).is_none() {
+            // Reserved; the next one is not.
+            *next = next.saturating_add(1);
+            *left -= 1;
+        }
         let first = GlobalEntity::from_bits(*next)?;
-        *next = next.saturating_add(u64::from(count));
-        *left -= count;
+        *next = next.saturating_add(lent);
+        *left -= lent;
         Some((first, count))
     }
 }
@@ -140,6 +165,26 @@ mod tests {
         assert_eq!(lent.len(), 3);
         let next = server.mint().expect("fresh");
         assert!(!lent.contains(&own) && !lent.contains(&next) && own != next);
+    }
+
+    #[test]
+    fn all_names_of_a_block_can_be_lent() {
+        let mut server = Names::in_block(9).expect("legal");
+        let all = server.left();
+        assert!(all > 1 << 39);
+        // Past a name that nobody may have.
+        server.begin_at(GlobalEntity::new(9, (1 << 32) - 3).expect("legal"));
+        let lent: Vec<_> = (0..4).filter_map(|_| server.lend(2)).collect();
+        let firsts: Vec<_> = lent.iter().map(|(first, _)| first.counter()).collect();
+        let round = 1 << 32;
+        assert_eq!(firsts, [round - 3, round - 1, round + 1, round + 3]);
+        let mut client = Names::default();
+        lent.iter()
+            .for_each(|&(first, count)| client.add(first, count));
+        assert_eq!(std::iter::from_fn(|| client.mint()).count(), 7);
+        server.begin_at(GlobalEntity::new(9, (1 << 40) - 9).expect("legal"));
+        while server.lend(2).is_some() {}
+        assert!(server.left() <= 2, "{}", server.left());
     }
 
     #[test]

@@ -213,15 +213,20 @@ impl Plugin for ReplicationPlugin {
         .configure_sets(
             FixedPostUpdate,
             (
-                ReplicationSystems::Collect,
-                ReplicationSystems::Visibility,
+                (ReplicationSystems::Collect, ReplicationSystems::Visibility)
+                    .chain()
+                    .run_if(tick_is_fresh),
+                // Bevy lets go of messages after each step, also of one that is no tick.
                 ReplicationSystems::Messages,
-                ReplicationSystems::Send,
-                TransportSystems::Send,
-                ReplicationSystems::Report,
+                (
+                    ReplicationSystems::Send,
+                    TransportSystems::Send,
+                    ReplicationSystems::Report,
+                )
+                    .chain()
+                    .run_if(tick_is_fresh),
             )
-                .chain()
-                .run_if(tick_is_fresh),
+                .chain(),
         )
         .add_systems(
             PreUpdate,

@@ -29,10 +29,14 @@ use crate::{
 /// must be in it, or one client's entity is taken for another's. Of several that wait with one
 /// number, the oldest is taken.
 ///
+/// At a listen server the local player's entity is the server's own: spawn it there once, with `Replicated`
+/// ([`Peers::local`](crate::Peers::local) says that there is such a player).
+///
 /// What the client's entity has and the server's has not, stays, unless authority over it can be lent:
 /// then it is a write without authority, which `seamless_authority` undoes. If something that came earlier
 /// refers to the server's entity, that one has a place already, and the client's is despawned.
 #[derive(Component, TypePath, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[component(clone_behavior = Ignore)]
 pub struct Prespawned(pub u64);
 
 /// A client's entity was not claimed by the server in time. Triggered on it right before it is

@@ -7,13 +7,14 @@
 mod by_name;
 mod migrations;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use bevy::{
     ecs::{lifecycle::HookContext, world::DeferredWorld},
     platform::collections::HashMap,
     prelude::*,
 };
+use fixedbitset::FixedBitSet;
 use seamless_transport::LinkId;
 use seamless_wire::{GlobalEntity, PeerId, Tenure, Tick, WireId, record::LeaveReason};
 
@@ -68,7 +69,8 @@ impl Default for NetSlot {
 }
 
 impl NetSlot {
-    /// Asks for this name instead of a fresh one: for entities that a file or another node named.
+    /// Asks for this name instead of a fresh one: for entities that a file or another node named. To be
+    /// inserted with [`Replicated`] or before it. Later it is in the way of the slot that the entity has.
     #[must_use]
     pub const fn named(global: GlobalEntity) -> Self {
         Self {
@@ -186,8 +188,13 @@ pub struct Slots {
     table: Vec<Slot>,
     /// Counts the changes of each slot.
     stamps: Vec<u32>,
-    live: fixedbitset::FixedBitSet,
-    free: std::collections::VecDeque<u32>,
+    live: FixedBitSet,
+    /// Those that were free longest come first.
+    free: VecDeque<u32>,
+    /// Those that something of ours had. A peer keeps each name that we ever used towards it, so ours are
+    /// used again, however many others there were.
+    free_own: VecDeque<u32>,
+    own: FixedBitSet,
     by_name: ByName,
     pub(crate) names: Names,
     pub(crate) departed: Vec<Departed>,
@@ -442,14 +449,21 @@ impl Slots {
     /// has no name and there is one.
     pub(crate) fn occupy(&mut self, slot: Slot) -> NetSlot {
         let global = slot.global.or_else(|| self.names.mint());
-        let index = self.free.pop_front().unwrap_or_else(|| {
+        let is_own = slot.role == Role::Host;
+        let free = match is_own {
+            true => self.free_own.pop_front().or_else(|| self.free.pop_front()),
+            false => self.free.pop_front(),
+        };
+        let index = free.unwrap_or_else(|| {
             self.table.push(Slot {
                 generation: u32::MAX,
                 ..Slot::new(Entity::PLACEHOLDER, Role::Host)
             });
             if self.live.len() < self.table.len() {
                 // The next ones come soon.
-                self.live.grow(self.table.len().next_multiple_of(64));
+                let soon = self.table.len().next_multiple_of(64);
+                self.live.grow(soon);
+                self.own.grow(soon);
             }
             self.stamps.push(0);
             self.table.len() as u32 - 1
@@ -470,6 +484,9 @@ impl Slots {
             self.unnamed.insert(index);
         }
         self.live.insert(index as usize);
+        if is_own {
+            self.own.insert(index as usize);
+        }
         self.touched.push(index);
         self.rerouted.push(index);
         if let Some(global) = global
@@ -516,7 +533,15 @@ impl Slots {
             migrating,
         });
         self.live.set(index as usize, false);
-        self.free.push_back(index);
+        match self.own.contains(index as usize) {
+            true => self.free_own.push_back(index),
+            false => self.free.push_back(index),
+        }
+    }
+
+    /// Whether something waits for a name and there is one.
+    pub(crate) fn can_name(&self) -> bool {
+        !self.unnamed.is_empty() && self.names.left() > 0
     }
 
     /// Names that were lent to us reach entities that wait for one.
@@ -531,9 +556,17 @@ impl Slots {
             self.table[index as usize].global = Some(global);
             self.by_name.insert(&self.table, global, index);
             self.touched.push(index);
+            self.rerouted.push(index);
             named.push((self.table[index as usize].entity, global));
         }
         named
+    }
+}
+
+/// Names what waits for a name, as far as there are names.
+pub(crate) fn name_waiting(world: &mut World) {
+    for (entity, global) in world.resource_mut::<Slots>().name_waiting() {
+        set_name(world, entity, global);
     }
 }
 

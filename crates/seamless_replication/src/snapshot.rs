@@ -76,7 +76,8 @@ pub use transfer::{
 };
 
 /// Rows of these entities, with everything registered for replication or with
-/// [`keep`](crate::ReplicateAppExt::keep). Entities without a name are left out.
+/// [`keep`](crate::ReplicateAppExt::keep), and what only some clients are told: it is not for players.
+/// Entities without a name are left out.
 ///
 /// # Errors
 /// [`WireError`] if a component refuses to be encoded.
@@ -231,13 +232,22 @@ impl StagedSnapshot {
         // All entities first, so that references between them resolve at once.
         let mut spawned = Vec::with_capacity(self.entities.len());
         for staged in &self.entities {
-            let tenure = fence(staged.name, staged.tenure);
+            let mut tenure = fence(staged.name, staged.tenure);
+            let slots = world.resource::<Slots>();
+            let live = slots.index_of(staged.name).and_then(|at| slots.get(at));
+            if let Some(live) = live.map(|slot| &*slot.tenure)
+                && (tenure.epoch < live.epoch || tenure.epoch == live.epoch && tenure != *live)
+            {
+                // Peers know of that one, and take nothing else under it or an earlier one.
+                tenure.epoch = live.epoch.next_holder();
+                tenure.since = tenure.epoch;
+            }
             let (entity, was_here) = place(world, staged.name);
             if let Some(slot) = world.get::<NetSlot>(entity).copied() {
                 world.resource_mut::<Slots>().set_tenure(&slot, tenure);
             }
-            if tenure.delegated
-                && let Some(mut entity) = on_network(world, entity)
+            if let Some(mut entity) = on_network(world, entity)
+                && (tenure.delegated || entity.contains::<Authority>())
             {
                 entity.insert(Authority::of(true, &tenure));
             }

@@ -15,6 +15,8 @@ mod scan;
 mod table;
 mod window;
 
+use std::sync::{Mutex, PoisonError};
+
 use bevy::{
     ecs::{
         change_detection::{CheckChangeTicks, Tick as ChangeTick},
@@ -30,7 +32,7 @@ use crate::{
     references::References,
     registry::Registry,
     rows::{RowBuilder, Rows},
-    slots::{NetSlot, Role, Slot, Slots},
+    slots::{self, NetSlot, Role, Slot, Slots},
     stats::ReplicationStats,
     threads,
 };
@@ -49,8 +51,8 @@ pub(crate) struct Collector {
     me: Option<seamless_wire::PeerId>,
     /// Slots that lost a component, or got or lost one that a condition names.
     removed: Vec<u32>,
-    /// Whether a row could not be made when its entity became ours, ever.
-    unmade: bool,
+    /// Slots of which no row could be made, because a value cannot be encoded.
+    unmade: Vec<u32>,
 }
 
 /// Whether we keep rows of the entity: we host it, show it to others, or hold it.
@@ -94,6 +96,9 @@ pub(crate) fn clamp_ticks(check: On<CheckChangeTicks>, mut collector: ResMut<Col
 
 /// Brings [`Rows`] up to date with the world.
 pub(crate) fn collect(world: &mut World) {
+    if world.resource::<Slots>().can_name() {
+        slots::name_waiting(world);
+    }
     let this_run = world.increment_change_tick();
     let mut desk = Desk {
         collector: take(world),
@@ -153,6 +158,32 @@ fn refer_anew(world: &mut World, registry: &Registry, rows: &Rows, forced: &mut 
     forced.extend(referrers);
 }
 
+/// Of slots whose row could not be made because a value could not be encoded: those that changed since
+/// are made anew, all of it. A look at each component of each.
+fn try_again(
+    world: &World,
+    unmade: &mut Vec<u32>,
+    (last_run, this_run): (ChangeTick, ChangeTick),
+    forced: &mut Vec<u32>,
+) {
+    let slots = world.resource::<Slots>();
+    unmade.retain(|&index| {
+        let entity = slots.get(index).map(|slot| slot.entity);
+        let Some(entity) = entity.and_then(|entity| world.get_entity(entity).ok()) else {
+            return false;
+        };
+        let mut components = entity.archetype().components().iter();
+        let is_newer = components.any(|&id| {
+            let ticks = entity.get_change_ticks_by_id(id);
+            ticks.is_some_and(|ticks| ticks.is_changed(last_run, this_run))
+        });
+        if is_newer {
+            forced.push(index);
+        }
+        !is_newer
+    });
+}
+
 fn run(desk: &mut Desk<'_>, this_run: ChangeTick) {
     let Desk {
         world,
@@ -166,6 +197,8 @@ fn run(desk: &mut Desk<'_>, this_run: ChangeTick) {
     rows.all_pinned = me.is_some();
     let mut forced = std::mem::take(&mut world.resource_mut::<Slots>().touched);
     forced.append(&mut collector.removed);
+    let window = (collector.last_run, this_run);
+    try_again(world, &mut collector.unmade, window, &mut forced);
     let registry = world.resource::<Registry>().clone();
     refer_anew(world, &registry, rows, &mut forced);
     forced.sort_unstable();
@@ -181,6 +214,7 @@ fn run(desk: &mut Desk<'_>, this_run: ChangeTick) {
         last_run: collector.last_run,
         this_run,
         me,
+        unmade: Mutex::default(),
     };
     if collector.me != me {
         collector.me = me;
@@ -197,10 +231,8 @@ fn run(desk: &mut Desk<'_>, this_run: ChangeTick) {
     for &slot in &forced {
         failed += pass.forced(slot, rows, &mut collector.builder);
     }
-    // Without any row, nothing is ours to tell of, but for what could not be made so far: what
-    // becomes ours is made anew first.
-    collector.unmade |= failed > 0;
-    if collector.unmade || !rows.is_empty() {
+    // Without any row, nothing is ours to tell of: what becomes ours is made anew first.
+    if !rows.is_empty() {
         for table in collector.archetypes.tables() {
             let shared = collector.archetypes.is_shared(table.table);
             failed += pass.table(table, rows, &mut collector.shares[..threads], shared);
@@ -224,6 +256,11 @@ fn run(desk: &mut Desk<'_>, this_run: ChangeTick) {
         }
         positions.set_accessor(accessor);
     }
+    let unmade = pass.unmade.into_inner();
+    let unmade = unmade.unwrap_or_else(PoisonError::into_inner);
+    collector.unmade.extend(unmade);
+    collector.unmade.sort_unstable();
+    collector.unmade.dedup();
     collector.last_run = this_run;
     rows.changed.sort_unstable();
     rows.changed.dedup();

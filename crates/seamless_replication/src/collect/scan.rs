@@ -1,5 +1,7 @@
 //! What a look at the world is made of: change ticks of columns, rows of entities, positions.
 
+use std::sync::{Mutex, PoisonError};
+
 use bevy::{
     ecs::{
         archetype::ArchetypeId,
@@ -37,6 +39,8 @@ pub(super) struct Pass<'a> {
     pub(super) last_run: ChangeTick,
     pub(super) this_run: ChangeTick,
     pub(super) me: Option<PeerId>,
+    /// Slots of which no row could be made. Several threads make them.
+    pub(super) unmade: Mutex<Vec<u32>>,
 }
 
 impl Pass<'_> {
@@ -150,7 +154,11 @@ impl Pass<'_> {
                             builder.buffer().truncate(start);
                             // The last good value stands until one can be encoded again; without
                             // one the entity waits.
-                            let old = old?;
+                            let Some(old) = old else {
+                                let unmade = self.unmade.lock();
+                                unmade.unwrap_or_else(PoisonError::into_inner).push(index);
+                                return None;
+                            };
                             builder.copy_value(old);
                         }
                     }

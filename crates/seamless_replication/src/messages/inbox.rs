@@ -7,7 +7,12 @@ use seamless_transport::{LinkId, LinkSide};
 use seamless_wire::{PeerId, Tick, WireError, codec, frame::MAX_MENTIONS};
 
 use super::{Delivery, Direction, FromPeer, NetMessage, Resolve, Spoken, mentions};
-use crate::{clock::NetClock, registry::Registry, slots::Slots};
+use crate::{
+    clock::NetClock,
+    listen::{LOCAL_CLIENT, LOCAL_SERVER},
+    registry::Registry,
+    slots::Slots,
+};
 
 /// Most messages of one link that wait for an entity. Past that its messages come flagged at once.
 const MAX_WAITING: usize = 1024;
@@ -59,7 +64,7 @@ impl Incoming {
         tick: Tick,
         spoken: Spoken,
     ) -> Self {
-        let since = world.resource::<NetClock>().tick();
+        let since = world.resource::<NetClock>().due();
         Self {
             link,
             side,
@@ -143,7 +148,10 @@ pub(crate) fn receive(world: &mut World, incoming: Incoming) -> Result<(), WireE
         });
     }
     let waiting = world.resource::<WaitingMessages>();
-    let chance = if !waiting.has_room(&incoming) {
+    let chance = if matches!(incoming.link, LOCAL_CLIENT | LOCAL_SERVER) {
+        // What is not here will not come.
+        Chance::Last { ripe: true }
+    } else if !waiting.has_room(&incoming) {
         deliver(world, Some(incoming.link));
         Chance::Last {
             ripe: incoming.spoken.mentions.is_empty(),

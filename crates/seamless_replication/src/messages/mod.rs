@@ -191,7 +191,11 @@ impl EntityMapper for Resolve<'_> {
             Some(Some(entity)) => entity,
             Some(None) => {
                 self.missing = true;
-                Entity::PLACEHOLDER
+                // A listen server's own player hears of it when it is gone already.
+                let left = self.slots.just_left.iter();
+                let mut left = left.filter(|(_, name)| Some(*name) == global);
+                left.next()
+                    .map_or(Entity::PLACEHOLDER, |(entity, _)| *entity)
             }
             None => Entity::PLACEHOLDER,
         }

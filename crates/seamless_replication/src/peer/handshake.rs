@@ -10,7 +10,13 @@ use seamless_wire::{
 };
 
 use super::{Peer, PeerJoined, PeerRefused, PeerState, Peers, frames::Frames, resume};
-use crate::{clock::NetClock, inputs::InputOutbox, names, registry::Registry, slots::Slots};
+use crate::{
+    clock::{CATCH_UP, NetClock},
+    inputs::InputOutbox,
+    names,
+    registry::Registry,
+    slots::Slots,
+};
 
 /// How long a peer may take to introduce itself.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -196,7 +202,11 @@ fn welcome(world: &mut World, peer: &mut Peer, hello: &Hello) {
         true => None,
         false => world.resource_mut::<Slots>().names.lend(names::LENT),
     };
+    if let Some((first, count)) = lent {
+        peer.lend(first, count);
+    }
     peer.resume_key = resume::new_key(world, peer);
+    world.resource_mut::<Peers>().serve();
     let clock = world.resource::<NetClock>();
     peer.send_frame(Frame::Welcome(Box::new(Welcome {
         peer: id,
@@ -267,9 +277,7 @@ fn ready(world: &mut World, peer: &mut Peer, id: PeerId, resumed: bool) {
 pub(crate) fn take_names(world: &mut World, first: seamless_wire::GlobalEntity, count: u32) {
     let mut slots = world.resource_mut::<Slots>();
     slots.names.add(first, count);
-    for (entity, global) in slots.name_waiting() {
-        crate::slots::set_name(world, entity, global);
-    }
+    crate::slots::name_waiting(world);
 }
 
 /// Hands waiting frames to the links, ends peers that are to go or that never introduced
@@ -299,8 +307,14 @@ pub(crate) fn greet(peers: &mut Peers, links: &mut Links, now: Duration) {
             tracing::warn!(link = %peer.link, "the peer takes nothing; closed");
             peer.state = PeerState::Ended;
         }
-        if peer.state == PeerState::Greeting && now.saturating_sub(peer.since) > PATIENCE {
-            peer.state = PeerState::Ended;
+        if peer.state == PeerState::Greeting {
+            let (took, then) = peer.greeting;
+            // Who loads a level meanwhile was not slow to answer.
+            let took = took + now.saturating_sub(then).min(CATCH_UP);
+            peer.greeting = (took, now);
+            if took > PATIENCE {
+                peer.state = PeerState::Ended;
+            }
         }
         if peer.state == PeerState::Ended {
             link.close(CloseReason::Refused);

@@ -7,13 +7,16 @@ mod handshake;
 pub(crate) mod resume;
 pub(crate) mod rtt;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use bevy::prelude::*;
 use bytes::Bytes;
 use seamless_transport::{Channel, LinkId, LinkSide, PeerAddress};
 use seamless_wire::{
-    NodeRef, PeerId, Tick, WireError, WireId, codec,
+    GlobalEntity, NodeRef, PeerId, Tick, WireError, WireId, codec,
     control::Control,
     frame::{Frame, HandoverOffer, Refusal, ResumeKey},
 };
@@ -55,6 +58,8 @@ pub struct Peer {
     pub(crate) spectator: bool,
     pub(crate) node: Option<NodeRef>,
     pub(crate) since: Duration,
+    /// How long the handshake has taken, pauses of ours left out, and when that was reckoned.
+    pub(crate) greeting: (Duration, Duration),
     pub(crate) sender: Sender,
     pub(crate) receiver: Receiver,
     pub(crate) interest: PeerInterest,
@@ -81,13 +86,35 @@ pub struct Peer {
     pub(crate) resume_key: Option<ResumeKey>,
     /// The dropped link that a client asked to go on with.
     pub(crate) presented: Option<LinkId>,
+    /// Names that the client was lent last: the first of each range, and how many.
+    pub(crate) lent: VecDeque<(u64, u32)>,
     /// The dropped link whose session goes on here.
     pub(crate) resumed_from: Option<LinkId>,
     /// Whether the game was told that it joined, and not yet that it left.
     pub(crate) joined: bool,
 }
 
+/// Ranges of names of which a client may still have some. It asks for more when the last is half used.
+const LENT_RANGES: usize = 8;
+
 impl Peer {
+    /// The client was lent these names.
+    pub(crate) fn lend(&mut self, first: GlobalEntity, count: u32) {
+        if self.lent.len() == LENT_RANGES {
+            self.lent.pop_front();
+        }
+        self.lent.push_back((first.to_bits(), count));
+    }
+
+    /// Whether the client may give this name to something. A look at each range.
+    pub(crate) fn was_lent(&self, name: GlobalEntity) -> bool {
+        let is_in = |&(first, count): &(u64, u32)| {
+            let ahead = name.to_bits().checked_sub(first);
+            ahead.is_some_and(|ahead| ahead < u64::from(count))
+        };
+        self.lent.iter().any(is_in)
+    }
+
     pub(crate) fn new(link: LinkId, side: LinkSide, now: Duration) -> Self {
         Self {
             link,
@@ -97,6 +124,7 @@ impl Peer {
             spectator: false,
             node: None,
             since: now,
+            greeting: (Duration::ZERO, now),
             sender: Sender::default(),
             receiver: Receiver::default(),
             interest: PeerInterest::default(),
@@ -113,6 +141,7 @@ impl Peer {
             address: None,
             resume_key: None,
             presented: None,
+            lent: VecDeque::new(),
             resumed_from: None,
             joined: false,
         }
@@ -423,15 +452,26 @@ impl Peers {
         self.me = Some(me);
     }
 
-    /// The link on which a server tells of an entity, with its short name there, if any link but
-    /// `except` does.
+    /// We let a client in: if we were one, and no server has us any more, we are none.
+    pub(crate) fn serve(&mut self) {
+        let suspended = self.suspended.iter().map(|suspended| &suspended.peer);
+        let mut all = self.map.values().chain(suspended);
+        if all.all(|peer| peer.side == LinkSide::ToClient) {
+            self.me = None;
+        }
+    }
+
+    /// The link on which a server tells of an entity, or the client that owns it, with its short name
+    /// there, if any link but `except` does.
     pub(crate) fn other_source(
         &self,
-        global: seamless_wire::GlobalEntity,
+        global: GlobalEntity,
+        owner: Option<PeerId>,
         except: LinkId,
     ) -> Option<(LinkId, WireId)> {
         self.iter()
             .filter(|peer| peer.link != except && peer.state == PeerState::Ready)
+            .filter(|peer| peer.side == LinkSide::ToServer || owner.is_some() && peer.id == owner)
             .find_map(|peer| {
                 peer.receiver
                     .table

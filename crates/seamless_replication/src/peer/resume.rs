@@ -116,11 +116,16 @@ pub(crate) fn expire(world: &mut World) {
         return;
     }
     let now = world.resource::<NetClock>().now();
-    let mut peers = world.resource_mut::<Peers>();
-    let late: Vec<Suspended> = peers
-        .suspended
-        .extract_if(.., |suspended| suspended.until <= now)
+    let peers = &mut *world.resource_mut::<Peers>();
+    // The server may be taking one up just now.
+    let shown: Vec<LinkId> = peers
+        .map
+        .values()
+        .filter_map(|peer| peer.presented)
         .collect();
+    let is_late =
+        |suspended: &mut Suspended| suspended.until <= now && !shown.contains(&suspended.peer.link);
+    let late: Vec<Suspended> = peers.suspended.extract_if(.., is_late).collect();
     for suspended in late {
         give_up(world, suspended);
     }
@@ -168,6 +173,7 @@ pub(super) fn take_up(world: &mut World, peer: &mut Peer, key: Option<&ResumeKey
         old.sender = std::mem::take(&mut live.sender);
         old.interest = std::mem::take(&mut live.interest);
         old.bytes_per_tick = live.bytes_per_tick;
+        old.lent = std::mem::take(&mut live.lent);
         old.receiver.control = std::mem::take(&mut live.receiver.control);
         live.resume_key = None;
         live.state = PeerState::Ended;
@@ -187,6 +193,7 @@ pub(super) fn take_up(world: &mut World, peer: &mut Peer, key: Option<&ResumeKey
     };
     peer.id = old.id;
     peer.resumed_from = Some(old.link);
+    peer.lent = old.lent;
     peer.sender = old.sender;
     peer.sender.resume();
     peer.interest = old.interest;
@@ -202,12 +209,16 @@ pub(super) fn take_up(world: &mut World, peer: &mut Peer, key: Option<&ResumeKey
 
 /// Client: the server took the session up, or did not.
 pub(super) fn go_on(world: &mut World, peer: &mut Peer, resumed: bool) {
-    let Some(old) = peer.presented.take() else {
+    let presented = peer.presented.take();
+    let peers = &mut *world.resource_mut::<Peers>();
+    let at = presented.and_then(|old| peers.suspended.iter().position(|s| s.peer.link == old));
+    let Some(at) = at else {
+        if resumed {
+            // It goes on with what we do not have.
+            peer.state = PeerState::Ended;
+        }
         return;
     };
-    let mut peers = world.resource_mut::<Peers>();
-    let at = peers.suspended.iter().position(|s| s.peer.link == old);
-    let Some(at) = at else { return };
     let suspended = peers.suspended.remove(at);
     if !resumed {
         return give_up(world, suspended);

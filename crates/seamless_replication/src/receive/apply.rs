@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{
     authority::{Authority, Remote},
-    peer::Peer,
+    clock::NetClock,
+    peer::{Peer, Peers},
     plugin::{Limits, ReplicationConfig},
     prespawn,
     references::References,
@@ -42,20 +43,23 @@ pub(super) fn take_row(
     peer.receiver.counters.records += 1;
     let mut as_host = false;
     if let Some(&redirect) = peer.receiver.table.redirect(parsed.allocator, parsed.index) {
-        if parsed
-            .generation
-            .is_some_and(|generation| generation != redirect.generation)
-        {
+        let generation = parsed.generation.unwrap_or(redirect.generation);
+        let ahead = generation.wrapping_sub(redirect.generation) as i32;
+        if ahead < 0 {
+            // Of what had the slot before the one that migrated.
+            peer.receiver.counters.stale += 1;
+            return true;
+        }
+        if ahead > 0 {
             // The client uses the slot for another entity by now.
             peer.receiver.table.drop_redirect(parsed.index);
         } else {
             parsed.allocator = Allocator::Local;
             parsed.index = redirect.slot;
             parsed.generation = Some(redirect.slot_generation);
-            if !redirect.confirmed {
-                // Written while the client was still the host.
-                as_host = true;
-            }
+            // Written while the client was still the host. It has heard of it since, or does not want to.
+            let now = world.resource::<NetClock>().due();
+            as_host = !redirect.confirmed && now <= redirect.host_until;
         }
     }
     let outcome = match (parsed.allocator, peer.side) {
@@ -195,9 +199,10 @@ fn apply_newest(world: &mut World, peer: &mut Peer, allocator: Allocator, index:
         .is_some_and(|slot| {
             (slot.tenure.holder, slot.tenure.since) == (tenure.holder, tenure.since)
         });
-    let entity = match local {
+    // The fence is shown last: who hears that it is ours may write at once, over what it has now.
+    let (entity, to_mark) = match local {
         None => match spawn(world, peer, global, tenure, name) {
-            Arrival::Here(entity) => entity,
+            Arrival::Here(entity, to_mark) => (entity, to_mark),
             Arrival::NoRoom => return Outcome::NotKept,
             Arrival::TurnedAway => {
                 peer.receiver.counters.fenced += 1;
@@ -211,7 +216,7 @@ fn apply_newest(world: &mut World, peer: &mut Peer, allocator: Allocator, index:
             }
         },
         Some(local) => match may_apply(world, peer, local, tenure, tick, name) {
-            Verdict::Apply(entity) => entity,
+            Verdict::Apply(entity, to_mark) => (entity, to_mark),
             Verdict::Later => return Outcome::Kept,
             Verdict::Fenced => {
                 peer.receiver.counters.fenced += 1;
@@ -246,7 +251,11 @@ fn apply_newest(world: &mut World, peer: &mut Peer, allocator: Allocator, index:
             strip(world, slot, entity, (part, true));
         }
     }
-    peer.receiver.counters.undecodable += show(world, slot, entity, part);
+    let by = peer.id.filter(|_| peer.side == LinkSide::ToClient);
+    peer.receiver.counters.undecodable += show(world, slot, entity, part, by);
+    if let Some((tenure, was_marked)) = to_mark {
+        mark_authority(world, entity, &tenure, was_marked);
+    }
     if part == Part::All && !holder_me {
         let slots = world.resource::<Slots>();
         let local = slots.index_of(global);
@@ -282,7 +291,8 @@ pub(crate) fn restore(world: &mut World, peer: &mut Peer, name: WireId) {
 }
 
 enum Verdict {
-    Apply(Entity),
+    /// With the fence that is to be shown, and whether one was so far, if it is another.
+    Apply(Entity, Option<(Tenure, bool)>),
     /// Keep it; it may count later.
     Later,
     Fenced,
@@ -323,7 +333,7 @@ fn may_apply(
                 return Verdict::Later;
             };
             slot.newest = tick;
-            Verdict::Apply(entity)
+            Verdict::Apply(entity, None)
         }
         (Role::Remote { source }, LinkSide::ToServer) => {
             if !slot.tenure.admits_host(tenure.epoch) {
@@ -347,11 +357,10 @@ fn may_apply(
                 slot.tenure = Fence::new(&tenure, None);
                 slots.touched.push(local);
                 slots.rerouted.push(local);
-                mark_authority(world, entity, &tenure, was_marked);
             } else if source != Some(link) {
                 slots.rerouted.push(local);
             }
-            Verdict::Apply(entity)
+            Verdict::Apply(entity, fence_moved.then_some((tenure, was_marked)))
         }
     }
 }
@@ -369,7 +378,8 @@ fn mark_authority(world: &mut World, entity: Entity, tenure: &Tenure, was_marked
 
 /// What became of a new entity of a peer.
 enum Arrival {
-    Here(Entity),
+    /// With the fence that is still to be shown.
+    Here(Entity, Option<(Tenure, bool)>),
     /// The peer may not have (more of) them.
     NoRoom,
     /// An observer of the game despawned it at once, or took it off the network.
@@ -394,8 +404,13 @@ fn spawn(
             peer.receiver.counters.refused += 1;
             return Arrival::NoRoom;
         }
-        if world.resource::<Slots>().names.holds(global) {
-            // It would take the name away from an entity of ours that is still to come.
+        let is_lent = |peers: &Peers| {
+            let mut others = peers.iter().filter(|other| other.id != peer.id);
+            others.any(|other| other.was_lent(global))
+        };
+        if world.resource::<Slots>().names.holds(global) || is_lent(world.resource()) {
+            // It would take the name away from an entity of ours, or of another client, that is still to
+            // come.
             peer.receiver.counters.fenced += 1;
             return Arrival::NoRoom;
         }
@@ -439,11 +454,12 @@ fn spawn(
     let net_slot = world.resource_mut::<Slots>().occupy(slot);
     world.entity_mut(entity).insert((net_slot, Remote));
     let is_here = |world: &World| world.resource::<Slots>().entity(global) == Some(entity);
-    if is_here(world) {
+    // A client's is nobody's to get, and whatever it comes with, it comes to one archetype.
+    if from_client && is_here(world) {
         mark_authority(world, entity, &tenure, false);
     }
     match is_here(world) {
-        true => Arrival::Here(entity),
+        true => Arrival::Here(entity, (!from_client).then_some((tenure, false))),
         false => Arrival::TurnedAway,
     }
 }
@@ -458,13 +474,14 @@ fn holder_row(
 ) -> Outcome {
     let (index, tick) = (parsed.index, parsed.tick);
     let slots = world.resource::<Slots>();
+    // What is told against an earlier row is of the entity that that was of.
+    let told = peer.receiver.table.get(Allocator::Local, index);
+    let generation = parsed
+        .generation
+        .or_else(|| told.map(|told| told.generation));
     let Some((global, entity)) = slots
         .get(index)
-        .filter(|slot| {
-            parsed
-                .generation
-                .is_none_or(|generation| generation == slot.generation)
-        })
+        .filter(|slot| generation == Some(slot.generation))
         .filter(|slot| {
             slot.role() == Role::Host
                 && (peer.sender.sees(index)
@@ -546,7 +563,7 @@ fn holder_row(
         let lent = rows.lent.get(index, since).unwrap_or_default();
         take_off(world, slot, entity, (lent, peer.sender.hidden(index)), part);
     }
-    receiver.counters.undecodable += show(world, slot, entity, part);
+    receiver.counters.undecodable += show(world, slot, entity, part, peer.id);
     Outcome::Kept
 }
 

@@ -49,6 +49,10 @@ pub(crate) struct AuditIn {
     pub(crate) counters: AuditSeen,
 }
 
+/// Bytes of rows after which no more are compared in a frame: a peer could name its largest again and
+/// again.
+const MAX_COMPARED: usize = 256 << 10;
+
 /// Counted since the link stands.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct AuditSeen {
@@ -97,10 +101,19 @@ pub(super) fn compare(world: &mut World, peer: &mut Peer) {
         return;
     }
     let clock = world.resource::<NetClock>();
-    let (now, second) = (clock.tick(), u32::from(clock.rate()));
+    let (now, second) = (clock.due(), u32::from(clock.rate()));
     let mut pending = std::mem::take(&mut audit.pending);
+    let mut left = MAX_COMPARED;
     for (tick, entity) in pending.drain(..) {
+        let slot = peer.receiver.table.get(Allocator::Peer, entity.index);
+        let newest = slot.and_then(|slot| slot.ring.newest());
+        let bytes = newest.map_or(0, |newest| newest.row.byte_len());
         compare_row(world, peer, (now, tick), entity);
+        // Its turn comes again.
+        left = left.saturating_sub(bytes);
+        if left == 0 {
+            break;
+        }
     }
     peer.receiver.audit.pending = pending;
     let mut suspects = std::mem::take(&mut peer.receiver.audit.suspects);

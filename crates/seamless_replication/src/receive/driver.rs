@@ -231,6 +231,8 @@ fn take_big_row(world: &mut World, peer: &mut Peer, big: &BigRow) {
             sets: &mut rows.sets,
             receiver: &peer.receiver,
             header,
+            most_unfolded: usize::MAX,
+            unfolded: 0,
             inventor: inventor(peer),
             spare: ParsedRows::default(),
         };
@@ -249,7 +251,7 @@ fn take_big_row(world: &mut World, peer: &mut Peer, big: &BigRow) {
             if take_rows(world, peer, &mut rows)
                 && let Err(error) = peer.send_control(&kept)
             {
-                tracing::warn!(%error, "a big row cannot be acknowledged");
+                tracing::debug!(%error, "a big row cannot be acknowledged");
             }
         }
         Err(ParseError::NoRoom) => peer.receiver.counters.refused += 1,
@@ -275,9 +277,10 @@ fn take_datagram(world: &mut World, peer: &mut Peer, bytes: &[u8]) {
         Err(error) => return malformed(peer, &error.to_string()),
     };
     let tick = parsed.header.tick;
-    let now = world.resource::<NetClock>().now();
+    let clock = world.resource::<NetClock>();
     if let Some(acks) = &parsed.header.acks {
-        peer.sender.on_acks(acks, now);
+        let is_timely = !clock.is_after_pause();
+        peer.sender.on_acks(acks, clock.now(), is_timely);
     }
     if let Some(seq) = parsed.header.seq
         && !peer.receiver.received.arrive(seq)
@@ -309,6 +312,11 @@ fn read_datagram(world: &mut World, peer: &mut Peer, bytes: &[u8]) -> Result<Par
     let spare = std::mem::take(&mut peer.receiver.spare);
     let here = world.resource::<NetClock>().tick();
     let registry = world.resource::<Registry>().clone();
+    let due = world.resource::<NetClock>().due();
+    let most_unfolded = match peer.side {
+        LinkSide::ToClient => peer.receiver.unfolding.left(due),
+        LinkSide::ToServer => usize::MAX,
+    };
     let mut rows = world.resource_mut::<Rows>();
     let mut context = ParseContext {
         registry: &registry,
@@ -319,10 +327,17 @@ fn read_datagram(world: &mut World, peer: &mut Peer, bytes: &[u8]) -> Result<Par
             sent: peer.sender.newest_sent(),
             tick: peer.receiver.near(here),
         },
+        most_unfolded,
+        unfolded: 0,
         inventor: inventor(peer),
         spare,
     };
-    parse(bytes, &mut context)
+    let parsed = parse(bytes, &mut context);
+    let unfolded = context.unfolded;
+    if peer.side == LinkSide::ToClient {
+        peer.receiver.unfolding.spend(unfolded);
+    }
+    parsed
 }
 
 fn take_inputs(
@@ -436,10 +451,11 @@ fn lend_names(slots: &mut Slots, clock: &NetClock, peer: &mut Peer) {
     peer.wants_names = false;
     peer.lent_names = clock.tick();
     let lent = slots.names.lend(names::LENT);
-    if let Some((first, count)) = lent
-        && let Err(error) = peer.send_control(&Control::Names { first, count })
-    {
-        tracing::warn!(%error, "names cannot be lent");
+    if let Some((first, count)) = lent {
+        peer.lend(first, count);
+        if let Err(error) = peer.send_control(&Control::Names { first, count }) {
+            tracing::warn!(%error, "names cannot be lent");
+        }
     }
 }
 

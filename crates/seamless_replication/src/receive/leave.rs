@@ -43,9 +43,9 @@ pub(crate) fn take_leave(world: &mut World, peer: &mut Peer, leave: &Leave, tick
     if receiver
         .table
         .redirect(allocator, index)
-        .is_some_and(|r| r.generation == generation)
+        .is_some_and(|r| generation.wrapping_sub(r.generation) as i32 <= 0)
     {
-        // The holder does not despawn what it gave to us.
+        // The holder does not despawn what it gave to us, and what had the slot before is gone.
         receiver.counters.stale += 1;
         return true;
     }
@@ -68,7 +68,12 @@ pub(crate) fn take_leave(world: &mut World, peer: &mut Peer, leave: &Leave, tick
         slot.newest = Some(tick);
     }
     if let Some(entity) = ended {
-        end_remote(world, peer.link, entity, leave.reason);
+        let reason = match (peer.side, leave.reason) {
+            // Nobody goes on with what is a client's.
+            (LinkSide::ToClient, LeaveReason::Moved) => LeaveReason::Despawned,
+            (_, reason) => reason,
+        };
+        end_remote(world, peer.link, entity, reason);
     }
     true
 }
@@ -86,9 +91,10 @@ pub(crate) fn end_remote(world: &mut World, link: LinkId, entity: Entity, reason
         // Somebody else tells of it, or we host it by now.
         return;
     }
-    let other = slot
-        .global()
-        .and_then(|global| world.resource::<Peers>().other_source(global, link));
+    let other = slot.global().and_then(|global| {
+        let peers = world.resource::<Peers>();
+        peers.other_source(global, slot.owner, link)
+    });
     if let Some((other, name)) = other {
         orphan(world, net_slot.index);
         if let Some(mut peer) = world.resource_mut::<Peers>().take(other) {
@@ -106,7 +112,7 @@ pub(crate) fn end_remote(world: &mut World, link: LinkId, entity: Entity, reason
 
 /// The entity stays as it is for a while, until another link tells of it.
 fn orphan(world: &mut World, index: u32) {
-    let now = world.resource::<NetClock>().tick();
+    let now = world.resource::<NetClock>().due();
     world.resource_mut::<Slots>().orphan(index, now);
 }
 
@@ -117,9 +123,14 @@ pub(crate) fn despawn(world: &mut World, entity: Entity, reason: LeaveReason) {
     if registry::resource::take_off_network(world, entity) {
         return;
     }
-    let name = world.get::<NetSlot>(entity).and_then(NetSlot::global);
-    let comes_back = reason != LeaveReason::Despawned
-        && name.is_some_and(|name| world.resource_mut::<References>().retain(name, entity));
+    let slot = world.get::<NetSlot>(entity);
+    let name = slot.and_then(NetSlot::global);
+    let owner = slot.and_then(|slot| world.resource::<Slots>().owner(slot));
+    let mut retain = |name| {
+        let mut references = world.resource_mut::<References>();
+        references.retain(name, entity, owner)
+    };
+    let comes_back = reason != LeaveReason::Despawned && name.is_some_and(&mut retain);
     if !comes_back {
         return despawn_alone(world, entity);
     }

@@ -47,6 +47,8 @@ pub(crate) struct Receiver {
     /// Slots of ours that the peer held, and when what it wrote of them is forgotten. Not at once:
     /// a datagram with a late record must still be readable for what else is in it.
     pub(crate) retired: VecDeque<(Tick, u32)>,
+    /// What a client's rows may still unfold to.
+    pub(crate) unfolding: Unfolding,
     /// Datagrams that came with the one that is read, and come after it.
     pub(crate) datagrams_left: usize,
     /// For the rows of the next datagram.
@@ -66,6 +68,41 @@ impl Receiver {
     /// The peer's tick, about: it went on while nothing was heard.
     fn near(&self, now: Tick) -> Tick {
         self.tick.plus(now.since(self.heard_at))
+    }
+}
+
+/// What a client's rows may unfold to in a tick, and after a pause, in bytes. A datagram against large
+/// baselines unfolds to a thousand times its length, and a client can send a thousand of them.
+const UNFOLDED_PER_TICK: usize = 1 << 20;
+const UNFOLDED_AT_ONCE: usize = 8 << 20;
+
+/// See [`UNFOLDED_PER_TICK`].
+#[derive(Debug)]
+pub(crate) struct Unfolding {
+    left: usize,
+    since: Tick,
+}
+
+impl Default for Unfolding {
+    fn default() -> Self {
+        Self {
+            left: UNFOLDED_AT_ONCE,
+            since: Tick(0),
+        }
+    }
+}
+
+impl Unfolding {
+    /// Bytes that are left in this tick.
+    fn left(&mut self, now: Tick) -> usize {
+        let more = UNFOLDED_PER_TICK.saturating_mul(now.since(self.since) as usize);
+        self.left = self.left.saturating_add(more).min(UNFOLDED_AT_ONCE);
+        self.since = now;
+        self.left
+    }
+
+    const fn spend(&mut self, bytes: usize) {
+        self.left = self.left.saturating_sub(bytes);
     }
 }
 

@@ -43,6 +43,9 @@ pub(crate) struct ParseContext<'a> {
     pub(crate) sets: &'a mut ComponentSets,
     pub(crate) receiver: &'a Receiver,
     pub(crate) header: HeaderContext,
+    /// Most bytes of rows that it may unfold to, beside the bound for any datagram; and how many it did.
+    pub(crate) most_unfolded: usize,
+    pub(crate) unfolded: usize,
     /// The client that answers for new sets of components; `None`: nobody need.
     pub(crate) inventor: Option<PeerId>,
     /// An empty list for the rows, for its memory.
@@ -213,6 +216,10 @@ fn read_rows<'a>(
             allocator: head.allocator,
             components: &head.components,
         };
+        context.unfolded = out.unfolded();
+        if context.unfolded > context.most_unfolded {
+            return Err(ParseError::NoRoom);
+        }
         scout.follow(is_next, (r, &cursor), out.last_lens(), &terrain);
         if out.unfolded() > MAX_UNFOLDED {
             return Err(WireError::OutOfBounds {

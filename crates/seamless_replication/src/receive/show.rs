@@ -5,10 +5,11 @@
 
 use bevy::prelude::*;
 use seamless_transport::LinkSide;
-use seamless_wire::{WireError, WriteMask};
+use seamless_wire::{PeerId, WireError, WriteMask};
 
 use super::{RemoteTable, slot::RemoteSlot};
 use crate::{
+    clock::NetClock,
     peer::Peer,
     registry::{Arrivals, Columns, Registered, Registry},
     rows::{Rows, SetId, Stored, same},
@@ -43,7 +44,17 @@ impl Part {
 /// Makes the entity show the newest row: components that differ from what is shown are written,
 /// those that are not in it are removed. Gives how many values do not decode: those components stay
 /// as they were. Their bytes are kept like all others, and told again they would not decode either.
-pub(super) fn show(world: &mut World, slot: &mut RemoteSlot, entity: Entity, part: Part) -> u64 {
+///
+/// `by`: the client that wrote the row, if one did. The sets of components that its entities have on the
+/// way, some of which may not decode, count against it like those that it names: Bevy keeps what it has
+/// noted of each. If it may have no more, nothing is shown.
+pub(super) fn show(
+    world: &mut World,
+    slot: &mut RemoteSlot,
+    entity: Entity,
+    part: Part,
+    by: Option<PeerId>,
+) -> u64 {
     let registry = world.resource::<Registry>().clone();
     let Some(stored) = slot.ring.newest() else {
         return 0;
@@ -63,12 +74,35 @@ pub(super) fn show(world: &mut World, slot: &mut RemoteSlot, entity: Entity, par
         (sets.components(row.set).to_vec(), old)
     };
     let mut undecodable = 0;
-    let mut arrivals = Arrivals::default();
-    for &component in &old {
-        if part.speaks_for(&registry, component) && new.binary_search(&component).is_err() {
-            registry.component(component).erased.remove(world, entity);
+    let is_told = |component: &u16| part.speaks_for(&registry, *component);
+    let is_in = |set: &[u16], component: &u16| set.binary_search(component).is_ok();
+    let gone = old.iter().filter(|old| is_told(old) && !is_in(&new, old));
+    let gone: Vec<u16> = gone.copied().collect();
+    let has = |component: &u16| {
+        let id = registry.component(*component).component_id;
+        world.get_entity(entity).is_ok_and(|it| it.contains_id(id))
+    };
+    if let Some(by) = by
+        && !(gone.is_empty() && new.iter().all(has))
+    {
+        let stays: Vec<u16> = new.iter().filter(|new| has(new)).copied().collect();
+        let comes = |at: usize, new: &u16| {
+            let erased = &registry.component(*new).erased;
+            is_told(new) && erased.check(row.value(at)).is_ok()
+        };
+        let then = new.iter().enumerate();
+        let then = then.filter(|(at, new)| is_in(&stays, new) || comes(*at, new));
+        let then: Vec<u16> = then.map(|(_, new)| *new).collect();
+        let sets = &mut world.resource_mut::<Rows>().sets;
+        if ![stays, then]
+            .iter()
+            .all(|set| sets.intern_invented(set, by).is_some())
+        {
+            return 1;
         }
     }
+    let mut arrivals = Arrivals::default();
+    registry.remove_all(world, entity, &gone);
     for (at, &component) in new.iter().enumerate() {
         let value = row.value(at);
         let same = shown.is_some_and(|shown| {
@@ -84,6 +118,10 @@ pub(super) fn show(world: &mut World, slot: &mut RemoteSlot, entity: Entity, par
         // A holder is told of what was hidden from it so far, too.
         let is_news = is_new && matches!(part, Part::HostWrites(_));
         if same || !(part.speaks_for(&registry, component) || is_news) {
+            continue;
+        }
+        // Nothing changes to what it is.
+        if shown.is_none() && !is_new && registry.is_exactly(world, entity, component, value) {
             continue;
         }
         let erased = &registered.erased;
@@ -115,7 +153,12 @@ pub(super) fn name_undecodable(
 ) {
     let path = &registered.descriptor.path;
     let global = world.get::<NetSlot>(entity).and_then(NetSlot::global);
-    tracing::warn!(%entity, ?global, path, %error, "a component does not decode");
+    // Once a second: a peer can have it said of each value that it sends.
+    let clock = world.resource::<NetClock>();
+    let second = clock.tick().0 / u32::from(clock.rate());
+    if world.resource_mut::<Rows>().warned.replace(second) != Some(second) {
+        tracing::warn!(%entity, ?global, path, %error, "a component does not decode");
+    }
     if let Some(entity) = global {
         world.resource_mut::<ReplicationStats>().undecodable = Some(UndecodableComponent {
             entity,
@@ -138,20 +181,19 @@ pub(super) fn strip(
         return;
     };
     let registry = world.resource::<Registry>().clone();
-    for (component, registered) in registry.components().iter().enumerate() {
-        let sets = &world.resource::<Rows>().sets;
-        let told = sets.position(stored.row.set, component as u16).is_some();
-        let has = world
-            .get_entity(entity)
-            .is_ok_and(|entity| entity.contains_id(registered.component_id));
-        if has
-            && !told
-            && part.speaks_for(&registry, component as u16)
+    let Ok(present) = world.get_entity(entity) else {
+        return;
+    };
+    let sets = &world.resource::<Rows>().sets;
+    let all = registry.components().iter().enumerate();
+    let untold = all.filter(|(component, registered)| {
+        present.contains_id(registered.component_id)
+            && sets.position(stored.row.set, *component as u16).is_none()
+            && part.speaks_for(&registry, *component as u16)
             && !(was_ours && registered.erased.is_local_relation(world, entity))
-        {
-            registered.erased.remove(world, entity);
-        }
-    }
+    });
+    let untold: Vec<u16> = untold.map(|(component, _)| component as u16).collect();
+    registry.remove_all(world, entity, &untold);
 }
 
 /// Takes off the entity what it was lent with, as far as its holder was told of it, and what is not
@@ -175,12 +217,12 @@ pub(super) fn take_off(
             && !is_in(hidden, component)
             && part.speaks_for(&registry, component)
     });
-    for component in gone.collect::<Vec<u16>>() {
-        let erased = &registry.component(component).erased;
-        if !erased.is_local_relation(world, entity) {
-            erased.remove(world, entity);
-        }
-    }
+    let is_local = |component: &u16| {
+        let erased = &registry.component(*component).erased;
+        erased.is_local_relation(world, entity)
+    };
+    let gone: Vec<u16> = gone.filter(|component| !is_local(component)).collect();
+    registry.remove_all(world, entity, &gone);
 }
 
 /// Shows the rows of a link that wait for it.
@@ -282,7 +324,7 @@ fn show_in_place(
 fn show_one(world: &mut World, table: &mut RemoteTable, place: u32) -> u64 {
     let slot = table.at_mut(place);
     match slot.entity {
-        Some(entity) => show(world, slot, entity, Part::All),
+        Some(entity) => show(world, slot, entity, Part::All, None),
         None => 0,
     }
 }

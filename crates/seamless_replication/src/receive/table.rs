@@ -27,6 +27,8 @@ pub(crate) struct Redirect {
     /// Whether the peer has confirmed the migration: what comes under the old name after that
     /// was not written as host.
     pub(crate) confirmed: bool,
+    /// How long what it writes counts as written by the host, unless it confirms sooner.
+    pub(crate) host_until: Tick,
     pub(crate) expires: Tick,
 }
 
@@ -473,7 +475,8 @@ impl RemoteTable {
         }
     }
 
-    /// The name's entity has left. Gives it back if it was there.
+    /// The name's entity has left. Gives it back if it was there, and is not told of under another name
+    /// already.
     pub(crate) fn end_life(&mut self, allocator: Allocator, index: u32) -> Option<Entity> {
         let place = self.place(allocator, index)?;
         let slot = &mut self.slots[place as usize];
@@ -483,7 +486,8 @@ impl RemoteTable {
         slot.checked = None;
         // Also without an entity: it was told of and never shown, because another link shows it.
         let live = std::mem::take(&mut slot.live);
-        slot.entity.take().filter(|_| live)
+        let (entity, global) = (slot.entity.take(), slot.global);
+        entity.filter(|_| live && global.is_none_or(|global| self.name_of(global).is_none()))
     }
 
     /// Forgets a name of ours: only its holder's writes were kept under it, and those of an ended
@@ -555,6 +559,7 @@ mod tests {
             slot: 5,
             slot_generation: 1,
             confirmed: false,
+            host_until: Tick(9),
             expires: Tick(9),
         };
         table.migrate(new.1, redirect);

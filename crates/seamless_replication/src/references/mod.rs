@@ -23,10 +23,13 @@ use seamless_wire::{GlobalEntity, Holder, PeerId};
 use smallvec::SmallVec;
 
 use crate::{
+    names::NameHasher,
     receive::leave::despawn_alone,
     slots::{NetSlot, Role, Slots},
 };
-pub(crate) use mappers::{Known, OnNetwork, ToKnown, ToNames, relates_to_nothing, to_local};
+pub(crate) use mappers::{
+    Known, OnNetwork, ToKnown, ToNames, relates_badly, relates_to_nothing, to_local,
+};
 use reserved::Reserved;
 
 /// Most names that the components which one client writes may refer to, all in all. What they refer
@@ -50,7 +53,7 @@ struct Named {
 #[derive(Resource, Default)]
 pub(crate) struct References {
     reserved: Reserved,
-    by_name: HashMap<GlobalEntity, HashSet<Referrer>>,
+    by_name: HashMap<GlobalEntity, HashSet<Referrer>, NameHasher>,
     by_referrer: HashMap<Referrer, Named>,
     /// How many names each client's components refer to.
     written: HashMap<PeerId, usize>,
@@ -105,14 +108,19 @@ impl References {
     }
 
     /// Whether the entity with this name should be emptied rather than despawned when it leaves:
-    /// something refers to it. It is reserved then.
-    pub(crate) fn retain(&mut self, global: GlobalEntity, entity: Entity) -> bool {
+    /// something refers to it. It is reserved then, at the expense of the client that hosted it, if one did.
+    pub(crate) fn retain(
+        &mut self,
+        global: GlobalEntity,
+        entity: Entity,
+        owner: Option<PeerId>,
+    ) -> bool {
         let wanted = self
             .by_name
             .get(&global)
             .is_some_and(|referrers| !referrers.is_empty());
-        wanted && self.reserved.has_room(None) && {
-            self.reserved.insert(global, entity, None);
+        wanted && self.reserved.has_room(owner) && {
+            self.reserved.insert(global, entity, owner);
             true
         }
     }
@@ -205,11 +213,10 @@ pub(crate) fn sweep(mut commands: Commands, mut references: ResMut<References>, 
         .by_name
         .retain(|_, referrers| !referrers.is_empty());
     let by_name = &references.by_name;
-    references.reserved.retain(|name, entity| {
-        let wanted = by_name.contains_key(&name);
-        if !wanted {
-            commands.queue(move |world: &mut World| despawn_alone(world, entity));
-        }
-        wanted
-    });
+    for entity in references
+        .reserved
+        .retain(|name| by_name.contains_key(&name))
+    {
+        commands.queue(move |world: &mut World| despawn_alone(world, entity));
+    }
 }

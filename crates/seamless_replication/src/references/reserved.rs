@@ -3,6 +3,8 @@
 use bevy::{ecs::entity::EntityHashMap, platform::collections::HashMap, prelude::*};
 use seamless_wire::{GlobalEntity, PeerId};
 
+use crate::names::NameHasher;
+
 /// Most names that can wait for their entity; further ones become [`Entity::PLACEHOLDER`].
 const MAX_RESERVED: usize = 1 << 16;
 
@@ -13,7 +15,7 @@ pub(super) const MAX_RESERVED_BY_CLIENT: usize = 1024;
 #[derive(Default)]
 pub(super) struct Reserved {
     /// And the client that referred to it first, if it was one.
-    entities: HashMap<GlobalEntity, (Entity, Option<PeerId>)>,
+    entities: HashMap<GlobalEntity, (Entity, Option<PeerId>), NameHasher>,
     names: EntityHashMap<GlobalEntity>,
     /// How many each client has.
     by_client: HashMap<PeerId, usize>,
@@ -63,18 +65,16 @@ impl Reserved {
         }
     }
 
-    /// Keeps those that `wanted` says so of.
-    pub(super) fn retain(&mut self, mut wanted: impl FnMut(GlobalEntity, Entity) -> bool) {
-        let mut gone = Vec::new();
-        self.entities.retain(|&global, &mut (entity, client)| {
-            let stays = wanted(global, entity);
-            if !stays {
-                gone.push((entity, client));
-            }
-            stays
-        });
-        for (entity, client) in gone {
+    /// Keeps those that `wanted` says so of. Gives the others, in order.
+    pub(super) fn retain(&mut self, wanted: impl Fn(GlobalEntity) -> bool) -> Vec<Entity> {
+        let others = self.entities.extract_if(|&global, _| !wanted(global));
+        let others: Vec<(Entity, Option<PeerId>)> = others.map(|(_, other)| other).collect();
+        let mut gone = Vec::with_capacity(others.len());
+        for (entity, client) in others {
             self.forget(entity, client);
+            gone.push(entity);
         }
+        gone.sort_unstable();
+        gone
     }
 }

@@ -59,6 +59,12 @@ pub(crate) trait ErasedComponent: Send + Sync {
     /// Goes past the bits of a value, see [`Replicator::skip`].
     fn skip(&self, len: usize, r: &mut BitReader<'_>) -> Result<bool, WireError>;
 
+    /// Whether a row value decodes.
+    fn check(&self, value: &[u8]) -> Result<(), WireError>;
+
+    /// What the component refers to is not waited for any more: it is about to be taken off.
+    fn forget(&self, world: &mut World, entity: Entity);
+
     /// Puts the component of a row value on `entity`, in place if there is one.
     fn apply(&self, world: &mut World, entity: Entity, value: &[u8]) -> Result<(), WireError>;
 
@@ -230,6 +236,16 @@ impl<C: Component, R: Replicator<C>> ErasedComponent for Typed<C, R> {
         self.replicator.skip(len, r)
     }
 
+    fn check(&self, value: &[u8]) -> Result<(), WireError> {
+        self.replicator.read(value).map(drop)
+    }
+
+    fn forget(&self, world: &mut World, entity: Entity) {
+        if self.copy.is_some() {
+            references::forget(world, entity, std::any::TypeId::of::<C>());
+        }
+    }
+
     fn apply(&self, world: &mut World, entity: Entity, value: &[u8]) -> Result<(), WireError> {
         let component = self.replicator.read(value)?;
         put(world, entity, component, self.copy.is_some());
@@ -313,9 +329,7 @@ impl<C: Component, R: Replicator<C>> ErasedComponent for Typed<C, R> {
     }
 
     fn remove(&self, world: &mut World, entity: Entity) {
-        if self.copy.is_some() {
-            references::forget(world, entity, std::any::TypeId::of::<C>());
-        }
+        self.forget(world, entity);
         if let Ok(mut entity) = world.get_entity_mut(entity) {
             entity.remove::<C>();
         }
@@ -347,7 +361,7 @@ pub(super) fn put<C: Component>(
 ) {
     if references {
         references::to_local(world, entity, &mut component);
-        if references::relates_to_nothing(world, &mut component) {
+        if references::relates_badly(world, entity, &mut component) {
             if let Ok(mut entity) = world.get_entity_mut(entity) {
                 entity.remove::<C>();
             }

@@ -41,6 +41,7 @@ pub use bundle::ReplicatedBundle;
 pub(crate) use columns::Columns;
 pub(crate) use component::{Registered, Typed};
 pub use quantized::{Ints, IntsReader, Quantize, TransformPrecision};
+use replicator::SERDE;
 pub use replicator::{Lossless, MAX_COMPONENT_BYTES, Replicator};
 pub use rule::Rule;
 pub(crate) use staged::{Arrivals, RemoteMarks, StagedComponent, put_remote};
@@ -413,6 +414,44 @@ impl Registry {
                 erased.remove(world, entity);
             }
         }
+    }
+
+    /// Takes components off an entity, all at once: one move between archetypes.
+    pub(crate) fn remove_all(&self, world: &mut World, entity: Entity, components: &[u16]) {
+        let all = || {
+            components
+                .iter()
+                .map(|&component| self.component(component))
+        };
+        all().for_each(|registered| registered.erased.forget(world, entity));
+        let ids: Vec<ComponentId> = all().map(|registered| registered.component_id).collect();
+        if let Ok(mut entity) = world.get_entity_mut(entity)
+            && !ids.is_empty()
+        {
+            entity.remove_by_ids(&ids);
+        }
+    }
+
+    /// Whether a component is what a row value says, to the bit. False if that cannot be told.
+    pub(crate) fn is_exactly(
+        &self,
+        world: &World,
+        entity: Entity,
+        component: u16,
+        value: &[u8],
+    ) -> bool {
+        let registered = self.component(component);
+        let entity = world.get_entity(entity).ok();
+        let Some(ptr) = entity.and_then(|entity| entity.get_by_id(registered.component_id).ok())
+        else {
+            return false;
+        };
+        let mut live = Vec::with_capacity(value.len());
+        #[expect(unsafe_code, reason = "a component whose type is not known")]
+        // SAFETY: the registry maps each id to the codec of its type.
+        let written = unsafe { registered.erased.write(ptr, world, &mut live) };
+        // What is rounded may be another value in the same bits.
+        registered.descriptor.codec == SERDE && written.is_ok() && live == value
     }
 
     pub(crate) fn index_of(&self, component: ComponentId) -> Option<u16> {

@@ -26,11 +26,11 @@ pub trait Replicator<C>: Send + Sync + 'static {
     /// peers compare.
     fn describe(&self) -> String;
 
-    /// Appends the row value of `component`, at most [`MAX_COMPONENT_BYTES`]. A longer one is left
-    /// out and counted.
+    /// Appends the row value of `component`, at most [`MAX_COMPONENT_BYTES`].
     ///
     /// # Errors
-    /// [`WireError`] if it cannot be expressed; the component is then left out and counted.
+    /// [`WireError`] if it cannot be expressed. It is counted, as one that is too long is, and the last value
+    /// that could be stands; if there is none, nothing of the entity's changes is told until it can be.
     fn write(&self, component: &C, out: &mut Vec<u8>) -> Result<(), WireError>;
 
     /// The component of a row value.
@@ -86,6 +86,9 @@ pub trait Replicator<C>: Send + Sync + 'static {
     }
 }
 
+/// How [`Lossless`] describes itself.
+pub(super) const SERDE: &str = "serde";
+
 /// Any serde component, lossless.
 pub struct Lossless<C>(PhantomData<fn() -> C>);
 
@@ -97,7 +100,7 @@ impl<C> Default for Lossless<C> {
 
 impl<C: Component + Serialize + DeserializeOwned> Replicator<C> for Lossless<C> {
     fn describe(&self) -> String {
-        "serde".into()
+        SERDE.into()
     }
 
     fn write(&self, component: &C, out: &mut Vec<u8>) -> Result<(), WireError> {

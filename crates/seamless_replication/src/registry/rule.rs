@@ -81,7 +81,9 @@ impl<'a> Rule<'a> {
     }
 
     /// Only clients of an audience are told of it: the owner, a team, whomever a function names. The
-    /// others see the entity without it, and nothing of it goes over their links.
+    /// others see the entity without it, and none of its values goes over their links. That it changed can be
+    /// seen from when they are told of the entity: what must not be known at all belongs on an entity that
+    /// they do not see.
     /// [`except_component`](crate::interest::PeerInterest::except_component) lets single clients
     /// in or leaves them out, entity by entity, while the app runs.
     ///

@@ -76,7 +76,7 @@ impl<C: Component> StagedComponent for Typed<C> {
             return true;
         }
         references::to_local(world, entity, &mut *self.component);
-        !references::relates_to_nothing(world, &mut *self.component)
+        !references::relates_badly(world, entity, &mut *self.component)
     }
 
     fn take(&mut self) -> NonNull<u8> {

@@ -94,6 +94,8 @@ pub(crate) struct Rows {
     pub(crate) lent: Lent,
     /// For their memory.
     stores: Vec<Store>,
+    /// In which second it was said last that a value does not decode.
+    pub(crate) warned: Option<u32>,
     /// Which version of a slot was named as too large last. Many links find the same.
     named: HashMap<u32, Version>,
 }

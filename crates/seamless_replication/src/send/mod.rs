@@ -275,8 +275,8 @@ impl Sender {
         let Some(state) = state.filter(|state| state.presence == Presence::Live) else {
             return false;
         };
-        // What is told in part, or over another channel, may never be told as that version.
-        if !state.is_usual() {
+        // What the peer holds, or is told over another channel, may never be told as that version.
+        if !state.is_told_in_full() {
             return false;
         }
         // What is dirty may have appeared in this tick, which is not known everywhere.
@@ -385,8 +385,8 @@ impl Sender {
     }
 
     /// The peer reports what arrived. Of the rows that were in it, note is taken before the next is sent,
-    /// for all peers together.
-    pub(crate) fn on_acks(&mut self, acks: &AckBits, now: Duration) {
+    /// for all peers together. `is_timely`: it came now, and did not lie there for a while.
+    pub(crate) fn on_acks(&mut self, acks: &AckBits, now: Duration, is_timely: bool) {
         if acks.newest >= self.next {
             // It acknowledges what was never sent; nothing follows from that.
             return;
@@ -405,7 +405,7 @@ impl Sender {
                 let queues = self.congestion.queues();
                 self.ceiling.judge(seq, false, queues);
             }
-            if seq == acks.newest && seq >= self.measured_from {
+            if is_timely && seq == acks.newest && seq >= self.measured_from {
                 self.rtt.sample(now.saturating_sub(sent_at));
             }
             for item in &contents.items {

@@ -1,6 +1,7 @@
 //! What a link is due, within its budget.
 
 use fixedbitset::Block;
+use nonmax::NonMaxU32;
 use seamless_wire::{
     Allocator, WireId, WriteMask,
     record::{Leave, LeaveReason, Version},
@@ -73,8 +74,10 @@ pub(super) struct Bucket {
 pub(super) struct Due {
     pub(super) leaves: Vec<Leave>,
     buckets: Vec<Bucket>,
-    /// Buckets in use.
+    /// Buckets in use: the first ones.
     used: usize,
+    /// Where the bucket of a set and a side is, if there is one.
+    places: Vec<Option<NonMaxU32>>,
     /// The bucket that was added to last.
     last: Option<((SetId, Allocator), usize)>,
     bits: u64,
@@ -86,6 +89,11 @@ pub(super) struct Due {
 impl Due {
     pub(super) fn clear(&mut self) {
         self.leaves.clear();
+        if self.buckets.len() > 2 * self.used + SPARE_BUCKETS {
+            // Those of sets that are not told of any more.
+            self.buckets.clear();
+            self.places.clear();
+        }
         self.used = 0;
         self.last = None;
         self.bits = 0;
@@ -144,33 +152,58 @@ impl Due {
 
     #[inline(never)]
     fn find(&mut self, key: (SetId, Allocator)) {
-        let at = self.buckets[..self.used]
-            .iter()
-            .position(|bucket| (bucket.told, bucket.allocator) == key);
-        let at = at.unwrap_or_else(|| self.open(key.0, key.1));
+        let known = self.places.get(place_of(key)).copied().flatten();
+        let known = known.map(|at| at.get() as usize);
+        let at = match known.filter(|at| *at < self.used) {
+            Some(at) => at,
+            None => self.open(key, known),
+        };
         self.last = Some((key, at));
     }
 
-    /// Memory stays with its key: all buckets together take what the rows of all sets may.
-    fn open(&mut self, told: SetId, allocator: Allocator) -> usize {
-        let mut spare = self.buckets.iter().skip(self.used);
-        let spare = spare.position(|spare| (spare.told, spare.allocator) == (told, allocator));
-        let at = match spare {
-            Some(at) => self.used + at,
-            None => {
-                self.buckets.push(Bucket {
-                    told,
-                    allocator,
-                    rows: Vec::new(),
-                });
-                self.buckets.len() - 1
-            }
-        };
+    /// Memory stays with its key: all buckets together take what the rows of all sets may. `spare`: where
+    /// the key's bucket lies unused.
+    fn open(&mut self, key: (SetId, Allocator), spare: Option<usize>) -> usize {
+        let at = spare.unwrap_or_else(|| {
+            let (told, allocator) = key;
+            self.buckets.push(Bucket {
+                told,
+                allocator,
+                rows: Vec::new(),
+            });
+            self.buckets.len() - 1
+        });
         self.buckets.swap(self.used, at);
+        self.note_place(at);
+        self.note_place(self.used);
         self.buckets[self.used].rows.clear();
         self.used += 1;
         self.used - 1
     }
+
+    fn note_place(&mut self, at: usize) {
+        let bucket = &self.buckets[at];
+        let place = place_of((bucket.told, bucket.allocator));
+        if self.places.len() <= place {
+            self.places.resize(place + 1, None);
+        }
+        self.places[place] = NonMaxU32::new(at as u32);
+    }
+
+    /// Puts the buckets in the order of their keys. Nothing can be added to the last one then.
+    fn sort(&mut self) {
+        self.buckets[..self.used].sort_unstable_by_key(|bucket| (bucket.told, bucket.allocator));
+        (0..self.used).for_each(|at| self.note_place(at));
+        self.last = None;
+    }
+}
+
+/// Unused buckets that are kept in any case, for their memory.
+const SPARE_BUCKETS: usize = 256;
+
+/// Where in a list of all sets and sides.
+fn place_of((told, allocator): (SetId, Allocator)) -> usize {
+    told.bits() as usize * 2 + allocator as usize
 }
 
 impl Sender {
@@ -217,7 +250,7 @@ impl Sender {
             }
         }
         // Sections in the order of their sets, whatever came first.
-        due.buckets[..due.used].sort_unstable_by_key(|bucket| (bucket.told, bucket.allocator));
+        due.sort();
     }
 
     #[inline]

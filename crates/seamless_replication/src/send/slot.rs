@@ -57,7 +57,13 @@ pub(super) struct Lives {
     /// The low bits: two sequences that are compared are never 2^31 apart.
     begun: Vec<u32>,
     last: PacketSeq,
+    /// When those that are long ago were brought nearer last.
+    renewed: u64,
 }
+
+/// Datagrams after which what began before them may as well have begun just then: of none older is
+/// there anything to hear.
+const LONG_AGO: u64 = 1 << 30;
 
 impl Lives {
     /// There are so many slots.
@@ -69,6 +75,19 @@ impl Lives {
     pub(super) fn begin(&mut self, slot: u32, next: PacketSeq) {
         self.begun[slot as usize] = next.0 as u32;
         self.last = next;
+        if next.0 - self.renewed.min(next.0) > LONG_AGO {
+            self.renew(next);
+        }
+    }
+
+    /// Once in [`LONG_AGO`] datagrams, a look at each slot.
+    #[cold]
+    fn renew(&mut self, next: PacketSeq) {
+        self.renewed = next.0;
+        let next = next.0 as u32;
+        for begun in &mut self.begun {
+            *begun = next.wrapping_sub(next.wrapping_sub(*begun).min(LONG_AGO as u32));
+        }
     }
 
     /// Says of a slot whether a datagram belongs to its present life. Mostly it does to all.
@@ -121,6 +140,11 @@ impl LinkSlot {
     /// Whether the peer is told all of its row, by datagrams.
     pub(super) fn is_usual(&self) -> bool {
         self.projection == Projection::Full && !self.is(marks::SPECIAL | marks::HIDDEN)
+    }
+
+    /// As [`is_usual`](Self::is_usual), but for components that are hidden from it.
+    pub(super) fn is_told_in_full(&self) -> bool {
+        self.projection == Projection::Full && !self.is(marks::SPECIAL)
     }
 
     /// Whether acknowledgements of it are to be [looked at](Self::acknowledged).
