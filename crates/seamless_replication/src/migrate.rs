@@ -29,7 +29,7 @@ use crate::{
     },
     role::{assign_role, change_role, show_role},
     rows::{Fence, Ring, Rows},
-    slots::{Migrating, NetSlot, Role, Slots},
+    slots::{Migrating, NetSlot, Role, Slot, Slots},
 };
 
 /// How long an old name is understood after a migration.
@@ -369,10 +369,24 @@ pub(crate) fn link_ended(world: &mut World, link: LinkId) {
     }
 }
 
-/// Forgets redirects that are past their time. Once a tick, a look at each link.
-pub(crate) fn expire_redirects(mut peers: ResMut<Peers>, clock: Res<NetClock>) {
+/// Forgets redirects that are past their time, and does not wait any longer for a client that has not said
+/// in all that time that it migrated too. Once a tick, a look at each link.
+pub(crate) fn expire_redirects(
+    mut peers: ResMut<Peers>,
+    slots: Res<Slots>,
+    clock: Res<NetClock>,
+    mut commands: Commands,
+) {
     for peer in peers.iter_mut() {
-        peer.receiver.table.expire_redirects(clock.tick());
+        for slot in peer.receiver.table.expire_redirects(clock.tick()) {
+            let (link, slot) = (peer.link, slots.get(slot));
+            let global = slot.filter(|slot| slot.migrating().is_some());
+            if let Some(global) = global.and_then(Slot::global) {
+                commands.queue(move |world: &mut World| {
+                    confirmed(world, link, global, Kept::Nothing);
+                });
+            }
+        }
     }
 }
 

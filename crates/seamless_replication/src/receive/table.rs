@@ -97,18 +97,24 @@ impl RemoteTable {
         self.redirects.remove(&index);
     }
 
-    /// Forgets redirects that are past their time: a step for each, and one look otherwise.
-    pub(crate) fn expire_redirects(&mut self, now: Tick) {
+    /// Forgets redirects that are past their time: a step for each, and one look otherwise. Gives our slots
+    /// of those that were never confirmed.
+    pub(crate) fn expire_redirects(&mut self, now: Tick) -> Vec<u32> {
+        let mut unconfirmed = Vec::new();
         while let Some(&(expires, index)) = self.expiries.front()
             && expires <= now
         {
             self.expiries.pop_front();
             // It may stand for a later migration by now.
-            let same = |redirect: &Redirect| redirect.expires == expires;
-            if self.redirects.get(&index).is_some_and(same) {
+            let same = |redirect: &&Redirect| redirect.expires == expires;
+            if let Some(redirect) = self.redirects.get(&index).filter(same) {
+                if !redirect.confirmed {
+                    unconfirmed.push(redirect.slot);
+                }
                 self.redirects.remove(&index);
             }
         }
+        unconfirmed
     }
 
     /// Old names and what they mean now.
