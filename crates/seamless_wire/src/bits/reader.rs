@@ -188,20 +188,21 @@ impl<'a> BitReader<'a> {
             self.at += count * 8;
         } else {
             out.reserve(count);
-            let mut left = count;
-            while left > 0 {
-                // Most values are short.
-                let mut some = [[0; 4]; 8];
-                let len = left.min(some.len() * 4);
-                for word in &mut some[..len.div_ceil(4)] {
-                    *word = (self.peek() as u32).to_le_bytes();
-                    self.at += 32;
-                }
-                // The last word may have been less.
-                self.at -= (len.next_multiple_of(4) - len) * 8;
-                out.extend_from_slice(&some.as_flattened()[..len]);
-                left -= len;
+            let (mut left, shift) = (count, self.at % 8);
+            // Eight of them lie in nine.
+            while left >= 8
+                && let first = self.at / 8
+                && let Some(nine) = self.bytes.get(first..first + 9)
+                && let Some((eight, [last])) = nine.split_first_chunk::<8>()
+            {
+                let word = u64::from_le_bytes(*eight) >> shift | u64::from(*last) << (64 - shift);
+                out.extend_from_slice(&word.to_le_bytes());
+                self.at += 64;
+                left -= 8;
             }
+            debug_assert!(left < 8, "they were there");
+            out.extend_from_slice(&self.peek().to_le_bytes()[..left]);
+            self.at += left * 8;
         }
         Ok(())
     }
