@@ -577,3 +577,31 @@ fn a_denial_of_what_went_out_of_sight_and_came_back_meanwhile_is_told() {
     let available = Some(AuthorityView::Available);
     assert_eq!(view(&mut cluster, client, there), available);
 }
+
+#[test]
+fn a_grant_that_was_taken_back_before_its_entity_came_into_sight_again_is_denied() {
+    let (mut cluster, [server, client], _, [crate_, there]) = scene();
+    let bundle = (Replicated, Target(crate_));
+    cluster.world(server).spawn(bundle);
+    cluster.run(20);
+    let apps = [server, client];
+    say_of_frozen(&mut cluster, apps, [crate_, there], ask);
+    let slot = get::<NetSlot>(&mut cluster, server, crate_).expect("on the network");
+    for shown in [false, true] {
+        for peer in cluster.world(server).resource_mut::<Peers>().iter_mut() {
+            peer.interest_mut().except(&slot, Some(shown));
+        }
+        cluster.run(20);
+    }
+    thaw(&mut cluster, server, crate_);
+    assert_eq!(holder(&mut cluster, server, crate_), Some(Holder::Peer(ME)));
+    command(&mut cluster, server, crate_, |e| {
+        e.reset_authority();
+    });
+    cluster.run(30);
+    let denied = Event::Denied(there, DenyReason::Revoked);
+    assert_eq!(heard(&mut cluster, client), [denied]);
+    let available = Some(AuthorityView::Available);
+    assert_eq!(view(&mut cluster, client, there), available);
+    grab(&mut cluster, client, there);
+}

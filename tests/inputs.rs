@@ -111,6 +111,32 @@ fn a_player_that_comes_to_another_server_begins_at_once() {
 }
 
 #[test]
+fn a_player_that_hosted_in_between_begins_at_once() {
+    let mut cluster = Cluster::new(6, setup);
+    cluster.set_weather(Weather::near());
+    let [first, player] = [cluster.server(), cluster.server()];
+    cluster.connect(player, first);
+    ready(&mut cluster, player);
+    let applied = press(&mut cluster, [first, player], 0..200, LATER);
+    assert!(applied.into_iter().eq(0..200));
+    leave(&mut cluster, player);
+    cluster.run(300);
+    let guest = cluster.client(player);
+    ready(&mut cluster, guest);
+    assert_eq!(cluster.world(player).resource::<Peers>().me(), None);
+    cluster.kill(guest);
+    let second = cluster.server();
+    cluster.connect(player, second);
+    cluster.run_until("it is in", 600, |cluster| {
+        let peers = cluster.world(second).resource::<Peers>();
+        peers.iter().any(|peer| peer.id().is_some())
+    });
+    cluster.run(40);
+    let applied = press(&mut cluster, [second, player], 1000..1040, SOON);
+    assert!(applied.iter().copied().eq(1000..1040), "{applied:?}");
+}
+
+#[test]
 fn a_player_that_comes_again_goes_on_and_nothing_is_applied_twice() {
     let (mut cluster, [server, client]) = pair(5, Weather::lossy(0.1), setup);
     let admission = Admission::new(|_, _, _| {

@@ -9,7 +9,8 @@ use bevy::{ecs::entity::MapEntities, prelude::*, time::TimeUpdateStrategy};
 use common::{
     Place,
     authority::{at, lending, move_to, wait_at},
-    command, counted, find, get, me, name, on_a_wire, pair, ready, register, settle, wait_for,
+    command, counted, find, get, me, name, on_a_wire, pair, ready, register, settle, spawn_on,
+    wait_for,
 };
 use seamless_authority::{AuthorityCommandsExt, Delegated};
 use seamless_replication::{
@@ -249,4 +250,46 @@ fn messages_of_steps_that_are_no_ticks_are_sent() {
     cluster.run(60);
     let got = std::mem::take(&mut cluster.world(client).resource_mut::<Got>().0);
     assert!(got.into_iter().eq(0..60));
+}
+
+#[derive(TypePath, Serialize, Deserialize, MapEntities, Clone, PartialEq, Debug)]
+struct Fell(#[entities] Entity);
+
+#[derive(Resource, Default)]
+struct Fallen(Vec<Entity>);
+
+#[test]
+fn messages_of_steps_that_are_no_ticks_may_be_about_what_is_gone_with_them() {
+    let (mut cluster, [server, client]) = pair(7, Weather::clear(), |app| {
+        register(app);
+        app.net_message::<Fell>(Direction::ToClients, Delivery::Reliable)
+            .init_resource::<Fallen>()
+            .add_systems(
+                Update,
+                |mut came: MessageReader<FromPeer<Fell>>, mut fallen: ResMut<Fallen>| {
+                    fallen.0.extend(came.read().map(|came| came.message.0));
+                },
+            );
+    });
+    let apps = [server, client];
+    let both: Vec<[Entity; 2]> = (0..20)
+        .map(|n| spawn_on(&mut cluster, apps, Place(n as f32, 0.0, 0.0)))
+        .collect();
+    let mut time = cluster.world(server).resource_mut::<Time<Virtual>>();
+    time.set_relative_speed(8.0);
+    let short = TimeUpdateStrategy::ManualDuration(TICK / 4);
+    cluster.world(server).insert_resource(short);
+    for [here, _] in &both {
+        let message = ToPeers {
+            to: Target::All,
+            message: Fell(*here),
+        };
+        cluster.world(server).write_message(message);
+        cluster.world(server).despawn(*here);
+        cluster.run(5);
+    }
+    cluster.run(60);
+    let fallen = std::mem::take(&mut cluster.world(client).resource_mut::<Fallen>().0);
+    let seen: Vec<Entity> = both.iter().map(|[_, there]| *there).collect();
+    assert_eq!(fallen, seen);
 }

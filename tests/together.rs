@@ -4,9 +4,9 @@ mod common;
 
 use bevy::prelude::*;
 use common::{
-    Label, Place,
+    Label, Place, Target,
     authority::{Event, at, grab, heard, holder, lending, move_to, view, wait_at, weathers},
-    command, find, get, me, name, pair, ready, register, settle, spawn_on, wait_for,
+    command, find, get, me, name, pair, ready, register, settle, show, spawn_on, wait_for,
 };
 use seamless_authority::{
     AuthorityCommandsExt, AuthorityGranted, AuthorityPolicy, AuthorityView, Delegated, Loan,
@@ -300,6 +300,33 @@ fn a_copy_of_what_was_prespawned_is_not_taken_for_it() {
     cluster.run(120);
     assert!(cluster.world(client).get_entity(copy).is_ok());
     assert!(cluster.world(client).get::<NetSlot>(copy).is_none());
+}
+
+#[test]
+fn what_was_prespawned_with_a_reference_refers_to_what_went_out_of_sight_and_came_back() {
+    let (mut cluster, [server, client]) = pair(7, Weather::near(), |app| {
+        app.add_plugins(PrespawnPlugin::default());
+        register(app);
+        // What is looked at here must be right at once, and not when it is found to be wrong.
+        let mut config = app.world_mut().resource_mut::<ReplicationConfig>();
+        config.audit_per_second = 0;
+    });
+    let [aim, seen] = spawn_on(&mut cluster, [server, client], Place::default());
+    let bundle = (Prespawned(9), Target(seen));
+    let own = cluster.world(client).spawn(bundle).id();
+    let bundle = (Replicated, Prespawned(9), Target(aim));
+    let archer = cluster.world(server).spawn(bundle).id();
+    let names = [aim, archer].map(|entity| name(&mut cluster, server, entity));
+    assert_eq!(wait_for(&mut cluster, client, names[1]), own);
+    show(&mut cluster, server, aim, false);
+    cluster.run_until("it is out of sight", 300, |cluster| {
+        find(cluster, client, names[0]).is_none()
+    });
+    cluster.run(60);
+    show(&mut cluster, server, aim, true);
+    let again = wait_for(&mut cluster, client, names[0]);
+    let target = get::<Target>(&mut cluster, client, own);
+    assert_eq!(target, Some(Target(again)));
 }
 
 #[test]

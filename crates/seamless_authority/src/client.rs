@@ -376,11 +376,11 @@ fn heard_answer(world: &mut World, entity: Entity, request: RequestId, answer: A
     let before = present.get::<AuthorityView>().copied();
     let ours = matches!(before, Some(AuthorityView::Requested { request: r, .. }) if r == request);
     if !ours {
-        // Its host took it out of our sight meanwhile. Of what it granted, a row says so.
-        if let AuthorityAnswer::Denied(reason) = answer {
-            deny(world, entity, reason);
-        }
-        return;
+        // Its host took it out of our sight meanwhile.
+        return match answer {
+            AuthorityAnswer::Granted(epoch) => granted_unseen(world, entity, request, epoch),
+            AuthorityAnswer::Denied(reason) => deny(world, entity, reason),
+        };
     }
     let Some(authority) = present.get::<Authority>().copied() else {
         // It was never shown to be lendable. If it was granted, the row that says so is under way.
@@ -448,6 +448,29 @@ fn heard_answer(world: &mut World, entity: Entity, request: RequestId, answer: A
     let mut commands = world.commands();
     view::enter(&mut commands.entity(entity), before, after, reason);
     world.flush();
+}
+
+/// What was asked for was granted, and the entity has been out of our sight since: it does not show that it
+/// was asked for.
+fn granted_unseen(world: &mut World, entity: Entity, request: RequestId, epoch: Epoch) {
+    use AuthorityView as View;
+    let view = world.get::<View>(entity);
+    if let Some(View::Granted | View::Releasing(_) | View::Requested { .. }) = view {
+        // That was it, or it was asked for again.
+        return;
+    }
+    let shown = world.get::<Authority>(entity).map(|shown| shown.epoch);
+    if shown.is_some_and(|shown| shown >= epoch) {
+        // It was lost on the way.
+        return deny(world, entity, DenyReason::Revoked);
+    }
+    if shown.is_none() {
+        let mut asked = world.resource_mut::<Asked>();
+        asked.unfenced.insert(entity, epoch);
+    }
+    let granted = Some(epoch);
+    let mut entity = world.entity_mut(entity);
+    entity.insert(View::Requested { request, granted });
 }
 
 /// Denies what was granted if its row is there and shows no fence: it cannot be lent any more. Once a

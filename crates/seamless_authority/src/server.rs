@@ -382,7 +382,9 @@ fn decide_delegation(world: &mut World, (link, peer): (LinkId, PeerId), global: 
     }
     let allowed = may_delegate(world, (link, peer), global);
     let result = allowed.and_then(|()| take_over(world, link, global));
-    if let Ok(entity) = result {
+    if let Ok(entity) = result
+        && world.get::<NetSlot>(entity).is_some()
+    {
         world.resource_mut::<Adopted>().note(entity, peer);
     }
     let Err(reason) = result else { return };

@@ -109,6 +109,11 @@ impl NetClock {
         self.step > CATCH_UP
     }
 
+    /// See [`tick_is_fresh`].
+    pub(crate) const fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
     /// The tick that runs at a time since the origin.
     #[must_use]
     pub fn tick_at(&self, now: Duration) -> Tick {
@@ -144,7 +149,7 @@ impl Plugin for ClockPlugin {
 /// Run condition: the fixed schedule runs for a tick that has not run yet.
 #[must_use]
 pub fn tick_is_fresh(clock: Res<NetClock>) -> bool {
-    clock.fresh
+    clock.is_fresh()
 }
 
 fn read_clock(mut clock: ResMut<NetClock>, real: Res<Time<Real>>) {

@@ -146,6 +146,7 @@ pub fn adopt(
         link,
         version,
         old_index: name.index,
+        until: expires,
     };
     let mut slots = world.resource_mut::<Slots>();
     slots.begin_migration(index, migrating);
@@ -340,7 +341,7 @@ pub fn confirmed(world: &mut World, link: LinkId, global: GlobalEntity, kept: Ke
     let Some(peer) = peers.get_mut(link) else {
         return;
     };
-    peer.receiver.table.confirm(migrating.old_index);
+    peer.receiver.table.confirm(migrating.old_index, index);
     if kept == Kept::Nothing {
         // It begins anew with the next record, also as a holder.
         peer.receiver.table.forget(Allocator::Local, index);
@@ -370,22 +371,18 @@ pub(crate) fn link_ended(world: &mut World, link: LinkId) {
 }
 
 /// Forgets redirects that are past their time, and does not wait any longer for a client that has not said
-/// in all that time that it migrated too. Once a tick, a look at each link.
-pub(crate) fn expire_redirects(
-    mut peers: ResMut<Peers>,
-    slots: Res<Slots>,
-    clock: Res<NetClock>,
-    mut commands: Commands,
-) {
-    for peer in peers.iter_mut() {
-        for slot in peer.receiver.table.expire_redirects(clock.tick()) {
-            let (link, slot) = (peer.link, slots.get(slot));
-            let global = slot.filter(|slot| slot.migrating().is_some());
-            if let Some(global) = global.and_then(Slot::global) {
-                commands.queue(move |world: &mut World| {
-                    confirmed(world, link, global, Kept::Nothing);
-                });
-            }
+/// in all that time that it migrated too: it begins anew with what it is told. Once a tick, a look at each
+/// link.
+pub(crate) fn expire_redirects(world: &mut World) {
+    let now = world.resource::<NetClock>().tick();
+    for peer in world.resource_mut::<Peers>().iter_mut() {
+        peer.receiver.table.expire_redirects(now);
+    }
+    for (link, index) in world.resource_mut::<Slots>().unconfirmed(now) {
+        let slot = world.resource::<Slots>().get(index);
+        match slot.and_then(Slot::global) {
+            Some(global) => confirmed(world, link, global, Kept::Nothing),
+            None => end(world, index),
         }
     }
 }
@@ -533,6 +530,7 @@ mod tests {
                 link,
                 version: Version(1),
                 old_index: 4,
+                until: seamless_wire::Tick(60 * 30),
             };
             let mut slots = world.resource_mut::<Slots>();
             slots.begin_migration(index, migrating);

@@ -135,6 +135,11 @@ enum Chance {
     Last { ripe: bool },
 }
 
+/// Whether it is this app's own other half that speaks.
+const fn is_local(link: LinkId) -> bool {
+    matches!(link, LOCAL_CLIENT | LOCAL_SERVER)
+}
+
 /// Delivers a message, or keeps it until what it speaks of is there.
 ///
 /// # Errors
@@ -148,7 +153,7 @@ pub(crate) fn receive(world: &mut World, incoming: Incoming) -> Result<(), WireE
         });
     }
     let waiting = world.resource::<WaitingMessages>();
-    let chance = if matches!(incoming.link, LOCAL_CLIENT | LOCAL_SERVER) {
+    let chance = if is_local(incoming.link) {
         // What is not here will not come.
         Chance::Last { ripe: true }
     } else if !waiting.has_room(&incoming) {
@@ -206,6 +211,7 @@ fn decode<M: NetMessage>(
     let mut message: M = codec::decode(&incoming.spoken.payload)?;
     let mut resolve = Resolve {
         slots: world.resource::<Slots>(),
+        local: is_local(incoming.link),
         missing: false,
     };
     M::map_entities(&mut message, &mut resolve);

@@ -23,7 +23,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 pub use events::NetEventCommandsExt;
 pub(crate) use inbox::{Incoming, WaitingMessages, deliver_waiting, receive};
-use outbox::send;
+use outbox::{Held, send};
 pub(crate) use section::{Spoken, read_section, write_section};
 
 use crate::{plugin::ReplicationSystems, registry};
@@ -165,8 +165,10 @@ impl MessageAppExt for App {
             .add::<M>(id, direction, delivery);
         self.add_systems(
             FixedPostUpdate,
-            (move |world: &mut World| send::<M>(world, id, direction, delivery))
-                .in_set(ReplicationSystems::Messages),
+            (move |world: &mut World, held: Local<Held<M>>| {
+                send::<M>(world, held, id, (direction, delivery));
+            })
+            .in_set(ReplicationSystems::Messages),
         )
     }
 
@@ -181,6 +183,8 @@ impl MessageAppExt for App {
 /// Translates references on the way in and notes what is missing.
 struct Resolve<'a> {
     slots: &'a crate::Slots,
+    /// Whether the message is from this app's own other half.
+    local: bool,
     missing: bool,
 }
 
@@ -193,7 +197,7 @@ impl EntityMapper for Resolve<'_> {
                 self.missing = true;
                 // A listen server's own player hears of it when it is gone already.
                 let left = self.slots.just_left.iter();
-                let mut left = left.filter(|(_, name)| Some(*name) == global);
+                let mut left = left.filter(|(_, name)| self.local && Some(*name) == global);
                 left.next()
                     .map_or(Entity::PLACEHOLDER, |(entity, _)| *entity)
             }

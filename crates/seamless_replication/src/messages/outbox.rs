@@ -27,20 +27,29 @@ use crate::{
 /// Most unreliable messages that wait for a datagram; the oldest go first.
 const MAX_QUEUED: usize = 256;
 
-/// Encodes what the game wrote in this tick and queues it on the links it goes to.
+/// What was written in steps that are no ticks. It speaks of a world that is collected with the next.
+pub(super) struct Held<M: NetMessage>(Vec<ToPeers<M>>);
+
+impl<M: NetMessage> Default for Held<M> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+/// Encodes what the game wrote up to this tick and queues it on the links it goes to. In a step that is no
+/// tick, keeps it: Bevy lets go of messages after each.
 pub(super) fn send<M: NetMessage>(
     world: &mut World,
+    mut held: Local<Held<M>>,
     id: u64,
-    direction: Direction,
-    delivery: Delivery,
+    (direction, delivery): (Direction, Delivery),
 ) {
-    let outgoing: Vec<ToPeers<M>> = world
-        .resource_mut::<Messages<ToPeers<M>>>()
-        .drain()
-        .collect();
-    if outgoing.is_empty() {
+    let mut written = world.resource_mut::<Messages<ToPeers<M>>>();
+    held.0.extend(written.drain());
+    if held.0.is_empty() || !world.resource::<NetClock>().is_fresh() {
         return;
     }
+    let outgoing = std::mem::take(&mut held.0);
     let Some(kind) = world.resource::<Registry>().message_index(id) else {
         return;
     };

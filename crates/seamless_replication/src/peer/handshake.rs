@@ -234,9 +234,12 @@ fn enter(world: &mut World, peer: &mut Peer, welcome: &Welcome) {
         return refuse(world, peer, Refusal::Other(reason));
     }
     let peers = world.resource::<Peers>();
+    let has_us = |it: &Peer| it.side == LinkSide::ToServer && it.state == PeerState::Ready;
+    let has_others = peers.iter().any(has_us);
+    let was_client = peers.was_client();
     if let Some(me) = peers.as_client()
         && me != welcome.peer
-        && peers.iter().any(|other| other.state == PeerState::Ready)
+        && has_others
     {
         let reason = format!("the server calls us {}, others {me}", welcome.peer);
         return refuse(world, peer, Refusal::Other(reason));
@@ -244,14 +247,16 @@ fn enter(world: &mut World, peer: &mut Peer, welcome: &Welcome) {
     // Without a mesh nobody else knows our player: it begins anew, and so do its inputs. If this server
     // had it before, it says how far they came.
     let begins = !welcome.resumed && welcome.node.is_none() && !welcome.spectator;
-    let is_first = peers.as_client().is_none();
-    if begins && !is_first && !peers.iter().any(|other| other.state == PeerState::Ready) {
+    if begins && was_client && !has_others {
         *world.resource_mut::<InputOutbox>() = InputOutbox::default();
     }
     world.resource_mut::<Peers>().set_me(welcome.peer);
     peer.spectator = welcome.spectator;
     peer.node = welcome.node;
     resume::go_on(world, peer, welcome.resumed);
+    if peer.state == PeerState::Ended {
+        return;
+    }
     peer.resume_key = welcome.resume;
     let now = world.resource::<NetClock>().tick();
     peer.receiver.hear(welcome.tick, now);

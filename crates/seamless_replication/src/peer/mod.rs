@@ -325,6 +325,8 @@ impl Peer {
 pub struct Peers {
     pub(crate) map: BTreeMap<LinkId, Box<Peer>>,
     me: Option<PeerId>,
+    /// Whether a server ever had us.
+    was_client: bool,
     /// How many of them are taken out, because what they said is applied.
     taken: usize,
     /// The player of a listen server.
@@ -450,6 +452,12 @@ impl Peers {
 
     pub(crate) fn set_me(&mut self, me: PeerId) {
         self.me = Some(me);
+        self.was_client = true;
+    }
+
+    /// Whether a server has us, or had: then there may be inputs of a player that it had.
+    pub(crate) const fn was_client(&self) -> bool {
+        self.was_client
     }
 
     /// We let a client in: if we were one, and no server has us any more, we are none.

@@ -252,7 +252,7 @@ fn apply_newest(world: &mut World, peer: &mut Peer, allocator: Allocator, index:
         }
     }
     let by = peer.id.filter(|_| peer.side == LinkSide::ToClient);
-    peer.receiver.counters.undecodable += show(world, slot, entity, part, by);
+    show(world, slot, entity, (part, by), &mut peer.receiver.counters);
     if let Some((tenure, was_marked)) = to_mark {
         mark_authority(world, entity, &tenure, was_marked);
     }
@@ -405,7 +405,8 @@ fn spawn(
             return Arrival::NoRoom;
         }
         let is_lent = |peers: &Peers| {
-            let mut others = peers.iter().filter(|other| other.id != peer.id);
+            let gone = peers.suspended.iter().map(|gone| &*gone.peer);
+            let mut others = peers.iter().chain(gone).filter(|it| it.id != peer.id);
             others.any(|other| other.was_lent(global))
         };
         if world.resource::<Slots>().names.holds(global) || is_lent(world.resource()) {
@@ -563,7 +564,8 @@ fn holder_row(
         let lent = rows.lent.get(index, since).unwrap_or_default();
         take_off(world, slot, entity, (lent, peer.sender.hidden(index)), part);
     }
-    receiver.counters.undecodable += show(world, slot, entity, part, peer.id);
+    let by = peer.id;
+    show(world, slot, entity, (part, by), &mut receiver.counters);
     Outcome::Kept
 }
 

@@ -245,7 +245,7 @@ fn each_difference(
     unstable: &[u16],
     mut found: impl FnMut(u16, &[u8]),
 ) {
-    let Ok(entity) = world.get_entity(entity) else {
+    let Ok(present) = world.get_entity(entity) else {
         return;
     };
     let registry = world.resource::<Registry>();
@@ -255,10 +255,10 @@ fn each_difference(
         if registered.unaudited || unstable.contains(&component) {
             continue;
         }
-        let ptr = entity.get_by_id(registered.component_id).ok();
-        let value = row.value(at);
+        let ptr = present.get_by_id(registered.component_id).ok();
+        let (here, value) = ((world, entity), row.value(at));
         // SAFETY: `ptr` was read under the id that the codec was registered for.
-        if unsafe { registered.erased.differs(ptr, world, value, &mut live) } {
+        if unsafe { registered.erased.differs(ptr, here, value, &mut live) } {
             found(component, &live);
         }
     }

@@ -25,6 +25,7 @@ use crate::{
         ControlReceived, HandoverOffered, Peer, PeerState, Peers, control::NOT_FOR_ANSWERS,
         on_frame, on_open, refuse_other_version, resume, take_names,
     },
+    references,
     registry::Registry,
     rows::Rows,
     slots::Slots,
@@ -85,6 +86,9 @@ pub(crate) fn receive(world: &mut World) {
         world.resource_mut::<Peers>().put_back(peer);
     }
     *world.resource_mut::<Arrivals>() = arrivals;
+    if any {
+        references::relate_waiting(world);
+    }
     messages::deliver_waiting(world);
     if any {
         world.resource_mut::<ReplicationStats>().receive_time = started.elapsed();

@@ -7,7 +7,7 @@ use bevy::prelude::*;
 use seamless_transport::LinkSide;
 use seamless_wire::{PeerId, WireError, WriteMask};
 
-use super::{RemoteTable, slot::RemoteSlot};
+use super::{ReceiveCounters, Receiver, slot::RemoteSlot};
 use crate::{
     clock::NetClock,
     peer::Peer,
@@ -42,25 +42,25 @@ impl Part {
 }
 
 /// Makes the entity show the newest row: components that differ from what is shown are written,
-/// those that are not in it are removed. Gives how many values do not decode: those components stay
+/// those that are not in it are removed. Values that do not decode are counted: those components stay
 /// as they were. Their bytes are kept like all others, and told again they would not decode either.
 ///
 /// `by`: the client that wrote the row, if one did. The sets of components that its entities have on the
-/// way, some of which may not decode, count against it like those that it names: Bevy keeps what it has
-/// noted of each. If it may have no more, nothing is shown.
+/// way, some of which may not decode, and those that come and go together, count against it like those
+/// that it names: Bevy keeps what it has noted of each. If it may have no more, nothing is shown.
 pub(super) fn show(
     world: &mut World,
     slot: &mut RemoteSlot,
     entity: Entity,
-    part: Part,
-    by: Option<PeerId>,
-) -> u64 {
+    (part, by): (Part, Option<PeerId>),
+    counters: &mut ReceiveCounters,
+) {
     let registry = world.resource::<Registry>().clone();
     let Some(stored) = slot.ring.newest() else {
-        return 0;
+        return;
     };
     let row = &stored.row;
-    let distrusted = std::mem::take(&mut slot.distrusted);
+    let distrusted = slot.distrusted;
     let shown = slot
         .shown
         .filter(|_| !distrusted)
@@ -73,7 +73,6 @@ pub(super) fn show(
             .map_or_else(Vec::new, |(_, set)| sets.components(set).to_vec());
         (sets.components(row.set).to_vec(), old)
     };
-    let mut undecodable = 0;
     let is_told = |component: &u16| part.speaks_for(&registry, *component);
     let is_in = |set: &[u16], component: &u16| set.binary_search(component).is_ok();
     let gone = old.iter().filter(|old| is_told(old) && !is_in(&new, old));
@@ -86,21 +85,23 @@ pub(super) fn show(
         && !(gone.is_empty() && new.iter().all(has))
     {
         let stays: Vec<u16> = new.iter().filter(|new| has(new)).copied().collect();
-        let comes = |at: usize, new: &u16| {
-            let erased = &registry.component(*new).erased;
-            is_told(new) && erased.check(row.value(at)).is_ok()
-        };
-        let then = new.iter().enumerate();
-        let then = then.filter(|(at, new)| is_in(&stays, new) || comes(*at, new));
-        let then: Vec<u16> = then.map(|(_, new)| *new).collect();
+        let comes = new.iter().enumerate().filter(|(at, new)| {
+            let erased = &registry.component(**new).erased;
+            !has(new) && is_told(new) && erased.check(row.value(*at)).is_ok()
+        });
+        let comes: Vec<u16> = comes.map(|(_, new)| *new).collect();
+        let mut then = [&stays[..], &comes].concat();
+        then.sort_unstable();
         let sets = &mut world.resource_mut::<Rows>().sets;
-        if ![stays, then]
+        if ![&stays, &gone, &comes, &then]
             .iter()
             .all(|set| sets.intern_invented(set, by).is_some())
         {
-            return 1;
+            counters.refused += 1;
+            return;
         }
     }
+    slot.distrusted = false;
     let mut arrivals = Arrivals::default();
     registry.remove_all(world, entity, &gone);
     for (at, &component) in new.iter().enumerate() {
@@ -120,11 +121,12 @@ pub(super) fn show(
         if same || !(part.speaks_for(&registry, component) || is_news) {
             continue;
         }
+        let erased = &registered.erased;
         // Nothing changes to what it is.
         if shown.is_none() && !is_new && registry.is_exactly(world, entity, component, value) {
+            erased.refer(world, entity, value);
             continue;
         }
-        let erased = &registered.erased;
         let shown = if is_new {
             let staged = erased.stage(value);
             staged.map(|staged| arrivals.add(world, entity, registered.component_id, staged))
@@ -133,7 +135,7 @@ pub(super) fn show(
         };
         if let Err(error) = shown {
             name_undecodable(world, entity, registered, error);
-            undecodable += 1;
+            counters.undecodable += 1;
         }
     }
     // What comes with them by itself is none of what the writer told, if that is its to tell.
@@ -141,7 +143,6 @@ pub(super) fn show(
         !part.speaks_for(&registry, component) || new.binary_search(&component).is_ok()
     });
     slot.shown = Some((stored.version, row.set));
-    undecodable
 }
 
 /// Says which component of which entity did not decode.
@@ -230,7 +231,9 @@ pub(super) fn take_off(
 /// Per row: a look at where its entity is, a comparison of each value with what is shown; per
 /// changed component: one decode, to where the component lies.
 pub(super) fn show_waiting(world: &mut World, peer: &mut Peer) {
-    let table = &mut peer.receiver.table;
+    let Receiver {
+        table, counters, ..
+    } = &mut peer.receiver;
     let waiting = table.take_waiting();
     if waiting.is_empty() {
         return table.recycle_waiting(waiting);
@@ -242,10 +245,9 @@ pub(super) fn show_waiting(world: &mut World, peer: &mut Peer) {
     for &place in &waiting {
         show_in_place(&mut columns, table.at_mut(place), place, &mut missed);
     }
-    let mut undecodable = 0;
     let mut failed = |world: &mut World, entity, component, error| {
         name_undecodable(world, entity, registry.component(component), error);
-        undecodable += 1;
+        counters.undecodable += 1;
     };
     for (entity, component, error) in missed.failed {
         failed(world, entity, component, error);
@@ -259,10 +261,12 @@ pub(super) fn show_waiting(world: &mut World, peer: &mut Peer) {
         }
     }
     for place in missed.rows {
-        undecodable += show_one(world, table, place);
+        let slot = table.at_mut(place);
+        if let Some(entity) = slot.entity {
+            show(world, slot, entity, (Part::All, None), counters);
+        }
     }
     table.recycle_waiting(waiting);
-    peer.receiver.counters.undecodable += undecodable;
 }
 
 /// What could not be shown by overwriting components where they lie.
@@ -319,12 +323,4 @@ fn show_in_place(
         }
     }
     slot.shown = Some((newest.version, newest.row.set));
-}
-
-fn show_one(world: &mut World, table: &mut RemoteTable, place: u32) -> u64 {
-    let slot = table.at_mut(place);
-    match slot.entity {
-        Some(entity) => show(world, slot, entity, Part::All, None),
-        None => 0,
-    }
 }

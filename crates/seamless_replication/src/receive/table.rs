@@ -85,9 +85,10 @@ impl RemoteTable {
         self.redirects.insert(index, redirect);
     }
 
-    /// The peer has migrated what it had under `index` as well.
-    pub(crate) fn confirm(&mut self, index: u32) {
-        if let Some(redirect) = self.redirects.get_mut(&index) {
+    /// The peer has migrated what it had under `index`, and what is in our `slot`, as well.
+    pub(crate) fn confirm(&mut self, index: u32, slot: u32) {
+        let redirect = self.redirects.get_mut(&index);
+        if let Some(redirect) = redirect.filter(|redirect| redirect.slot == slot) {
             redirect.confirmed = true;
         }
     }
@@ -97,24 +98,18 @@ impl RemoteTable {
         self.redirects.remove(&index);
     }
 
-    /// Forgets redirects that are past their time: a step for each, and one look otherwise. Gives our slots
-    /// of those that were never confirmed.
-    pub(crate) fn expire_redirects(&mut self, now: Tick) -> Vec<u32> {
-        let mut unconfirmed = Vec::new();
+    /// Forgets redirects that are past their time: a step for each, and one look otherwise.
+    pub(crate) fn expire_redirects(&mut self, now: Tick) {
         while let Some(&(expires, index)) = self.expiries.front()
             && expires <= now
         {
             self.expiries.pop_front();
             // It may stand for a later migration by now.
-            let same = |redirect: &&Redirect| redirect.expires == expires;
-            if let Some(redirect) = self.redirects.get(&index).filter(same) {
-                if !redirect.confirmed {
-                    unconfirmed.push(redirect.slot);
-                }
+            let there = self.redirects.get(&index);
+            if there.is_some_and(|redirect| redirect.expires == expires) {
                 self.redirects.remove(&index);
             }
         }
-        unconfirmed
     }
 
     /// Old names and what they mean now.

@@ -2,12 +2,7 @@
 
 use std::any::TypeId;
 
-use bevy::{
-    ecs::{component::ComponentId, entity::EntityMapper, relationship::RelationshipAccessor},
-    platform::collections::HashSet,
-    prelude::*,
-    ptr::Ptr,
-};
+use bevy::{ecs::entity::EntityMapper, platform::collections::HashSet, prelude::*};
 use seamless_wire::{GlobalEntity, PeerId};
 
 use super::{Names, References, Referrer, writer};
@@ -180,84 +175,6 @@ pub(crate) fn to_local<C: Component>(world: &mut World, referrer: Entity, compon
     };
     C::map_entities(component, &mut mapper);
     mapper.finish();
-}
-
-/// Whether a component relates its entity to nothing: what it relates to is not here and is not waited
-/// for. It must not be put on an entity: Bevy panics over it.
-#[expect(unsafe_code, reason = "the relation of a type that is not known")]
-pub(crate) fn relates_to_nothing<C: Component>(world: &World, component: &mut C) -> bool {
-    if let Some((_, offset)) = relationship::<C>(world) {
-        // SAFETY: Bevy has it that an `Entity` lies there in a component of this type.
-        let target = unsafe { Ptr::from(&*component).byte_add(offset).deref::<Entity>() };
-        return *target == Entity::PLACEHOLDER;
-    }
-    if C::relationship_accessor().is_none() {
-        return false;
-    }
-    // Bevy does not know yet which it is, because nothing has been related so here.
-    let mut any = AnyNothing(false);
-    C::map_entities(component, &mut any);
-    any.0
-}
-
-/// The id of a relation that Bevy knows, and where its entity lies in it.
-fn relationship<C: Component>(world: &World) -> Option<(ComponentId, usize)> {
-    let id = world.component_id::<C>()?;
-    match *world.components().get_info(id)?.relationship_accessor()? {
-        RelationshipAccessor::Relationship {
-            entity_field_offset,
-            ..
-        } => Some((id, entity_field_offset)),
-        RelationshipAccessor::RelationshipTarget { .. } => None,
-    }
-}
-
-/// Longest chain of one relation that a client may have told.
-const MAX_CHAIN: usize = 256;
-
-/// Whether a component must not be put on an entity: it relates it to nothing, or a client says so and it
-/// would close a circle or make a very long chain, which others go round or down for ever.
-///
-/// For what a client writes, a step for each entity that it would hang on.
-#[expect(unsafe_code, reason = "the relation of a type that is not known")]
-pub(crate) fn relates_badly<C: Component>(
-    world: &World,
-    entity: Entity,
-    component: &mut C,
-) -> bool {
-    if relates_to_nothing(world, component) {
-        return true;
-    }
-    let Some((id, offset)) = relationship::<C>(world).filter(|_| writer(world, entity).is_some())
-    else {
-        return false;
-    };
-    // SAFETY: as above.
-    let target = |relation: Ptr<'_>| unsafe { *relation.byte_add(offset).deref::<Entity>() };
-    let mut above = target(Ptr::from(&*component));
-    for _ in 0..MAX_CHAIN {
-        if above == entity {
-            return true;
-        }
-        let next = world.get_entity(above);
-        match next.ok().and_then(|next| next.get_by_id(id).ok()) {
-            Some(relation) => above = target(relation),
-            None => return false,
-        }
-    }
-    true
-}
-
-/// Whether anything in a component is nothing.
-struct AnyNothing(bool);
-
-impl EntityMapper for AnyNothing {
-    fn get_mapped(&mut self, source: Entity) -> Entity {
-        self.0 |= source == Entity::PLACEHOLDER;
-        source
-    }
-
-    fn set_mapped(&mut self, _source: Entity, _target: Entity) {}
 }
 
 #[cfg(test)]

@@ -7,10 +7,12 @@
 //! more goes.
 
 mod mappers;
+mod relations;
 mod reserved;
 
 use std::{
     any::TypeId,
+    collections::VecDeque,
     sync::{Mutex, PoisonError},
 };
 
@@ -27,9 +29,8 @@ use crate::{
     receive::leave::despawn_alone,
     slots::{NetSlot, Role, Slots},
 };
-pub(crate) use mappers::{
-    Known, OnNetwork, ToKnown, ToNames, relates_badly, relates_to_nothing, to_local,
-};
+pub(crate) use mappers::{Known, OnNetwork, ToKnown, ToNames, to_local};
+pub(crate) use relations::{Relation, relate_waiting, relates_to_nothing, wait};
 use reserved::Reserved;
 
 /// Most names that the components which one client writes may refer to, all in all. What they refer
@@ -60,6 +61,7 @@ pub(crate) struct References {
     /// Entities without a name to which something refers that is told, or which lost theirs. Several
     /// threads collect.
     nameless: Mutex<HashSet<Entity>>,
+    waiting: VecDeque<relations::Waiting>,
 }
 
 impl References {
@@ -139,6 +141,7 @@ impl References {
 
     /// One step per name that comes or goes, and one per name to find them.
     fn set(&mut self, referrer: Referrer, names: Names, writer: Option<PeerId>) {
+        self.wait_no_more(referrer);
         if let Some(writer) = writer.filter(|_| !names.is_empty()) {
             *self.written.entry(writer).or_default() += names.len();
         }

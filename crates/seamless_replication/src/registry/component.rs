@@ -1,5 +1,7 @@
 //! A registered component behind a pointer.
 
+use std::any::TypeId;
+
 use bevy::{
     ecs::{
         archetype::Archetype,
@@ -22,7 +24,7 @@ use super::{
     resource,
     staged::{self, StagedComponent},
 };
-use crate::references;
+use crate::references::{self, References, Relation};
 
 /// A component's codec with its type erased. One virtual call per value.
 pub(crate) trait ErasedComponent: Send + Sync {
@@ -65,6 +67,10 @@ pub(crate) trait ErasedComponent: Send + Sync {
     /// What the component refers to is not waited for any more: it is about to be taken off.
     fn forget(&self, world: &mut World, entity: Entity);
 
+    /// The component is as this row value says, and whoever writes the entity now has said so: what it
+    /// refers to is noted as theirs.
+    fn refer(&self, world: &mut World, entity: Entity, value: &[u8]);
+
     /// Puts the component of a row value on `entity`, in place if there is one.
     fn apply(&self, world: &mut World, entity: Entity, value: &[u8]) -> Result<(), WireError>;
 
@@ -86,7 +92,7 @@ pub(crate) trait ErasedComponent: Send + Sync {
         now: Tick,
     ) -> Result<(), WireError>;
 
-    /// Whether a component is another one than the row value says. `live` becomes its own row
+    /// Whether a component of `entity` is another one than the row value says. `live` becomes its own row
     /// value. References to entities that are not here count for nothing, and neither does a
     /// value that does not decode.
     ///
@@ -96,7 +102,7 @@ pub(crate) trait ErasedComponent: Send + Sync {
     unsafe fn differs(
         &self,
         ptr: Option<Ptr<'_>>,
-        world: &World,
+        here: (&World, Entity),
         value: &[u8],
         live: &mut Vec<u8>,
     ) -> bool;
@@ -242,7 +248,15 @@ impl<C: Component, R: Replicator<C>> ErasedComponent for Typed<C, R> {
 
     fn forget(&self, world: &mut World, entity: Entity) {
         if self.copy.is_some() {
-            references::forget(world, entity, std::any::TypeId::of::<C>());
+            references::forget(world, entity, TypeId::of::<C>());
+        }
+    }
+
+    fn refer(&self, world: &mut World, entity: Entity, value: &[u8]) {
+        if self.copy.is_some()
+            && let Ok(mut component) = self.replicator.read(value)
+        {
+            references::to_local(world, entity, &mut component);
         }
     }
 
@@ -283,7 +297,7 @@ impl<C: Component, R: Replicator<C>> ErasedComponent for Typed<C, R> {
     unsafe fn differs(
         &self,
         ptr: Option<Ptr<'_>>,
-        world: &World,
+        (world, entity): (&World, Entity),
         value: &[u8],
         live: &mut Vec<u8>,
     ) -> bool {
@@ -301,6 +315,10 @@ impl<C: Component, R: Replicator<C>> ErasedComponent for Typed<C, R> {
         let Some(ptr) = ptr else {
             if self.copy.is_none() {
                 return true;
+            }
+            let references = world.resource::<References>();
+            if references.waits(entity, TypeId::of::<C>()) {
+                return false;
             }
             C::map_entities(&mut told, &mut references::Known { world });
             return !references::relates_to_nothing(world, &mut told);
@@ -361,13 +379,23 @@ pub(super) fn put<C: Component>(
 ) {
     if references {
         references::to_local(world, entity, &mut component);
-        if references::relates_badly(world, entity, &mut component) {
+        let relation = Relation::of(world, entity, &mut component);
+        if relation != Relation::Fits {
             if let Ok(mut entity) = world.get_entity_mut(entity) {
                 entity.remove::<C>();
+            }
+            if relation == Relation::Circular {
+                let referrer = (entity, TypeId::of::<C>());
+                references::wait(world, referrer, staged::component(component, true));
             }
             return;
         }
     }
+    put_as_it_is(world, entity, component);
+}
+
+/// As [`put`], of a component whose references mean entities here.
+pub(super) fn put_as_it_is<C: Component>(world: &mut World, entity: Entity, component: C) {
     let Ok(mut entity) = world.get_entity_mut(entity) else {
         return;
     };

@@ -1,15 +1,23 @@
 //! Decoded components on their way to an entity, and those that it gets together: one move between
 //! archetypes for all of them, and observers that see all of them.
 
-use std::{any::Any, mem::ManuallyDrop, ptr::NonNull};
+use std::{
+    any::{Any, TypeId},
+    mem::ManuallyDrop,
+    ptr::NonNull,
+};
 
 use bevy::{ecs::component::ComponentId, prelude::*, ptr::OwningPtr};
 use smallvec::SmallVec;
 
-use super::{Registry, component::put, resource};
+use super::{
+    Registry,
+    component::{put, put_as_it_is},
+    resource,
+};
 use crate::{
     authority::{Authority, Remote},
-    references,
+    references::{self, Relation},
     slots::NetSlot,
 };
 
@@ -19,9 +27,21 @@ pub(crate) trait StagedComponent: Any + Send + Sync {
     /// Puts it on `entity`, in place if there is one.
     fn put(self: Box<Self>, world: &mut World, entity: Entity);
 
-    /// It is about to be put on `entity`: its references mean entities here from now on. False if it is
-    /// not to be put there: it relates the entity to nothing.
-    fn arrive(&mut self, world: &mut World, entity: Entity) -> bool;
+    /// It is about to be put on `entity`: its references mean entities here from now on. Gives it back
+    /// if it may be put there; it waits if it may later.
+    fn arrive(
+        self: Box<Self>,
+        world: &mut World,
+        entity: Entity,
+    ) -> Option<Box<dyn StagedComponent>>;
+
+    /// Puts it on `entity` if nothing of its type came there since it has arrived. Gives it back if it
+    /// is to wait still.
+    fn put_if_fits(
+        self: Box<Self>,
+        world: &mut World,
+        entity: Entity,
+    ) -> Option<Box<dyn StagedComponent>>;
 
     /// Where it lies. It is the caller's to drop, and to be moved before the memory is freed.
     fn take(&mut self) -> NonNull<u8>;
@@ -62,21 +82,56 @@ pub(super) fn again<C: Component>(
     }
 }
 
-impl<C: Component> StagedComponent for Typed<C> {
+impl<C> Typed<C> {
     #[expect(unsafe_code, reason = "it is moved out of what may be left to others")]
-    fn put(mut self: Box<Self>, world: &mut World, entity: Entity) {
+    fn into_inner(mut self) -> C {
         self.taken = true;
         // SAFETY: it is not used or dropped after this.
-        let component = unsafe { ManuallyDrop::take(&mut self.component) };
-        put(world, entity, component, self.references);
+        unsafe { ManuallyDrop::take(&mut self.component) }
+    }
+}
+
+impl<C: Component> StagedComponent for Typed<C> {
+    fn put(self: Box<Self>, world: &mut World, entity: Entity) {
+        let references = self.references;
+        put(world, entity, self.into_inner(), references);
     }
 
-    fn arrive(&mut self, world: &mut World, entity: Entity) -> bool {
+    fn arrive(
+        mut self: Box<Self>,
+        world: &mut World,
+        entity: Entity,
+    ) -> Option<Box<dyn StagedComponent>> {
         if !self.references {
-            return true;
+            return Some(self);
         }
         references::to_local(world, entity, &mut *self.component);
-        !references::relates_badly(world, entity, &mut *self.component)
+        match Relation::of(world, entity, &mut *self.component) {
+            Relation::Fits => Some(self),
+            Relation::ToNothing => None,
+            Relation::Circular => {
+                references::wait(world, (entity, TypeId::of::<C>()), self);
+                None
+            }
+        }
+    }
+
+    fn put_if_fits(
+        mut self: Box<Self>,
+        world: &mut World,
+        entity: Entity,
+    ) -> Option<Box<dyn StagedComponent>> {
+        if world.get::<C>(entity).is_some() {
+            return None;
+        }
+        match Relation::of(world, entity, &mut *self.component) {
+            Relation::Fits => {
+                put_as_it_is(world, entity, self.into_inner());
+                None
+            }
+            Relation::ToNothing => None,
+            Relation::Circular => Some(self),
+        }
     }
 
     fn take(&mut self) -> NonNull<u8> {
@@ -109,13 +164,12 @@ impl Arrivals {
         world: &mut World,
         entity: Entity,
         id: ComponentId,
-        mut component: Box<dyn StagedComponent>,
+        component: Box<dyn StagedComponent>,
     ) {
-        if !component.arrive(world, entity) {
-            return;
+        if let Some(component) = component.arrive(world, entity) {
+            self.ids.push(id);
+            self.components.push(component);
         }
-        self.ids.push(id);
-        self.components.push(component);
     }
 
     /// As [`insert`](Self::insert), without replicated components that come with them by themselves

@@ -20,10 +20,10 @@ impl SetId {
 const MAX_SETS: usize = 1 << 16;
 
 /// How many of them clients may invent together. One that invents more is refused.
-const MAX_INVENTED: usize = 2048;
+const MAX_INVENTED: usize = 4096;
 
 /// How many of them one client may be the first to name, however often it comes: an eighth.
-const MAX_BY_ONE: u16 = 256;
+const MAX_BY_ONE: u16 = 512;
 
 /// All sets in use: ascending indices into the schema. The first is the empty one, whether it is listed
 /// yet or not.

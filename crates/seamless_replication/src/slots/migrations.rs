@@ -1,8 +1,10 @@
 //! Which slots migrate, and from which link: those of a link are found without a look at the others.
 
+use std::collections::VecDeque;
+
 use bevy::platform::collections::{HashMap, HashSet};
 use seamless_transport::LinkId;
-use seamless_wire::record::Version;
+use seamless_wire::{Tick, record::Version};
 
 use super::Slots;
 
@@ -14,22 +16,29 @@ pub(crate) struct Migrating {
     pub(crate) version: Version,
     /// The slot that it has there.
     pub(crate) old_index: u32,
+    /// When it is not waited for any longer.
+    pub(crate) until: Tick,
 }
 
-/// Slots that migrate, by the link of their former host.
+/// Slots that migrate.
 #[derive(Default)]
-pub(super) struct Migrations(HashMap<LinkId, HashSet<u32>>);
+pub(super) struct Migrations {
+    /// By the link of their former host.
+    by_link: HashMap<LinkId, HashSet<u32>>,
+    /// Those that began to, the first to be waited for no longer first. Some are over.
+    begun: VecDeque<(Tick, u32)>,
+}
 
 impl Migrations {
     fn begin(&mut self, link: LinkId, slot: u32) {
-        self.0.entry(link).or_default().insert(slot);
+        self.by_link.entry(link).or_default().insert(slot);
     }
 
     pub(super) fn end(&mut self, link: LinkId, slot: u32) {
-        if let Some(slots) = self.0.get_mut(&link) {
+        if let Some(slots) = self.by_link.get_mut(&link) {
             slots.remove(&slot);
             if slots.is_empty() {
-                self.0.remove(&link);
+                self.by_link.remove(&link);
             }
         }
     }
@@ -46,6 +55,27 @@ impl Slots {
             self.migrations.end(before.link, index);
         }
         self.migrations.begin(migrating.link, index);
+        if before.is_none_or(|before| before.until != migrating.until) {
+            let begun = (migrating.until, index);
+            self.migrations.begun.push_back(begun);
+        }
+    }
+
+    /// The slots whose former host has not confirmed in time, and over which link it would have: a step for
+    /// each that began to migrate, and one look otherwise.
+    pub(crate) fn unconfirmed(&mut self, now: Tick) -> Vec<(LinkId, u32)> {
+        let mut unconfirmed = Vec::new();
+        while let Some(&(until, index)) = self.migrations.begun.front()
+            && until <= now
+        {
+            self.migrations.begun.pop_front();
+            let migrating = self.get(index).and_then(|slot| slot.migrating);
+            // Another may have the slot by now.
+            if let Some(migrating) = migrating.filter(|it| it.until == until) {
+                unconfirmed.push((migrating.link, index));
+            }
+        }
+        unconfirmed
     }
 
     /// It has migrated, or its former host is gone.
@@ -59,7 +89,7 @@ impl Slots {
 
     /// The slots that migrate from a link, ascending.
     pub(crate) fn migrating_from(&self, link: LinkId) -> Vec<u32> {
-        let slots = self.migrations.0.get(&link);
+        let slots = self.migrations.by_link.get(&link);
         let mut slots: Vec<u32> = slots.into_iter().flatten().copied().collect();
         slots.sort_unstable();
         slots
