@@ -18,7 +18,7 @@ use seamless_replication::{
     Admission, Admitted, Authority, ControlReceived, Frozen, NetSlot, PeerJoined, Peers,
     Replicated, ReplicationConfig, ReplicationSystems,
     interest::{InterestAppExt, View},
-    transport::{CloseReason, LinkId, Links},
+    transport::{Channel, CloseReason, LinkId, Links},
     wire::{
         Holder, PeerId, RequestId,
         control::{Control, DenyReason},
@@ -604,4 +604,42 @@ fn a_grant_that_was_taken_back_before_its_entity_came_into_sight_again_is_denied
     let available = Some(AuthorityView::Available);
     assert_eq!(view(&mut cluster, client, there), available);
     grab(&mut cluster, client, there);
+}
+
+#[test]
+fn a_grant_that_comes_before_its_entity_is_in_sight_again_is_one() {
+    let (mut cluster, [server, client], wire, [crate_, there]) = scene();
+    let bundle = (Replicated, Target(crate_));
+    cluster.world(server).spawn(bundle);
+    // What is large goes another way.
+    let large = Label("m".repeat(6000));
+    cluster.world(server).entity_mut(crate_).insert(large);
+    cluster.run(30);
+    let apps = [server, client];
+    say_of_frozen(&mut cluster, apps, [crate_, there], ask);
+    let slot = get::<NetSlot>(&mut cluster, server, crate_).expect("on the network");
+    let show = |cluster: &mut Cluster, shown: bool| {
+        for peer in cluster.world(server).resource_mut::<Peers>().iter_mut() {
+            peer.interest_mut().except(&slot, Some(shown));
+        }
+    };
+    show(&mut cluster, false);
+    cluster.run(20);
+    wire.decide(|parcel| match parcel.channel {
+        Some(Channel::Bulk) => Fate::Hold,
+        _ => Fate::Pass,
+    });
+    show(&mut cluster, true);
+    cluster.run(5);
+    thaw(&mut cluster, server, crate_);
+    cluster.run(20);
+    assert_eq!(holder(&mut cluster, server, crate_), Some(Holder::Peer(ME)));
+    assert_eq!(heard(&mut cluster, client), []);
+    let kept = wire.kept();
+    wire.pass();
+    kept.into_iter().for_each(|parcel| wire.put(parcel));
+    cluster.run(60);
+    assert_eq!(heard(&mut cluster, client), [Event::Granted(there)]);
+    let granted = Some(AuthorityView::Granted);
+    assert_eq!(view(&mut cluster, client, there), granted);
 }

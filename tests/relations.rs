@@ -5,15 +5,17 @@ mod common;
 
 use bevy::prelude::*;
 use common::{
-    Place,
-    authority::{lending, weathers},
-    command, get, me, name, pair, spawn_on, wait_for,
+    Label, Place,
+    authority::{holder, lending, move_to, view, wait_at, weathers},
+    command, get, me, name, on_a_wire, pair, spawn_on, wait_for,
 };
-use seamless_authority::{AuthorityCommandsExt, Delegated};
+use seamless_authority::{AuthorityCommandsExt, AuthorityView, Delegated};
 use seamless_replication::{
-    Peers, ReplicateAppExt, Replicated, ReplicationConfig, ReplicationStats, wire::GlobalEntity,
+    Authority, Peers, ReplicateAppExt, Replicated, ReplicationConfig, ReplicationStats,
+    transport::Channel,
+    wire::{GlobalEntity, Holder},
 };
-use seamless_testkit::{AppId, Cluster, Weather};
+use seamless_testkit::{AppId, Cluster, Fate, Weather};
 use serde::{Deserialize, Serialize};
 
 /// A relation that takes nobody along.
@@ -169,6 +171,102 @@ fn a_circle_is_open_for_as_long_as_it_would_be_one() {
     cluster.run(60);
     assert_eq!(parents(&mut cluster, server, &there)[other], None);
     assert!(cluster.is_ready(client));
+}
+
+#[test]
+fn a_long_train_that_turns_round_in_one_tick_hangs_together() {
+    const LONG: usize = 150;
+    for make in [own, lent] {
+        let (mut cluster, apps) = pair(5, Weather::near(), setup);
+        let [server, client] = apps;
+        let (here, there) = make(&mut cluster, apps, LONG);
+        for pair in here.windows(2) {
+            hang(&mut cluster, client, pair[0], pair[1]);
+        }
+        cluster.run(60);
+        cluster
+            .world(client)
+            .entity_mut(here[0])
+            .remove::<ChildOf>();
+        for pair in here.windows(2) {
+            hang(&mut cluster, client, pair[1], pair[0]);
+        }
+        cluster.run(90);
+        let expected = there.iter().copied().map(Some);
+        let expected: Vec<_> = std::iter::once(None).chain(expected).take(LONG).collect();
+        assert_eq!(parents(&mut cluster, server, &there), expected);
+        assert_eq!(healed(&mut cluster, server), 0);
+    }
+}
+
+#[test]
+fn what_was_given_back_while_its_relation_waited_is_as_it_was_given_back() {
+    let (mut cluster, apps, wire) = on_a_wire(setup);
+    let [server, client] = apps;
+    let (here, there) = lent(&mut cluster, apps, 2);
+    hang(&mut cluster, client, here[1], here[0]);
+    cluster.run(40);
+    // What is large goes another way, and comes later.
+    wire.decide(|parcel| match parcel.channel {
+        Some(Channel::Bulk) => Fate::Hold,
+        _ => Fate::Pass,
+    });
+    let mut other = cluster.world(client).entity_mut(here[1]);
+    other.remove::<ChildOf>().insert(Label("m".repeat(6000)));
+    hang(&mut cluster, client, here[0], here[1]);
+    command(&mut cluster, client, here[0], |e| {
+        e.release_authority();
+    });
+    cluster.run_until("it is back", 300, |cluster| {
+        holder(cluster, server, there[0]) == Some(Holder::Nobody)
+    });
+    cluster.run(5);
+    let before = [None, Some(there[0])];
+    assert_eq!(parents(&mut cluster, server, &there), before);
+    let kept = wire.kept();
+    wire.pass();
+    kept.into_iter().for_each(|parcel| wire.put(parcel));
+    cluster.run(30);
+    let after = [Some(there[1]), None];
+    assert_eq!(parents(&mut cluster, server, &there), after);
+}
+
+#[test]
+fn a_relation_that_waits_is_not_told_any_more_when_its_entity_is_lent_anew() {
+    let (mut cluster, apps) = pair(6, Weather::near(), setup);
+    let [server, client] = apps;
+    let (here, there) = lent(&mut cluster, apps, 2);
+    hang(&mut cluster, client, here[1], here[0]);
+    cluster.run(40);
+    hang(&mut cluster, client, here[0], here[1]);
+    cluster.run(40);
+    assert_eq!(
+        parents(&mut cluster, server, &there),
+        [None, Some(there[0])]
+    );
+    command(&mut cluster, client, here[0], |e| {
+        e.release_authority();
+    });
+    cluster.run(1);
+    command(&mut cluster, client, here[0], |e| {
+        e.request_authority();
+    });
+    cluster.run_until("it is ours again", 300, |cluster| {
+        view(cluster, client, here[0]) == Some(AuthorityView::Granted)
+    });
+    let authority = get::<Authority>(&mut cluster, server, there[0]);
+    assert_eq!(authority.expect("it is lent").epoch.seq, 3);
+    cluster.run(20);
+    assert_eq!(parents(&mut cluster, client, &here)[0], None);
+    move_to(&mut cluster, client, here[0], 3.0);
+    wait_at(&mut cluster, server, there[0], 3.0);
+    cluster
+        .world(client)
+        .entity_mut(here[1])
+        .remove::<ChildOf>();
+    cluster.run(40);
+    assert_eq!(parents(&mut cluster, server, &there), [None, None]);
+    assert_eq!(parents(&mut cluster, client, &here), [None, None]);
 }
 
 #[test]

@@ -487,7 +487,8 @@ pub(crate) fn settle_unfenced(world: &mut World) {
         }
         let slot = world.get::<NetSlot>(entity);
         let tenure = slot.and_then(|slot| world.resource::<Slots>().tenure(slot));
-        if tenure.is_some_and(|tenure| tenure.epoch < epoch) {
+        // Of what is out of sight, it says so when it comes again.
+        if tenure.is_none_or(|tenure| tenure.epoch < epoch) {
             let mut asked = world.resource_mut::<Asked>();
             asked.unfenced.insert(entity, epoch);
             continue;

@@ -170,6 +170,7 @@ fn link_model(link: &LinkStats, peer: Option<&Peer>) -> LinkModel {
         records,
         absolute,
         resent,
+        insured: link.insured,
         deferred: link.deferred,
         refused: refused(&link.refused),
     }

@@ -173,6 +173,8 @@ pub struct LinkModel {
     pub absolute: u64,
     /// Those of them that were sent again after a loss.
     pub resent: u64,
+    /// Those of them that were sent again unasked, where the network loses some.
+    pub insured: u64,
     /// Entity-ticks that did not fit the budget.
     pub deferred: u64,
     /// What came and was not used.

@@ -434,11 +434,12 @@ fn counters_add_up_what_came_and_was_not_used() {
     let mut game = game();
     let (model, stats) = game.server();
     let sum = |read: fn(&LinkStats) -> u64| stats.links.values().map(read).sum::<u64>();
-    let resent = sum(|link| link.records.2);
-    assert!(resent > 0, "bad weather loses records");
+    let [resent, insured] = [sum(|link| link.records.2), sum(|link| link.insured)];
+    assert!(resent + insured > 0, "bad weather loses records");
     let harness = draw(&model);
     let counters = region(&harness, "Counters");
     assert_says(&counters, &format!("resent: {resent}"));
+    assert_says(&counters, &format!("insured: {insured}"));
     assert_says(
         &counters,
         &format!("absolute: {}", sum(|link| link.records.1)),

@@ -48,6 +48,8 @@ pub struct LinkStats {
     pub unsettled: usize,
     /// Records sent: all, those against nothing, those sent again after a loss.
     pub records: (u64, u64, u64),
+    /// Records that were sent again unasked, because the network loses some: they changed and rest since.
+    pub insured: u64,
     /// Bytes of records in datagrams, sent: of those against nothing, of those against a baseline.
     pub record_bytes: (u64, u64),
     /// Rows that no datagram held: sent, and of those not kept by the peer within half a minute,
@@ -311,6 +313,7 @@ pub(crate) fn update(
             counters.absolute_records,
             counters.resent_records,
         );
+        entry.insured = counters.insured_records;
         let (absolute, delta) = counters.record_bits;
         entry.record_bytes = (absolute / 8, delta / 8);
         entry.big_rows = (counters.big_rows, counters.refused_big_rows);

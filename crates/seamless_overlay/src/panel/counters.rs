@@ -31,6 +31,7 @@ pub(super) fn show(ui: &mut Ui, model: &OverlayModel) {
         counter(ui, "records", sum(|link| link.records), false);
         counter(ui, "absolute", sum(|link| link.absolute), false);
         counter(ui, "resent", sum(|link| link.resent), false);
+        counter(ui, "insured", sum(|link| link.insured), false);
         counter(ui, "deferred", sum(|link| link.deferred), false);
         let unencodable = model.entities.unencodable;
         counter(ui, "unencodable", unencodable, unencodable > 0);

@@ -35,7 +35,7 @@ const MAX_INSURED: usize = 32;
 
 /// Datagrams after the first that carry an item unasked, so that all but one item in a hundred
 /// arrive with one of them; `loss`: the share of datagrams that is lost.
-fn insurance(loss: f32) -> u8 {
+pub(crate) fn insurance(loss: f32) -> u8 {
     let mut all = loss;
     let mut copies = 0;
     while all > 0.01 && copies < MAX_INSURANCE {

@@ -236,7 +236,8 @@ fn enter(world: &mut World, peer: &mut Peer, welcome: &Welcome) {
     let peers = world.resource::<Peers>();
     let has_us = |it: &Peer| it.side == LinkSide::ToServer && it.state == PeerState::Ready;
     let has_others = peers.iter().any(has_us);
-    let was_client = peers.was_client();
+    // What was pressed before it joined is not lost.
+    let has_begun = peers.was_client() || world.resource::<InputOutbox>().acked().is_some();
     if let Some(me) = peers.as_client()
         && me != welcome.peer
         && has_others
@@ -247,16 +248,16 @@ fn enter(world: &mut World, peer: &mut Peer, welcome: &Welcome) {
     // Without a mesh nobody else knows our player: it begins anew, and so do its inputs. If this server
     // had it before, it says how far they came.
     let begins = !welcome.resumed && welcome.node.is_none() && !welcome.spectator;
-    if begins && was_client && !has_others {
+    if begins && has_begun && !has_others {
         *world.resource_mut::<InputOutbox>() = InputOutbox::default();
+    }
+    if !resume::go_on(world, peer, welcome.resumed) {
+        let reason = "the server goes on with a session that we do not have";
+        return refuse(world, peer, Refusal::Other(reason.into()));
     }
     world.resource_mut::<Peers>().set_me(welcome.peer);
     peer.spectator = welcome.spectator;
     peer.node = welcome.node;
-    resume::go_on(world, peer, welcome.resumed);
-    if peer.state == PeerState::Ended {
-        return;
-    }
     peer.resume_key = welcome.resume;
     let now = world.resource::<NetClock>().tick();
     peer.receiver.hear(welcome.tick, now);

@@ -207,21 +207,19 @@ pub(super) fn take_up(world: &mut World, peer: &mut Peer, key: Option<&ResumeKey
     true
 }
 
-/// Client: the server took the session up, or did not.
-pub(super) fn go_on(world: &mut World, peer: &mut Peer, resumed: bool) {
+/// Client: the server took the session up, or did not. False if it goes on with what we do not have.
+#[must_use]
+pub(super) fn go_on(world: &mut World, peer: &mut Peer, resumed: bool) -> bool {
     let presented = peer.presented.take();
     let peers = &mut *world.resource_mut::<Peers>();
     let at = presented.and_then(|old| peers.suspended.iter().position(|s| s.peer.link == old));
     let Some(at) = at else {
-        if resumed {
-            // It goes on with what we do not have.
-            peer.state = PeerState::Ended;
-        }
-        return;
+        return !resumed;
     };
     let suspended = peers.suspended.remove(at);
     if !resumed {
-        return give_up(world, suspended);
+        give_up(world, suspended);
+        return true;
     }
     let old = suspended.peer;
     peer.resumed_from = Some(old.link);
@@ -247,4 +245,5 @@ pub(super) fn go_on(world: &mut World, peer: &mut Peer, resumed: bool) {
         slots.set_role(index, Role::Remote { source });
         slots.rerouted.push(index);
     }
+    true
 }

@@ -307,6 +307,15 @@ fn heal(world: &mut World, peer: &mut Peer, index: u32) {
         still.push(component);
     });
     for component in still {
+        let registered = registry.component(component);
+        let shows = world.get_entity(entity).is_ok_and(|entity| {
+            let id = registered.component_id;
+            entity.contains_id(id)
+        });
+        if registered.refers && !shows {
+            // It must not be put there for now.
+            continue;
+        }
         let path = &registry.component(component).descriptor.path;
         tracing::warn!(path, "its encoding is another one every time; not audited");
         audit.unstable.push(component);

@@ -102,6 +102,12 @@ pub(super) fn show(
         }
     }
     slot.distrusted = false;
+    if by.is_some() && slot.shown.is_none() {
+        // Of what was told before, nothing is known. What is told still will wait again.
+        let all = registry.components().iter().enumerate();
+        all.filter(|(component, _)| part.speaks_for(&registry, *component as u16))
+            .for_each(|(_, registered)| registered.erased.wait_no_more(world, entity));
+    }
     let mut arrivals = Arrivals::default();
     registry.remove_all(world, entity, &gone);
     for (at, &component) in new.iter().enumerate() {

@@ -12,7 +12,6 @@ mod reserved;
 
 use std::{
     any::TypeId,
-    collections::VecDeque,
     sync::{Mutex, PoisonError},
 };
 
@@ -61,7 +60,7 @@ pub(crate) struct References {
     /// Entities without a name to which something refers that is told, or which lost theirs. Several
     /// threads collect.
     nameless: Mutex<HashSet<Entity>>,
-    waiting: VecDeque<relations::Waiting>,
+    waiting: relations::WaitingRelations,
 }
 
 impl References {

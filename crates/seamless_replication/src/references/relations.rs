@@ -5,10 +5,11 @@
 //! before the other, and then a circle is only between the two. What would close one waits off its entity
 //! until it does not any more.
 
-use std::any::TypeId;
+use std::{any::TypeId, collections::BTreeMap, ops::Bound};
 
 use bevy::{
     ecs::{component::ComponentId, entity::EntityMapper, relationship::RelationshipAccessor},
+    platform::collections::HashMap,
     prelude::*,
     ptr::Ptr,
 };
@@ -20,9 +21,11 @@ use crate::registry::StagedComponent;
 /// Longest chain of a hierarchy that a client may have told.
 const MAX_CHAIN: usize = 256;
 
-/// Most relations of one client that wait. Each is looked at again in every frame in which anything
-/// came.
-const MAX_WAITING: usize = 64;
+/// Most relations of one client that wait. Of a family that changed places, nearly all may have to.
+const MAX_WAITING: usize = 1024;
+
+/// Most that are looked at again in a frame, one after the other, whosever they are.
+const MAX_TRIED: usize = 256;
 
 /// What a component relates its entity to, as far as that decides whether it may be put on it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,33 +41,40 @@ pub(crate) enum Relation {
 impl Relation {
     /// For what a client writes, a step for each entity that it would hang on.
     pub(crate) fn of<C: Component>(world: &World, entity: Entity, component: &mut C) -> Self {
+        let is_clients = writer(world, entity).is_some();
+        Self::told(world, entity, component, is_clients)
+    }
+
+    /// As [`of`](Self::of), of what a client wrote, whoever writes the entity by now.
+    pub(crate) fn of_clients<C: Component>(
+        world: &World,
+        entity: Entity,
+        component: &mut C,
+    ) -> Self {
+        Self::told(world, entity, component, true)
+    }
+
+    fn told<C: Component>(
+        world: &World,
+        entity: Entity,
+        component: &mut C,
+        is_clients: bool,
+    ) -> Self {
         if relates_to_nothing(world, component) {
-            Self::ToNothing
-        } else if writer(world, entity).is_some() && closes_circle(world, entity, component) {
-            Self::Circular
-        } else {
-            Self::Fits
+            return Self::ToNothing;
+        }
+        match relationship::<C>(world).filter(|_| is_clients) {
+            Some(relationship) => relationship.closes(world, entity, component),
+            None => Self::Fits,
         }
     }
 }
 
 /// Whether a component relates its entity to nothing: what it relates to is not here and is not waited
 /// for.
-#[expect(unsafe_code, reason = "the relation of a type that is not known")]
 pub(crate) fn relates_to_nothing<C: Component>(world: &World, component: &mut C) -> bool {
-    if let Some((_, accessor)) = relationship::<C>(world)
-        && let RelationshipAccessor::Relationship {
-            entity_field_offset,
-            ..
-        } = accessor
-    {
-        // SAFETY: Bevy has it that an `Entity` lies there in a component of this type.
-        let target = unsafe {
-            Ptr::from(&*component)
-                .byte_add(entity_field_offset)
-                .deref::<Entity>()
-        };
-        return *target == Entity::PLACEHOLDER;
+    if let Some(relationship) = relationship::<C>(world) {
+        return relationship.target(Ptr::from(&*component)) == Entity::PLACEHOLDER;
     }
     if C::relationship_accessor().is_none() {
         return false;
@@ -75,43 +85,66 @@ pub(crate) fn relates_to_nothing<C: Component>(world: &World, component: &mut C)
     any.0
 }
 
-/// The id of a relation that Bevy knows, and where its entity lies in it.
-fn relationship<C: Component>(world: &World) -> Option<(ComponentId, RelationshipAccessor)> {
-    let id = world.component_id::<C>()?;
-    let accessor = *world.components().get_info(id)?.relationship_accessor()?;
-    Some((id, accessor))
+/// What Bevy knows of a type of relation.
+struct Relationship {
+    id: ComponentId,
+    /// Where the entity lies in it.
+    offset: usize,
+    /// Whether what is above takes along what is below.
+    is_hierarchy: bool,
+    /// Whether an entity may relate to itself.
+    may_be_own: bool,
 }
 
-/// Whether a component, put on an entity, would close a circle of a hierarchy.
-#[expect(unsafe_code, reason = "the relation of a type that is not known")]
-fn closes_circle<C: Component>(world: &World, entity: Entity, component: &C) -> bool {
-    let Some((id, accessor)) = relationship::<C>(world) else {
-        return false;
-    };
-    let RelationshipAccessor::Relationship {
-        entity_field_offset: offset,
-        // Whom somebody follows or likes may well follow or like them.
-        linked_spawn: true,
-        allow_self_referential: false,
-        ..
-    } = accessor
-    else {
-        return false;
-    };
-    // SAFETY: Bevy has it that an `Entity` lies there in a component of this type.
-    let target = |relation: Ptr<'_>| unsafe { *relation.byte_add(offset).deref::<Entity>() };
-    let mut above = target(Ptr::from(component));
-    for _ in 0..MAX_CHAIN {
-        if above == entity {
-            return true;
-        }
-        let next = world.get_entity(above);
-        match next.ok().and_then(|next| next.get_by_id(id).ok()) {
-            Some(relation) => above = target(relation),
-            None => return false,
-        }
+fn relationship<C: Component>(world: &World) -> Option<Relationship> {
+    let id = world.component_id::<C>()?;
+    match *world.components().get_info(id)?.relationship_accessor()? {
+        RelationshipAccessor::Relationship {
+            entity_field_offset: offset,
+            linked_spawn: is_hierarchy,
+            allow_self_referential: may_be_own,
+            ..
+        } => Some(Relationship {
+            id,
+            offset,
+            is_hierarchy,
+            may_be_own,
+        }),
+        RelationshipAccessor::RelationshipTarget { .. } => None,
     }
-    true
+}
+
+impl Relationship {
+    /// The entity in a component of the type.
+    #[expect(unsafe_code, reason = "the relation of a type that is not known")]
+    fn target(&self, relation: Ptr<'_>) -> Entity {
+        // SAFETY: Bevy has it that an `Entity` lies there in a component of this type.
+        unsafe { *relation.byte_add(self.offset).deref::<Entity>() }
+    }
+
+    /// What becomes of a component of a client. Of those that are no hierarchies, whom somebody follows or
+    /// likes may well follow or like them.
+    fn closes<C: Component>(&self, world: &World, entity: Entity, component: &C) -> Relation {
+        let mut above = self.target(Ptr::from(component));
+        if above == entity && !self.may_be_own {
+            // Bevy would say so each time, and take it off again.
+            return Relation::ToNothing;
+        }
+        if !self.is_hierarchy || self.may_be_own {
+            return Relation::Fits;
+        }
+        for _ in 0..MAX_CHAIN {
+            if above == entity {
+                return Relation::Circular;
+            }
+            let next = world.get_entity(above);
+            match next.ok().and_then(|next| next.get_by_id(self.id).ok()) {
+                Some(relation) => above = self.target(relation),
+                None => return Relation::Fits,
+            }
+        }
+        Relation::Circular
+    }
 }
 
 /// Whether anything in a component is nothing.
@@ -127,71 +160,109 @@ impl EntityMapper for AnyNothing {
 }
 
 /// A relation that would close a circle at present.
-pub(super) struct Waiting {
-    referrer: Referrer,
+struct Waiting {
     writer: PeerId,
     relation: Box<dyn StagedComponent>,
+}
+
+/// All of them.
+#[derive(Default)]
+pub(super) struct WaitingRelations {
+    all: BTreeMap<Referrer, Waiting>,
+    of: HashMap<PeerId, usize>,
+    /// Which was looked at last.
+    last: Option<Referrer>,
+}
+
+impl WaitingRelations {
+    /// One too many of its client is not kept.
+    fn insert(&mut self, referrer: Referrer, waiting: Waiting) {
+        self.remove(referrer);
+        let count = self.of.entry(waiting.writer).or_default();
+        if *count < MAX_WAITING {
+            *count += 1;
+            self.all.insert(referrer, waiting);
+        }
+    }
+
+    fn remove(&mut self, referrer: Referrer) -> Option<Waiting> {
+        let removed = self.all.remove(&referrer)?;
+        if let Some(count) = self.of.get_mut(&removed.writer) {
+            *count -= 1;
+            if *count == 0 {
+                self.of.remove(&removed.writer);
+            }
+        }
+        Some(removed)
+    }
+
+    /// Those whose turn it is.
+    fn next(&mut self) -> Vec<Referrer> {
+        let after = self.last.map_or(Bound::Unbounded, Bound::Excluded);
+        let rest = self.all.range((after, Bound::Unbounded));
+        let begin = self
+            .last
+            .into_iter()
+            .flat_map(|last| self.all.range(..=last));
+        let next = rest.chain(begin).take(MAX_TRIED);
+        let next: Vec<Referrer> = next.map(|(referrer, _)| *referrer).collect();
+        self.last = next.last().copied();
+        next
+    }
 }
 
 impl References {
     /// Whether a component of this type waits for its entity.
     pub(crate) fn waits(&self, entity: Entity, component: TypeId) -> bool {
-        let referrer = (entity, component);
-        self.waiting
-            .iter()
-            .any(|waiting| waiting.referrer == referrer)
+        self.waiting.all.contains_key(&(entity, component))
     }
 
     /// Something else is told of it, or nothing any more.
-    pub(super) fn wait_no_more(&mut self, referrer: Referrer) {
-        if !self.waiting.is_empty() {
-            self.waiting.retain(|waiting| waiting.referrer != referrer);
+    pub(crate) fn wait_no_more(&mut self, referrer: Referrer) {
+        if !self.waiting.all.is_empty() {
+            self.waiting.remove(referrer);
         }
     }
 }
 
-/// Keeps a relation that would close a circle until it does not. One too many of its client goes.
-pub(crate) fn wait(
-    world: &mut World,
-    (entity, component): Referrer,
-    relation: Box<dyn StagedComponent>,
-) {
-    let Some(writer) = writer(world, entity) else {
-        return;
-    };
-    let waiting = &mut world.resource_mut::<References>().waiting;
-    let its = waiting.iter().filter(|other| other.writer == writer);
-    if its.count() < MAX_WAITING {
-        waiting.push_back(Waiting {
-            referrer: (entity, component),
-            writer,
-            relation,
-        });
+/// Keeps a relation that would close a circle until it does not.
+pub(crate) fn wait(world: &mut World, referrer: Referrer, relation: Box<dyn StagedComponent>) {
+    if let Some(writer) = writer(world, referrer.0) {
+        let waiting = Waiting { writer, relation };
+        let references = &mut *world.resource_mut::<References>();
+        references.waiting.insert(referrer, waiting);
     }
 }
 
-/// Puts relations on their entities that waited, and close no circle by now. Each is one that its writer
-/// said last: if the writer means no circle, none is left when all are there.
+/// Puts relations on their entities that waited, and close no circle by now. Each is what its writer said
+/// last: if that is no circle, none is left when all are there. What it gave back meanwhile, it gave back so.
+///
+/// A look at [`MAX_TRIED`] of them, and a step for each entity that they would hang on.
 pub(crate) fn relate_waiting(world: &mut World) {
-    for _ in 0..world.resource::<References>().waiting.len() {
-        let Some(next) = world.resource_mut::<References>().waiting.pop_front() else {
-            break;
-        };
-        let Waiting {
-            referrer,
+    if world.resource::<References>().waiting.all.is_empty() {
+        return;
+    }
+    for referrer in world.resource_mut::<References>().waiting.next() {
+        let references = &mut *world.resource_mut::<References>();
+        let Some(Waiting {
             writer: by,
             relation,
-        } = next;
-        if world.get_entity(referrer.0).is_err() || writer(world, referrer.0) != Some(by) {
+        }) = references.waiting.remove(referrer)
+        else {
+            continue;
+        };
+        let entity = referrer.0;
+        let is_anothers = writer(world, entity).is_some_and(|writer| writer != by);
+        if world.get_entity(entity).is_err() || is_anothers {
             continue;
         }
-        if let Some(relation) = relation.put_if_fits(world, referrer.0) {
-            let waiting = &mut world.resource_mut::<References>().waiting;
-            waiting.push_back(Waiting {
-                referrer,
+        if let Some(relation) = relation.put_if_fits(world, entity) {
+            let waiting = Waiting {
                 writer: by,
                 relation,
-            });
+            };
+            let references = &mut *world.resource_mut::<References>();
+            references.waiting.insert(referrer, waiting);
         }
     }
 }

@@ -67,6 +67,9 @@ pub(crate) trait ErasedComponent: Send + Sync {
     /// What the component refers to is not waited for any more: it is about to be taken off.
     fn forget(&self, world: &mut World, entity: Entity);
 
+    /// What waits to be put on the entity is not told any more.
+    fn wait_no_more(&self, world: &mut World, entity: Entity);
+
     /// The component is as this row value says, and whoever writes the entity now has said so: what it
     /// refers to is noted as theirs.
     fn refer(&self, world: &mut World, entity: Entity, value: &[u8]);
@@ -249,6 +252,13 @@ impl<C: Component, R: Replicator<C>> ErasedComponent for Typed<C, R> {
     fn forget(&self, world: &mut World, entity: Entity) {
         if self.copy.is_some() {
             references::forget(world, entity, TypeId::of::<C>());
+        }
+    }
+
+    fn wait_no_more(&self, world: &mut World, entity: Entity) {
+        if self.copy.is_some() {
+            let mut references = world.resource_mut::<References>();
+            references.wait_no_more((entity, TypeId::of::<C>()));
         }
     }
 

@@ -124,7 +124,7 @@ impl<C: Component> StagedComponent for Typed<C> {
         if world.get::<C>(entity).is_some() {
             return None;
         }
-        match Relation::of(world, entity, &mut *self.component) {
+        match Relation::of_clients(world, entity, &mut *self.component) {
             Relation::Fits => {
                 put_as_it_is(world, entity, self.into_inner());
                 None

@@ -262,6 +262,17 @@ impl SendLog {
         None
     }
 
+    /// Datagrams that were sent since then and wait for a report, the newest first.
+    pub(super) fn waiting_since(
+        &self,
+        then: Duration,
+    ) -> impl Iterator<Item = (PacketSeq, &Contents)> {
+        let all = self.entries.iter().enumerate().rev();
+        all.take_while(move |(_, sent)| sent.sent_at >= then)
+            .filter(|(_, sent)| sent.fate == Fate::Waiting)
+            .map(|(at, sent)| (PacketSeq(self.first + at as u64), &sent.contents))
+    }
+
     /// Keeps a lost datagram's contents for a late report.
     pub(super) fn keep_lost(&mut self, seq: PacketSeq, contents: Contents) {
         let at = seq.0.checked_sub(self.first).map(|at| at as usize);

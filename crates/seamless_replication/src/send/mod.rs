@@ -12,6 +12,7 @@ mod dirty;
 pub(crate) mod driver;
 mod encode;
 mod encoder;
+mod insure;
 mod known;
 mod lines;
 mod log;
@@ -103,6 +104,8 @@ pub(crate) struct SendCounters {
     pub(crate) records: u64,
     pub(crate) absolute_records: u64,
     pub(crate) resent_records: u64,
+    /// Those that went again before it was known whether they were lost.
+    pub(crate) insured_records: u64,
     /// Bits of records in datagrams: those against nothing, those against a baseline.
     pub(crate) record_bits: (u64, u64),
     pub(crate) big_rows: u64,
@@ -467,6 +470,7 @@ impl Sender {
             self.log.recycle(contents);
         }
         if !self.log.is_empty() {
+            self.insure_rows((now, tick), (known, rows));
             let timeout = self.rtt.timeout(tick);
             self.find_losses(now, timeout, Some((known, rows)));
         } else if self.congestion.is_at_rest() {

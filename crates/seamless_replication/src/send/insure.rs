@@ -1,0 +1,55 @@
+//! Rows that go again unasked where datagrams are lost.
+//!
+//! That a row was lost is seen when later datagrams have overtaken it, or after a time that allows for the
+//! slowest of answers. What changes in every tick need not wait for that: its next row follows. But what
+//! changes and then rests is stale until then. So where datagrams are lost and few rows are under way, a row
+//! goes with the datagrams of the next ticks as well, until it is acknowledged or
+//! [`insurance`] has been paid.
+
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::{Known, Sender};
+use crate::{peer::control::insurance, rows::Rows};
+
+/// Most rows of a tick that go again: a world in motion tells the next ones anyway, and a network that
+/// loses datagrams because it is full gets no more of them.
+const MAX_INSURED: usize = 64;
+
+impl Sender {
+    /// Once a tick, before anything is declared lost: what was sent last and has not changed since is due
+    /// again, if that pays at this share of losses. A look at each row of the last tick, unless there are
+    /// more than [`MAX_INSURED`].
+    pub(super) fn insure_rows(
+        &mut self,
+        (now, tick): (Duration, Duration),
+        (known, rows): (&Known, &Rows),
+    ) {
+        let copies = u32::from(insurance(self.loss));
+        if copies == 0 || self.dirty.count() > 0 {
+            // Nothing is lost, or there is too much to say as it is.
+            return;
+        }
+        let mut again: SmallVec<[u32; MAX_INSURED]> = SmallVec::new();
+        for (seq, contents) in self.log.waiting_since(now.saturating_sub(tick * 3 / 2)) {
+            if again.len() + contents.rows() > MAX_INSURED {
+                return;
+            }
+            let is_of_this_life = self.lives.of(seq);
+            let next = contents.version().0.wrapping_add(1);
+            let pays = contents.with_soon().filter(|&(slot, version, _)| {
+                next.wrapping_sub(version.0) <= copies
+                    && rows.ring(slot).is_some_and(|ring| ring.last() == version)
+                    && is_of_this_life(slot)
+                    && self.sees(slot)
+                    && !known.holds(self.seat.as_ref(), slot, version)
+            });
+            again.extend(pays.map(|(slot, ..)| slot));
+        }
+        self.counters.insured_records += again.len() as u64;
+        for slot in again {
+            self.dirty.insert(slot as usize);
+        }
+    }
+}
