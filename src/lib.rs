@@ -141,8 +141,8 @@ pub mod prelude {
     };
     pub use seamless_replication::{
         Audience, Authority, Frozen, Hosted, NetClock, NetSlot, PeerJoined, PeerLeft, Peers,
-        Prespawned, Quantize, Remote, ReplicateAppExt, Replicated, ReplicationStats, Slots,
-        TransformPrecision,
+        PrespawnPlugin, Prespawned, Quantize, Remote, ReplicateAppExt, Replicated,
+        ReplicationStats, Slots, TransformPrecision,
         inputs::{InputAppExt, LocalInputs, PlayerInputs},
         interest::{InterestAppExt, ToolScopeId, ToolScopes, View},
         listen::ListenPlugin,

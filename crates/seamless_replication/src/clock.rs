@@ -180,6 +180,14 @@ fn align_fixed_time(
         return;
     }
     let length = clock.tick_length;
+    if fixed.timestep() != length {
+        tracing::warn!(
+            "the fixed schedules run once a tick, every {length:?}, and not every {:?}: \
+             the plugin's tick rate decides",
+            fixed.timestep()
+        );
+        fixed.set_timestep(length);
+    }
     let reading = clock.due();
     let limit = (CATCH_UP.as_nanos() / length.as_nanos()).max(1) as u32;
     let due = reading.since(clock.tick).min(limit);

@@ -76,5 +76,6 @@ pub use registry::{
 };
 pub use seamless_transport as transport;
 pub use seamless_wire as wire;
+pub use send::PeerCaughtUp;
 pub use slots::{NetSlot, Replicated, Role, Slots};
 pub use stats::ReplicationStats;

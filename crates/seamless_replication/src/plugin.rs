@@ -10,7 +10,7 @@ use crate::{
     clock::{ClockPlugin, tick_is_fresh},
     collect::{self, Collector},
     inputs::{self, Inboxes, InputOutbox},
-    interest::{self, InterestGrid, Positions, ScopePolicy, Subscriptions, Watched},
+    interest::{self, InterestGrid, Positions, ScopePolicy, Subscriptions, View, Watched},
     messages::{MessageNotSent, WaitingMessages},
     migrate,
     names::Names,
@@ -19,7 +19,7 @@ use crate::{
     references::{self, References},
     registry::RegistryBuilder,
     rows::Rows,
-    send::{self, Office},
+    send::{self, Office, PeerCaughtUp},
     slots::{NetSlot, Slots},
     snapshot::{self, SnapshotFailed, SnapshotReceived, SnapshotTransfer},
     stats,
@@ -54,6 +54,10 @@ pub struct ReplicationConfig {
     /// its entities go. Each end needs one above zero. Not for the links of a mesh, whose clients
     /// come back by its doors.
     pub resume_grace: Duration,
+    /// What a client sees until the game says so
+    /// ([`set_view`](crate::interest::PeerInterest::set_view)): everything by default. A game that gives
+    /// each client a view when it has joined wants [`View::Nothing`] here, so that nothing is told before.
+    pub first_view: View,
     /// Most entities a client may spawn on its server. 0 forbids it.
     pub client_entities: u32,
     /// Most memory for baselines of one client's entities, in bytes. A row takes about 100 and what its
@@ -76,6 +80,7 @@ impl Default for ReplicationConfig {
             resume_grace: Duration::ZERO,
             audit_per_second: 64,
             audit_world: true,
+            first_view: View::Everything,
             client_entities: 256,
             client_baseline_bytes: 4 << 20,
             server_baseline_bytes: 1 << 30,
@@ -187,6 +192,7 @@ impl Plugin for ReplicationPlugin {
         .init_resource::<Office>()
         .init_resource::<SnapshotTransfer>()
         .add_message::<PeerJoined>()
+        .add_message::<PeerCaughtUp>()
         .add_message::<PeerLeft>()
         .add_message::<PeerRefused>()
         .add_message::<ControlReceived>()
@@ -254,6 +260,7 @@ impl Plugin for ReplicationPlugin {
                     .in_set(ReplicationSystems::Visibility),
                 (
                     send::driver::send,
+                    send::note_caught_up,
                     snapshot::transfer::send_chunks,
                     receive::driver::keep_house,
                 )

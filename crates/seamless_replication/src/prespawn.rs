@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     EvenHidden,
     clock::NetClock,
-    peer::Peer,
+    peer::{Peer, PeerState, Peers},
     plugin::ReplicationSystems,
     registry::{Registry, ReplicateAppExt},
     rows::Rows,
@@ -55,8 +55,9 @@ pub struct PrespawnUnclaimed {
 /// Cost: eight bytes in the first record of such an entity, and for each that arrives a look at
 /// those that wait.
 pub struct PrespawnPlugin {
-    /// How long a client's entity waits for the server's, in whole ticks. One second by default;
-    /// it should be longer than the round trip and a few losses.
+    /// How long a client's entity waits for the server's, in whole ticks, from when a server tells us
+    /// anything. One second by default; it should be longer than the round trip and a few losses, and for
+    /// a level that both load, than it takes to join.
     pub patience: Duration,
 }
 
@@ -74,6 +75,7 @@ impl Plugin for PrespawnPlugin {
         app.insert_resource(Prespawns {
             patience: self.patience,
             waiting: VecDeque::new(),
+            joined: None,
         })
         .add_observer(wait)
         .add_systems(FixedPostUpdate, give_up.in_set(ReplicationSystems::Report));
@@ -92,6 +94,8 @@ struct Waiting {
 pub(crate) struct Prespawns {
     patience: Duration,
     waiting: VecDeque<Waiting>,
+    /// Since when there is a server that may tell of them.
+    joined: Option<Tick>,
 }
 
 /// An entity with a number that is not on the network waits, unless we are the server.
@@ -161,10 +165,18 @@ fn still_waits(world: &World, entity: Entity) -> Option<u64> {
 fn give_up(world: &mut World) {
     let clock = world.resource::<NetClock>();
     let (now, length) = (clock.tick(), clock.tick_length());
-    let limit = (world.resource::<Prespawns>().patience.as_nanos() / length.as_nanos()) as u32;
+    let tells = |peer: &Peer| peer.side == LinkSide::ToServer && peer.state == PeerState::Ready;
+    let is_told = world.resource::<Peers>().iter().any(tells);
+    let mut prespawns = world.resource_mut::<Prespawns>();
+    let limit = (prespawns.patience.as_nanos() / length.as_nanos()) as u32;
+    if !is_told {
+        prespawns.joined = None;
+        return;
+    }
+    let joined = *prespawns.joined.get_or_insert(now);
     loop {
         let mut prespawns = world.resource_mut::<Prespawns>();
-        let too_long = |waiting: &Waiting| now.since(waiting.since) > limit;
+        let too_long = |waiting: &Waiting| now.since(waiting.since.max(joined)) > limit;
         if !prespawns.waiting.front().is_some_and(too_long) {
             return;
         }

@@ -34,8 +34,19 @@ use crate::{
 #[derive(Component, Clone, Copy, Debug, Default, Reflect)]
 #[reflect(Component)]
 #[require(NetSlot, Hosted)]
-#[component(on_remove = unpublish)]
+#[component(on_add = publish, on_remove = unpublish)]
 pub struct Replicated;
+
+/// What others tell us of is not ours to publish: it came along with a component that requires it.
+fn publish(mut world: DeferredWorld, context: HookContext) {
+    let slot = world.get::<NetSlot>(context.entity);
+    let role = slot.and_then(|slot| world.get_resource::<Slots>()?.role(slot));
+    if matches!(role, Some(Role::Remote { .. })) {
+        let mut commands = world.commands();
+        let mut entity = commands.entity(context.entity);
+        entity.try_remove::<(Replicated, Hosted)>();
+    }
+}
 
 fn unpublish(mut world: DeferredWorld, context: HookContext) {
     // An entity that became remote loses the marker and keeps its slot.

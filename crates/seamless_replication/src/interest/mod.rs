@@ -117,6 +117,13 @@ impl Default for PeerInterest {
 }
 
 impl PeerInterest {
+    /// Looks from here at first, unless the game has said otherwise already.
+    pub(crate) fn begin(&mut self, view: View) {
+        if self.view == View::Everything {
+            self.set_view(view);
+        }
+    }
+
     /// Looks from elsewhere from the next tick on.
     pub fn set_view(&mut self, view: View) {
         if self.view != view {

@@ -14,6 +14,7 @@ use crate::{
     clock::{CATCH_UP, NetClock},
     inputs::InputOutbox,
     names,
+    plugin::ReplicationConfig,
     registry::Registry,
     slots::Slots,
 };
@@ -205,6 +206,10 @@ fn welcome(world: &mut World, peer: &mut Peer, hello: &Hello) {
     if let Some((first, count)) = lent {
         peer.lend(first, count);
     }
+    if !resumed {
+        let view = world.resource::<ReplicationConfig>().first_view;
+        peer.interest.begin(view);
+    }
     peer.resume_key = resume::new_key(world, peer);
     world.resource_mut::<Peers>().serve();
     let clock = world.resource::<NetClock>();
@@ -321,6 +326,9 @@ pub(crate) fn greet(peers: &mut Peers, links: &mut Links, now: Duration) {
             if took > PATIENCE {
                 peer.state = PeerState::Ended;
             }
+        }
+        if peer.dismissed {
+            peer.state = PeerState::Ended;
         }
         if peer.state == PeerState::Ended {
             link.close(CloseReason::Refused);

@@ -34,7 +34,7 @@ use crate::{
     plugin::ReplicationConfig,
     receive::Receiver,
     send::Sender,
-    slots::Departed,
+    slots::{Departed, NetSlot, Role, Slots},
     snapshot::transfer::Transfers,
 };
 
@@ -92,6 +92,8 @@ pub struct Peer {
     pub(crate) resumed_from: Option<LinkId>,
     /// Whether the game was told that it joined, and not yet that it left.
     pub(crate) joined: bool,
+    /// Whether it ends with this tick.
+    pub(crate) dismissed: bool,
 }
 
 /// Ranges of names of which a client may still have some. It asks for more when the last is half used.
@@ -144,6 +146,7 @@ impl Peer {
             lent: VecDeque::new(),
             resumed_from: None,
             joined: false,
+            dismissed: false,
         }
     }
 
@@ -303,9 +306,17 @@ impl Peer {
         self.interest.eye()
     }
 
-    /// Closes the link at the end of the tick.
+    /// Closes the link at the end of the tick. Nothing more is told over it; what was queued before
+    /// arrives, or was lost.
     pub const fn end(&mut self) {
         self.state = PeerState::Ended;
+    }
+
+    /// Closes the link at the end of the tick, when all that the game has written up to then is told: a
+    /// reason why, for example. Reliable messages arrive before the link ends, unless the peer does not
+    /// answer any more.
+    pub const fn dismiss(&mut self) {
+        self.dismissed = true;
     }
 
     /// The newest tick that came from the peer.
@@ -384,6 +395,20 @@ impl Peers {
         } else {
             SessionState::Over
         }
+    }
+
+    /// The tick of its host as of which an entity of another is known here: that of the newest record of it.
+    /// `None` for what this app hosts, and for what nobody tells of at present. What a host does not
+    /// change, it does not tell again.
+    #[must_use]
+    pub fn told_at(&self, slots: &Slots, slot: &NetSlot) -> Option<Tick> {
+        let here = slots.get(slot.index)?;
+        let Role::Remote { source: Some(link) } = here.role() else {
+            return None;
+        };
+        let name = here.remote_name?;
+        let table = &self.get(link)?.receiver.table;
+        table.get(name.allocator, name.index)?.newest
     }
 
     /// A client whose link dropped and that may come back: what it is told waits for that.

@@ -1,12 +1,16 @@
 //! A registered component behind a pointer.
 
-use std::any::TypeId;
+use std::{
+    any::TypeId,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use bevy::{
     ecs::{
         archetype::Archetype,
         change_detection::Tick,
         component::{ComponentId, ComponentMutability, StorageType},
+        entity::EntityMapper,
         storage::Table,
     },
     prelude::*,
@@ -173,15 +177,55 @@ impl Registered {
     }
 }
 
+/// What is done with entity references in a component.
+pub(crate) enum Entities<C> {
+    /// They are translated, in a copy that this makes.
+    Translated(fn(&C) -> C),
+    /// There should be none. They would mean other entities here.
+    Lost,
+    /// They are the replicator's business.
+    Replicators,
+}
+
 pub(crate) struct Typed<C, R> {
     replicator: R,
     /// Set if the type holds entity references: makes a copy to translate.
     copy: Option<fn(&C) -> C>,
+    /// Whether there should be no references.
+    without: bool,
+    /// Whether it was said that there are.
+    warned: AtomicBool,
 }
 
 impl<C: Component, R: Replicator<C>> Typed<C, R> {
-    pub(crate) const fn new(replicator: R, copy: Option<fn(&C) -> C>) -> Self {
-        Self { replicator, copy }
+    pub(crate) const fn new(replicator: R, entities: &Entities<C>) -> Self {
+        Self {
+            replicator,
+            copy: match entities {
+                Entities::Translated(copy) => Some(*copy),
+                Entities::Lost | Entities::Replicators => None,
+            },
+            without: matches!(entities, Entities::Lost),
+            warned: AtomicBool::new(false),
+        }
+    }
+
+    /// The component of a row value. References that nobody translates become nothing.
+    #[inline]
+    fn read(&self, value: &[u8]) -> Result<C, WireError> {
+        let mut component = self.replicator.read(value)?;
+        if self.without {
+            let mut found = Erase(false);
+            C::map_entities(&mut component, &mut found);
+            if found.0 && !self.warned.swap(true, Ordering::Relaxed) {
+                let path = std::any::type_name::<C>();
+                tracing::error!(
+                    "\"{path}\" refers to entities, which are others here: \
+                     register it with `replicate_with_entities`"
+                );
+            }
+        }
+        Ok(component)
     }
 }
 
@@ -271,7 +315,7 @@ impl<C: Component, R: Replicator<C>> ErasedComponent for Typed<C, R> {
     }
 
     fn apply(&self, world: &mut World, entity: Entity, value: &[u8]) -> Result<(), WireError> {
-        let component = self.replicator.read(value)?;
+        let component = self.read(value)?;
         put(world, entity, component, self.copy.is_some());
         Ok(())
     }
@@ -295,7 +339,7 @@ impl<C: Component, R: Replicator<C>> ErasedComponent for Typed<C, R> {
         value: &[u8],
         now: Tick,
     ) -> Result<(), WireError> {
-        let component = self.replicator.read(value)?;
+        let component = self.read(value)?;
         // SAFETY: the caller promises it.
         unsafe {
             column.put::<C>(row, component, now);
@@ -364,7 +408,7 @@ impl<C: Component, R: Replicator<C>> ErasedComponent for Typed<C, R> {
     }
 
     fn stage(&self, value: &[u8]) -> Result<Box<dyn StagedComponent>, WireError> {
-        let component = self.replicator.read(value)?;
+        let component = self.read(value)?;
         Ok(staged::component(component, self.copy.is_some()))
     }
 
@@ -373,10 +417,22 @@ impl<C: Component, R: Replicator<C>> ErasedComponent for Typed<C, R> {
         value: &[u8],
         staged: &mut Box<dyn StagedComponent>,
     ) -> Result<(), WireError> {
-        let component = self.replicator.read(value)?;
+        let component = self.read(value)?;
         staged::again(staged, component, self.copy.is_some());
         Ok(())
     }
+}
+
+/// Makes nothing of every entity.
+struct Erase(bool);
+
+impl EntityMapper for Erase {
+    fn get_mapped(&mut self, _source: Entity) -> Entity {
+        self.0 = true;
+        Entity::PLACEHOLDER
+    }
+
+    fn set_mapped(&mut self, _source: Entity, _target: Entity) {}
 }
 
 /// Puts `component` on `entity`: overwritten in place where the type allows it (no archetype

@@ -39,7 +39,7 @@ pub use audience::{Audience, Viewer};
 pub use bundle::ReplicatedBundle;
 
 pub(crate) use columns::Columns;
-pub(crate) use component::{Registered, Typed};
+pub(crate) use component::{Entities, Registered, Typed};
 pub use quantized::{Ints, IntsReader, Quantize, TransformPrecision};
 use replicator::SERDE;
 pub use replicator::{Lossless, MAX_COMPONENT_BYTES, Replicator};
@@ -129,28 +129,43 @@ impl ReplicateAppExt for App {
     where
         C: Component + TypePath + Serialize + DeserializeOwned,
     {
-        register(self, Lossless::<C>::default(), None)
+        assert!(
+            C::relationship_accessor().is_none(),
+            "\"{}\" relates entities, which are others on every peer: `replicate_with_entities` \
+             translates them, of the component that is on the one that is related \
+             (`ChildOf`, not `Children`)",
+            C::type_path()
+        );
+        register(self, Lossless::<C>::default(), Entities::Lost)
     }
 
     fn replicate_with_entities<C>(&mut self) -> Rule<'_>
     where
         C: Component + TypePath + Clone + Serialize + DeserializeOwned,
     {
-        register(self, Lossless::<C>::default(), Some(C::clone))
+        register(
+            self,
+            Lossless::<C>::default(),
+            Entities::Translated(C::clone),
+        )
     }
 
     fn replicate_quantized<C>(&mut self, precision: C::Precision) -> Rule<'_>
     where
         C: Component + TypePath + Quantize,
     {
-        register(self, quantized::Quantized::<C>(precision), None)
+        register(
+            self,
+            quantized::Quantized::<C>(precision),
+            Entities::Replicators,
+        )
     }
 
     fn replicate_as<C>(&mut self, replicator: impl Replicator<C>) -> Rule<'_>
     where
         C: Component + TypePath,
     {
-        register(self, replicator, None)
+        register(self, replicator, Entities::Replicators)
     }
 
     fn replicate_bundle<B: ReplicatedBundle>(&mut self) -> &mut Self {
@@ -175,7 +190,7 @@ impl ReplicateAppExt for App {
     where
         C: Component + TypePath + Serialize + DeserializeOwned,
     {
-        let entry = entry(self, Lossless::<C>::default(), None);
+        let entry = entry(self, Lossless::<C>::default(), Entities::Lost);
         builder(self).add_kept(entry);
         self
     }
@@ -184,9 +199,9 @@ impl ReplicateAppExt for App {
 fn register<'a, C: Component + TypePath>(
     app: &'a mut App,
     replicator: impl Replicator<C>,
-    copy: Option<fn(&C) -> C>,
+    entities: Entities<C>,
 ) -> Rule<'a> {
-    let entry = entry(app, replicator, copy);
+    let entry = entry(app, replicator, entities);
     let id = entry.descriptor.id;
     builder(app).add(entry);
     app.world_mut().add_observer(crate::collect::on_remove::<C>);
@@ -196,7 +211,7 @@ fn register<'a, C: Component + TypePath>(
 fn entry<C: Component + TypePath>(
     app: &mut App,
     replicator: impl Replicator<C>,
-    copy: Option<fn(&C) -> C>,
+    entities: Entities<C>,
 ) -> Registered {
     let path = C::type_path();
     Registered {
@@ -210,13 +225,13 @@ fn entry<C: Component + TypePath>(
         storage: C::STORAGE_TYPE,
         priority: 1.0,
         is_resource: false,
-        refers: copy.is_some(),
+        refers: matches!(entities, Entities::Translated(_)),
         once: false,
         unaudited: false,
         audience: None,
         write_bit: None,
         conditions: Vec::new(),
-        erased: Box::new(Typed::new(replicator, copy)),
+        erased: Box::new(Typed::new(replicator, &entities)),
     }
 }
 

@@ -11,7 +11,7 @@ use bevy::{
 
 use super::{Audience, Registered, builder, condition::Condition};
 
-/// Options of the component that was registered last. Chains on to the next registration.
+/// Options of the component that was registered last. [`app`](Self::app) goes on to the next.
 pub struct Rule<'a> {
     app: &'a mut App,
     id: u64,

@@ -6,6 +6,7 @@
 mod arrivals;
 mod audit;
 mod bulk;
+mod caught_up;
 mod ceiling;
 mod congestion;
 mod dirty;
@@ -35,6 +36,9 @@ use seamless_wire::{
 };
 
 use audit::{AuditOut, AuditSent};
+use caught_up::CatchUp;
+pub use caught_up::PeerCaughtUp;
+pub(crate) use caught_up::note_caught_up;
 use ceiling::Ceiling;
 use congestion::Congestion;
 use dirty::Dirty;
@@ -91,6 +95,7 @@ pub(crate) struct Sender {
     measured_from: PacketSeq,
     /// Slots that came into sight and whose audiences are still to be asked, if any are.
     appeared: Option<Vec<u32>>,
+    catch_up: CatchUp,
 }
 
 /// Datagrams after which one of them has little to say of the share that is lost.
@@ -193,6 +198,7 @@ impl Sender {
     pub(crate) fn resume(&mut self) {
         self.find_losses(Duration::MAX, Duration::ZERO, None);
         self.control.all_due();
+        self.catch_up = CatchUp::default();
         self.rtt = Rtt::default();
         self.congestion = Congestion::default();
         self.ceiling = Ceiling::default();
