@@ -157,6 +157,12 @@ fn a_delegation_that_the_server_was_faster_with_denies_nothing() {
     heard(&mut cluster, client);
     // It is gone when the client's wish arrives, and the client hears of the refusal first.
     cluster.world(server).despawn(there);
+    // What is said of that goes a few times unasked, and is lost.
+    wire.decide(|parcel| match parcel.way {
+        Way::ToClient => Fate::Lose,
+        Way::ToServer => Fate::Hold,
+    });
+    cluster.run(4);
     wire.decide(
         |parcel| match parcel.way == Way::ToClient && !has_control(parcel) {
             true => Fate::Lose,

@@ -1,4 +1,4 @@
-//! Rows that go again unasked where datagrams are lost.
+//! Rows and leaves that go again unasked where datagrams are lost.
 //!
 //! That a row was lost is seen when later datagrams have overtaken it, or after a time that allows for the
 //! slowest of answers. What changes in every tick need not wait for that: its next row follows. But what
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::{Known, Sender};
+use super::{Known, Sender, log::SentItem};
 use crate::{peer::control::insurance, rows::Rows};
 
 /// Most rows of a tick that go again: a world in motion tells the next ones anyway, and a network that
@@ -26,30 +26,44 @@ impl Sender {
         (now, tick): (Duration, Duration),
         (known, rows): (&Known, &Rows),
     ) {
-        let copies = u32::from(insurance(self.loss));
+        let copies = insurance(self.loss);
         if copies == 0 || self.dirty.count() > 0 {
             // Nothing is lost, or there is too much to say as it is.
             return;
         }
-        let mut again: SmallVec<[u32; MAX_INSURED]> = SmallVec::new();
+        // With each, whether it was sent for the first time.
+        let mut again: SmallVec<[(u32, bool); MAX_INSURED]> = SmallVec::new();
         for (seq, contents) in self.log.waiting_since(now.saturating_sub(tick * 3 / 2)) {
-            if again.len() + contents.rows() > MAX_INSURED {
+            if again.len() + contents.rows() + contents.items.len() > MAX_INSURED {
                 return;
             }
             let is_of_this_life = self.lives.of(seq);
-            let next = contents.version().0.wrapping_add(1);
-            let pays = contents.with_soon().filter(|&(slot, version, _)| {
-                next.wrapping_sub(version.0) <= copies
-                    && rows.ring(slot).is_some_and(|ring| ring.last() == version)
-                    && is_of_this_life(slot)
+            let rests = |slot: u32, version| {
+                rows.ring(slot).is_some_and(|ring| ring.last() == version)
                     && self.sees(slot)
                     && !known.holds(self.seat.as_ref(), slot, version)
+            };
+            let resting = contents.with_soon();
+            let resting = resting.filter(|&(slot, version, _)| rests(slot, version));
+            let first = contents.version();
+            let resting = resting.map(|(slot, version, _)| (slot, version == first));
+            let leaving = contents.items.iter().filter_map(|item| match *item {
+                SentItem::Leave { slot } if self.is_leaving(slot) => Some((slot, false)),
+                _ => None,
             });
-            again.extend(pays.map(|(slot, ..)| slot));
+            again.extend(
+                resting
+                    .chain(leaving)
+                    .filter(|(slot, _)| is_of_this_life(*slot)),
+            );
         }
-        self.counters.insured_records += again.len() as u64;
-        for slot in again {
-            self.dirty.insert(slot as usize);
+        again.sort_unstable();
+        again.dedup_by_key(|(slot, _)| *slot);
+        for (slot, first) in again {
+            if self.slots[slot as usize].insure(first, copies) {
+                self.counters.insured_records += 1;
+                self.dirty.insert(slot as usize);
+            }
         }
     }
 }

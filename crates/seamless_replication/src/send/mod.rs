@@ -305,7 +305,8 @@ impl Sender {
         self.seen -= 1;
         self.news.push((slot, News::Forget));
         let state = self.slot_mut(slot);
-        if state.is_told() {
+        // Whom we told what we held of it, hosts it: what becomes of that is not ours to say.
+        if state.is_told() && state.projection != Projection::HolderOnly {
             state.leave();
             self.except(slot, |_, exception| {
                 *exception = Exception {
@@ -315,8 +316,9 @@ impl Sender {
             });
             self.dirty.insert(slot as usize);
         } else {
-            // It never heard of it, so there is nothing to take back.
+            // It never heard of it from us, so there is nothing to take back.
             *state = LinkSlot::default();
+            self.exceptions.remove(&slot);
             self.dirty.remove(slot as usize);
         }
     }
@@ -540,10 +542,9 @@ impl Sender {
         for item in &contents.items {
             match *item {
                 SentItem::Leave { slot } => {
-                    if let Some(state) = self.slots.get(slot as usize)
-                        && state.presence == Presence::Leaving
-                    {
+                    if self.is_leaving(slot) {
                         self.dirty.insert(slot as usize);
+                        self.slots[slot as usize].insure_anew();
                     }
                 }
                 SentItem::Control(seq) => self.control.lost(seq),

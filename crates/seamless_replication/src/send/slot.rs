@@ -48,6 +48,9 @@ mod marks {
     pub(super) const SPECIAL: u8 = 8;
     /// There are components of the row that the peer is not told.
     pub(super) const HIDDEN: u8 = 16;
+    /// How often what was sent last went again unasked: a number of two bits, and what it counts by.
+    pub(super) const INSURED: u8 = 32 + 64;
+    pub(super) const INSURED_ONCE: u8 = 32;
 }
 
 /// With which datagram the present life of each slot began: acks of earlier ones speak of another
@@ -181,6 +184,7 @@ impl LinkSlot {
 
     pub(super) const fn leave(&mut self) {
         self.presence = Presence::Leaving;
+        self.insure_anew();
         self.set(marks::MIGRATED | marks::NOTHING, false);
     }
 
@@ -213,10 +217,29 @@ impl LinkSlot {
         }
     }
 
+    /// What was sent of it goes again unasked, if that was not done `copies` times (3 at most) by now.
+    /// `first`: it was sent for the first time.
+    pub(super) const fn insure(&mut self, first: bool, copies: u8) -> bool {
+        if first {
+            self.insure_anew();
+        }
+        let pays = (self.marks & marks::INSURED) / marks::INSURED_ONCE < copies;
+        if pays {
+            self.marks += marks::INSURED_ONCE;
+        }
+        pays
+    }
+
+    /// What goes of it next goes for another reason.
+    pub(super) const fn insure_anew(&mut self) {
+        self.set(marks::INSURED, false);
+    }
+
     /// Its newest version was lost and goes again. True if that happened so often that perhaps it is
     /// not chance, and the peer cannot read what is told against what it has: it is told the row whole.
     pub(super) const fn lose(&mut self) -> bool {
         self.losses = self.losses.saturating_add(1);
+        self.insure_anew();
         let is_void = self.losses >= MAX_LOSSES;
         if is_void {
             self.void();
