@@ -318,8 +318,7 @@ fn items(entity: GlobalEntity) -> Vec<Control> {
             all.push(Control::RowKept {
                 yours: yes,
                 index,
-                generation: 0,
-                version: 1,
+                tick: Tick(1),
             });
             all.push(Control::MigrateResponse {
                 entity,

@@ -6,7 +6,7 @@ use bevy::prelude::*;
 use common::{
     Health, Label, Place,
     authority::{at, grab, lending, move_to, weathers},
-    counted, find, get, name, on_a_wire, pair, register, settle, spawn_on, wait_for,
+    counted, find, get, name, on_a_wire, pair, register, settle, show, spawn_on, wait_for,
 };
 use seamless_authority::{AuthorityCommandsExt, Delegated};
 use seamless_replication::{
@@ -355,4 +355,47 @@ fn values_that_change_their_length_arrive_beside_others_whatever_their_coding() 
         settle(&mut cluster, server, &[client]);
         assert_eq!(counted(&mut cluster, client).refused.malformed, 0);
     }
+}
+
+#[test]
+fn that_a_large_row_was_kept_before_it_left_says_nothing_of_it_when_it_is_back() {
+    let (mut cluster, [server, client], wire) = on_a_wire(register);
+    let book = (Replicated, Place::default(), long("a"));
+    let book = cluster.world(server).spawn(book).id();
+    cluster.step();
+    let its_name = name(&mut cluster, server, book);
+    wire.all(Way::ToServer, Fate::Hold);
+    cluster.run_until("it is there", 60, |cluster| {
+        find(cluster, client, its_name).is_some()
+    });
+    cluster.run(2);
+    for shown in [false, true] {
+        show(&mut cluster, server, book, shown);
+        wire.decide(|parcel| match (parcel.way, parcel.channel) {
+            (Way::ToClient, None) => Fate::Pass,
+            _ => Fate::Hold,
+        });
+        cluster.run(2);
+    }
+    assert_eq!(find(&mut cluster, client, its_name), None);
+    let (said, told): (Vec<_>, Vec<_>) = wire
+        .kept()
+        .into_iter()
+        .partition(|parcel| parcel.way == Way::ToServer);
+    wire.decide(|parcel| match (parcel.way, parcel.channel) {
+        (Way::ToClient, Some(_)) => Fate::Hold,
+        _ => Fate::Pass,
+    });
+    said.into_iter().for_each(|parcel| wire.put(parcel));
+    for x in 0..60 {
+        move_to(&mut cluster, server, book, x as f32);
+        cluster.run(2);
+    }
+    let seen = counted(&mut cluster, client);
+    assert_eq!((seen.audit.differing, seen.refused.late), (0, 0));
+    wire.pass();
+    told.into_iter().for_each(|parcel| wire.put(parcel));
+    settle(&mut cluster, server, &[client]);
+    let seen = counted(&mut cluster, client);
+    assert_eq!((seen.audit.differing, seen.refused.late), (0, 0));
 }

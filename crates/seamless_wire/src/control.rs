@@ -97,10 +97,8 @@ pub enum Control {
         yours: bool,
         /// The slot.
         index: u32,
-        /// Its use.
-        generation: u32,
-        /// The row's version.
-        version: u32,
+        /// The tick in which it was sent: a row may be sent again in another life of its slot.
+        tick: Tick,
     },
     /// Server to client: names for your own spawns.
     Names {

@@ -140,10 +140,7 @@ impl Audiences {
                 peer.sender.vanish(index, generation, reason);
                 continue;
             };
-            if !peer.sender.hide(index, hidden) {
-                // The same row under another number, which that ack does not name.
-                rows.renew(index);
-            }
+            peer.sender.hide(index, hidden);
         }
         self.check = check;
     }

@@ -8,7 +8,6 @@ use seamless_wire::{
     control::{Control, Speaker},
     frame::{BigRow, Frame},
     packet::HeaderContext,
-    record::Version,
 };
 
 use super::{
@@ -247,8 +246,7 @@ fn take_big_row(world: &mut World, peer: &mut Peer, big: &BigRow) {
             let Some(kept) = rows.iter().next().map(|(row, _)| Control::RowKept {
                 yours: row.allocator == Allocator::Peer,
                 index: row.index,
-                generation: row.generation.unwrap_or_default(),
-                version: row.version.0,
+                tick: big.tick,
             }) else {
                 return;
             };
@@ -397,17 +395,15 @@ fn hand_out_control(world: &mut World, peer: &mut Peer) {
             Control::RowKept {
                 yours: true,
                 index,
-                version,
-                ..
-            } => peer.sender.big_row_kept(index, Version(version)),
+                tick,
+            } => peer.sender.big_row_kept(index, tick),
             Control::RowKept {
                 yours: false,
                 index,
-                version,
-                ..
+                tick,
             } => {
                 if let Some(slot) = held_slot(world, peer, index) {
-                    peer.sender.big_row_kept(slot, Version(version));
+                    peer.sender.big_row_kept(slot, tick);
                 }
             }
             Control::Names { first, count } => {

@@ -211,16 +211,6 @@ impl Rows {
         }
     }
 
-    /// Stores the slot's newest row once more, as its next version.
-    pub(crate) fn renew(&mut self, slot: u32) {
-        let (tick, keep) = (self.tick, self.keep(slot));
-        let newest = self.ring(slot).and_then(Ring::newest);
-        if let Some(row) = newest.map(|newest| newest.row.clone()) {
-            self.ring_mut(slot).push_next(row.view(), tick, keep);
-            self.changed.push(slot);
-        }
-    }
-
     /// How many versions of a slot are kept.
     #[inline]
     fn keep(&self, slot: u32) -> usize {

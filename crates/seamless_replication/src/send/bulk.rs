@@ -87,8 +87,7 @@ impl Sender {
         });
         let tick = context.tick;
         self.except(slot, |state, exception| {
-            exception.bulk = Some(version);
-            exception.bulk_sent = tick;
+            exception.bulk = Some((version, tick));
             state.set_told();
         });
         self.served(slot);

@@ -30,7 +30,7 @@ use std::time::Duration;
 use bevy::platform::collections::HashMap;
 use fixedbitset::{Block, FixedBitSet};
 use seamless_wire::{
-    PacketSeq,
+    PacketSeq, Tick,
     packet::AckBits,
     record::{LeaveReason, Version},
 };
@@ -254,13 +254,11 @@ impl Sender {
     }
 
     /// Components of a visible slot's row that the peer is not told. If that changes, it is told
-    /// the row whole, and acks of what it was told before say nothing any more. False if that is
-    /// not so: a row is under way on the bulk channel, whose ack names a version only.
-    #[must_use]
-    pub(crate) fn hide(&mut self, slot: u32, hidden: SetId) -> bool {
+    /// the row whole, and acks of what it was told before say nothing any more.
+    pub(crate) fn hide(&mut self, slot: u32, hidden: SetId) {
         let next = self.next;
         if self.hidden(slot) == hidden {
-            return true;
+            return;
         }
         let state = self.slot_mut(slot);
         state.set_hidden(hidden != SetId::default());
@@ -271,10 +269,9 @@ impl Sender {
         self.hidden[slot as usize] = hidden;
         self.lives.begin(slot, next);
         self.news.push((slot, News::Forget));
-        let exception = self.exceptions.remove(&slot);
+        self.exceptions.remove(&slot);
         self.slots[slot as usize].set_special(false);
         self.dirty.insert(slot as usize);
-        exception.is_none_or(|exception| exception.bulk.is_none())
     }
 
     /// A message to the peer speaks of this version of a slot. Whether the peer may not have it yet:
@@ -374,20 +371,19 @@ impl Sender {
         }
     }
 
-    /// A row that went by the bulk channel is kept by the peer.
-    pub(crate) fn big_row_kept(&mut self, slot: u32, version: Version) {
+    /// A row that went by the bulk channel in `tick` is kept by the peer.
+    pub(crate) fn big_row_kept(&mut self, slot: u32, tick: Tick) {
         if self.sees(slot) {
             let state = self.slot_mut(slot);
             if state.is_special() {
-                let mut kept = false;
+                let mut kept = None;
                 self.except(slot, |state, exception| {
-                    kept = exception.bulk == Some(version);
-                    if kept {
-                        exception.bulk = None;
+                    kept = exception.bulk.take_if(|(_, sent)| *sent == tick);
+                    if kept.is_some() {
                         state.acknowledged(true);
                     }
                 });
-                if kept {
+                if let Some((version, _)) = kept {
                     self.news.push((slot, News::Has(version)));
                     self.dirty.insert(slot as usize);
                 }

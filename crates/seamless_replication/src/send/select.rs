@@ -347,8 +347,8 @@ impl Sender {
             return self.settle(slot, exception);
         }
         let (version, set) = (head.version, head.set);
-        if exception.bulk.is_some() {
-            if context.tick.since(exception.bulk_sent) < BULK_PATIENCE {
+        if let Some((_, sent)) = exception.bulk {
+            if context.tick.since(sent) < BULK_PATIENCE {
                 return self.settle(slot, exception);
             }
             // It arrived, as all does on that channel, but was not kept.

@@ -109,10 +109,8 @@ impl Lives {
 pub(super) struct Exception {
     /// Why it leaves, and as which use of the slot.
     pub(super) leaves: Option<(LeaveReason, u32)>,
-    /// A version under way on the bulk channel; nothing else is sent meanwhile.
-    pub(super) bulk: Option<Version>,
-    /// When that one was sent.
-    pub(super) bulk_sent: Tick,
+    /// A version under way on the bulk channel, and when it was sent; nothing else is meanwhile.
+    pub(super) bulk: Option<(Version, Tick)>,
     /// Which components the holder writes, while the peer is told a part of the row.
     pub(super) writes: WriteMask,
     /// A version that is larger than the peer takes. It is not tried again.

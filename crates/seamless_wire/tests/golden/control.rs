@@ -150,10 +150,9 @@ fn streams() -> Vec<(Control, &'static str)> {
             Control::RowKept {
                 yours: false,
                 index: 6,
-                generation: 1,
-                version: 9,
+                tick: Tick(9),
             },
-            "07 00 06 01 09",
+            "07 00 06 09",
         ),
         (
             Control::Names {
