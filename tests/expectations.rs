@@ -3,7 +3,12 @@
 mod common;
 
 use bevy::{ecs::entity::MapEntities, prelude::*};
-use common::{Place, find, get, me, name, pair, ready, register, spawn_on, wait_for};
+use common::{
+    Place,
+    authority::{at, grab, lending, move_to},
+    counted, find, get, me, name, pair, ready, register, spawn_on, wait_for,
+};
+use seamless_authority::Delegated;
 use seamless_replication::{
     Hosted, NetClock, PeerCaughtUp, Peers, PrespawnPlugin, Prespawned, Remote, ReplicateAppExt,
     Replicated, ReplicationConfig, Slots,
@@ -234,12 +239,12 @@ struct Owner(#[entities] Entity, u32);
 #[test]
 fn a_reference_that_nobody_translates_means_nobody() {
     let (mut cluster, [server, client]) = pair(8, Weather::near(), |app| {
-        register(app);
+        lending(app);
         app.replicate::<Owner>();
     });
     let [boss, _] = spawn_on(&mut cluster, [server, client], Place::default());
-    let owned = cluster.world(server).spawn((Replicated, Owner(boss, 1)));
-    let owned = owned.id();
+    let owned = (Delegated, Place::default(), Owner(boss, 1));
+    let owned = cluster.world(server).spawn((Replicated, owned)).id();
     let its_name = name(&mut cluster, server, owned);
     let there = wait_for(&mut cluster, client, its_name);
     let nobody = |n| Some(Owner(Entity::PLACEHOLDER, n));
@@ -252,6 +257,22 @@ fn a_reference_that_nobody_translates_means_nobody() {
     // The audit finds nothing amiss with it, either.
     cluster.run(200);
     assert_eq!(get(&mut cluster, client, there), nobody(2));
+    assert_eq!(counted(&mut cluster, client).audit.healed, 0);
+    // A holder writes the rest of it, and what it never knew stays what it was.
+    grab(&mut cluster, client, there);
+    move_to(&mut cluster, client, there, 5.0);
+    cluster.run(20);
+    assert_eq!(at(&mut cluster, server, owned), Some(5.0));
+    let here = get(&mut cluster, server, owned);
+    assert_eq!(here, Some(Owner(boss, 2)));
+    cluster
+        .world(client)
+        .get_mut::<Owner>(there)
+        .expect("there")
+        .1 = 3;
+    cluster.run(20);
+    let here = get(&mut cluster, server, owned);
+    assert_eq!(here, Some(Owner(boss, 3)));
 }
 
 #[test]

@@ -398,7 +398,7 @@ fn a_component_that_is_missing_here_or_coded_otherwise_is_named() {
     assert!(coded.to_string().contains("Place\" is \"serde"), "{coded}");
 }
 
-#[derive(Component, TypePath, Serialize, Deserialize)]
+#[derive(Component, TypePath, Serialize, Deserialize, Clone)]
 struct Other;
 
 #[test]

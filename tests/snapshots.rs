@@ -20,9 +20,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Component, TypePath, Serialize, Deserialize, Clone, PartialEq, Debug)]
 struct Countdown(u32);
 
+/// Nor must whom it means.
+#[derive(Component, TypePath, Serialize, Deserialize, Clone, PartialEq, Debug)]
+struct Grudge(#[entities] Entity);
+
 fn setup(app: &mut App) {
     register(app);
-    app.keep::<Countdown>();
+    app.keep::<Countdown>().keep::<Grudge>();
 }
 
 fn everything(world: &mut World) -> Vec<Entity> {
@@ -51,7 +55,9 @@ fn saved() -> (Cluster, AppId, WorldSnapshot) {
         })
         .collect();
     for (n, entity) in all.iter().enumerate() {
-        world.entity_mut(*entity).insert(Target(all[(n + 7) % 50]));
+        let kept = Grudge(all[(n + 11) % 50]);
+        let refers = (Target(all[(n + 7) % 50]), kept);
+        world.entity_mut(*entity).insert(refers);
     }
     cluster.run(3);
     let world = cluster.world(server);
@@ -89,14 +95,20 @@ fn what_was_saved_is_loaded_into_a_fresh_world_and_is_equal() {
         None
     );
     for entity in loaded {
-        let name = name(&mut new, fresh, entity);
-        let original = find(&mut old, server, name).expect("same names");
+        let its_name = name(&mut new, fresh, entity);
+        let original = find(&mut old, server, its_name).expect("same names");
         let countdown = get::<Countdown>(&mut old, server, original);
         assert_eq!(
             get(&mut new, fresh, entity),
             countdown,
             "kept, though not replicated"
         );
+        let hated = |cluster: &mut Cluster, app, entity| {
+            let Grudge(hated) = get(cluster, app, entity).expect("kept");
+            name(cluster, app, hated)
+        };
+        let original = hated(&mut old, server, original);
+        assert_eq!(hated(&mut new, fresh, entity), original);
     }
     settle(&mut new, fresh, &[client]);
     let world = new.world(fresh);

@@ -215,9 +215,13 @@ impl<C: Component, R: Replicator<C>> Typed<C, R> {
     fn read(&self, value: &[u8]) -> Result<C, WireError> {
         let mut component = self.replicator.read(value)?;
         if self.without {
-            let mut found = Erase(false);
-            C::map_entities(&mut component, &mut found);
-            if found.0 && !self.warned.swap(true, Ordering::Relaxed) {
+            let mut found = false;
+            let nothing = |_| {
+                found = true;
+                Entity::PLACEHOLDER
+            };
+            C::map_entities(&mut component, &mut Each(nothing));
+            if found && !self.warned.swap(true, Ordering::Relaxed) {
                 let path = std::any::type_name::<C>();
                 tracing::error!(
                     "\"{path}\" refers to entities, which are others here: \
@@ -226,6 +230,32 @@ impl<C: Component, R: Replicator<C>> Typed<C, R> {
             }
         }
         Ok(component)
+    }
+
+    /// Whether values have held references that nobody translates.
+    fn has_untranslated(&self) -> bool {
+        self.without && self.warned.load(Ordering::Relaxed)
+    }
+
+    /// References that nobody translates mean something only where they were made: they become what
+    /// they are in `here`.
+    ///
+    /// Cost: `here` is written and read again. For what was registered wrongly.
+    fn keep_untranslated(&self, component: &mut C, here: &C) {
+        let mut value = Vec::new();
+        let here = self.replicator.write(here, &mut value);
+        let Ok(mut here) = here.and_then(|()| self.replicator.read(&value)) else {
+            return;
+        };
+        let mut found = Vec::new();
+        let note = |entity| {
+            found.push(entity);
+            entity
+        };
+        C::map_entities(&mut here, &mut Each(note));
+        let mut found = found.into_iter();
+        let next = |_| found.next().unwrap_or(Entity::PLACEHOLDER);
+        C::map_entities(component, &mut Each(next));
     }
 }
 
@@ -315,13 +345,18 @@ impl<C: Component, R: Replicator<C>> ErasedComponent for Typed<C, R> {
     }
 
     fn apply(&self, world: &mut World, entity: Entity, value: &[u8]) -> Result<(), WireError> {
-        let component = self.read(value)?;
+        let mut component = self.read(value)?;
+        if self.has_untranslated()
+            && let Some(here) = world.get::<C>(entity)
+        {
+            self.keep_untranslated(&mut component, here);
+        }
         put(world, entity, component, self.copy.is_some());
         Ok(())
     }
 
     fn column<'w>(&self, table: &'w Table, id: ComponentId) -> Option<Column<'w>> {
-        if !C::Mutability::MUTABLE || self.copy.is_some() {
+        if !C::Mutability::MUTABLE || self.copy.is_some() || self.has_untranslated() {
             return None;
         }
         #[expect(unsafe_code, reason = "the id must be that of the type")]
@@ -363,7 +398,7 @@ impl<C: Component, R: Replicator<C>> ErasedComponent for Typed<C, R> {
                 return false;
             }
         }
-        let Ok(mut told) = self.replicator.read(value) else {
+        let Ok(mut told) = self.read(value) else {
             return false;
         };
         let Some(ptr) = ptr else {
@@ -379,6 +414,11 @@ impl<C: Component, R: Replicator<C>> ErasedComponent for Typed<C, R> {
         };
         let mut again = Vec::with_capacity(value.len());
         let Some(copy) = self.copy else {
+            // SAFETY: the caller promises that `ptr` points to a `C`.
+            let here = unsafe { ptr.deref::<C>() };
+            if self.has_untranslated() {
+                self.keep_untranslated(&mut told, here);
+            }
             return self.replicator.write(&told, &mut again).is_ok() && again != *live;
         };
         C::map_entities(&mut told, &mut references::Known { world });
@@ -423,13 +463,12 @@ impl<C: Component, R: Replicator<C>> ErasedComponent for Typed<C, R> {
     }
 }
 
-/// Makes nothing of every entity.
-struct Erase(bool);
+/// Makes of each entity what a function says.
+struct Each<F>(F);
 
-impl EntityMapper for Erase {
-    fn get_mapped(&mut self, _source: Entity) -> Entity {
-        self.0 = true;
-        Entity::PLACEHOLDER
+impl<F: FnMut(Entity) -> Entity> EntityMapper for Each<F> {
+    fn get_mapped(&mut self, source: Entity) -> Entity {
+        self.0(source)
     }
 
     fn set_mapped(&mut self, _source: Entity, _target: Entity) {}

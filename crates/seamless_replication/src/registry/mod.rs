@@ -106,6 +106,9 @@ pub trait ReplicateAppExt {
     /// A server or node publishes it in the first tick in which it has it, and as long as it has
     /// it. Clients of several nodes have the value that arrived last, so nodes should agree on it.
     ///
+    /// It should refer to no entity: Bevy does not let it say to which. An entity with a component of its
+    /// own can, and is replicated like any other.
+    ///
     /// Cost: that of a component of one entity.
     ///
     /// # Panics
@@ -115,13 +118,14 @@ pub trait ReplicateAppExt {
         R: Resource + TypePath + Serialize + DeserializeOwned;
 
     /// Keeps a server-only component with its entity through handover, checkpoint and restore:
-    /// timers, random states, anything that players must not see but that must not be lost.
+    /// timers, random states, anything that players must not see but that must not be lost. References to
+    /// entities are translated.
     ///
     /// # Panics
     /// As [`replicate`](Self::replicate).
     fn keep<C>(&mut self) -> &mut Self
     where
-        C: Component + TypePath + Serialize + DeserializeOwned;
+        C: Component + TypePath + Clone + Serialize + DeserializeOwned;
 }
 
 impl ReplicateAppExt for App {
@@ -188,9 +192,10 @@ impl ReplicateAppExt for App {
 
     fn keep<C>(&mut self) -> &mut Self
     where
-        C: Component + TypePath + Serialize + DeserializeOwned,
+        C: Component + TypePath + Clone + Serialize + DeserializeOwned,
     {
-        let entry = entry(self, Lossless::<C>::default(), Entities::Lost);
+        let entities = Entities::Translated(C::clone);
+        let entry = entry(self, Lossless::<C>::default(), entities);
         builder(self).add_kept(entry);
         self
     }
