@@ -10,8 +10,8 @@ use common::{
 };
 use seamless_authority::Delegated;
 use seamless_replication::{
-    Hosted, NetClock, PeerCaughtUp, Peers, PrespawnPlugin, Prespawned, Remote, ReplicateAppExt,
-    Replicated, ReplicationConfig, Slots,
+    Hosted, NetClock, PeerCaughtUp, PeerJoined, Peers, PrespawnPlugin, Prespawned, Remote,
+    ReplicateAppExt, Replicated, ReplicationConfig, Slots,
     interest::{InterestAppExt, View},
     messages::{Delivery, Direction, FromPeer, MessageAppExt, Target, ToPeers},
     transport::{CloseReason, Links},
@@ -45,9 +45,18 @@ fn talking(app: &mut App) {
 #[test]
 fn a_message_to_who_has_caught_up_is_heard_in_a_whole_world() {
     const MANY: usize = 3000;
-    for (seed, loss) in [(1, 0.0), (2, 0.1)] {
-        let mut cluster = Cluster::new(seed, |app| {
+    for (seed, loss, is_let_in) in [(1, 0.0, false), (2, 0.1, false), (3, 0.1, true)] {
+        let mut cluster = Cluster::new(seed, move |app| {
             talking(app);
+            if is_let_in {
+                // It sees nothing until the game says what.
+                let place = |place: &Place| Vec3::new(place.0, place.1, place.2);
+                app.interest_position::<Place>(place);
+                app.world_mut()
+                    .get_resource_or_init::<ReplicationConfig>()
+                    .first_view = View::Nothing;
+                app.add_systems(Update, show_all);
+            }
             app.add_systems(
                 Update,
                 |mut caught_up: MessageReader<PeerCaughtUp>,
@@ -84,6 +93,15 @@ fn a_message_to_who_has_caught_up_is_heard_in_a_whole_world() {
         cluster.run_until("the other level is ready", 60, |cluster| {
             !cluster.world(late).resource::<Heard>().0.is_empty()
         });
+    }
+}
+
+fn show_all(mut joined: MessageReader<PeerJoined>, mut peers: ResMut<Peers>) {
+    for PeerJoined { peer, .. } in joined.read() {
+        // A client hears of its server, too, which is under no name.
+        if let Some(peer) = peers.by_id_mut(*peer) {
+            peer.interest_mut().set_view(View::Everything);
+        }
     }
 }
 

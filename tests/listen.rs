@@ -6,7 +6,7 @@ use bevy::{ecs::entity::MapEntities, prelude::*};
 use common::{Place, differences, find, me, name, ready, register, seen};
 use seamless_authority::{AuthorityCommandsExt, AuthorityView};
 use seamless_replication::{
-    Admission, Admitted, NetSlot, PeerJoined, PeerRefused, Peers, Replicated,
+    Admission, Admitted, NetSlot, PeerCaughtUp, PeerJoined, PeerRefused, Peers, Replicated,
     inputs::{InputAppExt, InputOutbox, LocalInputs, PlayerInputs},
     listen::{LOCAL_CLIENT, LOCAL_SERVER, ListenPlugin},
     messages::{
@@ -55,6 +55,7 @@ struct Heard {
     /// Of whom, what, and whether that is here.
     falls: Vec<(Entity, u32, bool)>,
     joined: Vec<PeerId>,
+    caught_up: Vec<PeerId>,
     unsent: usize,
     refused: usize,
 }
@@ -89,6 +90,7 @@ fn listen(
     mut unsent: MessageReader<MessageNotSent>,
     mut joined: MessageReader<PeerJoined>,
     mut refused: MessageReader<PeerRefused>,
+    mut caught_up: MessageReader<PeerCaughtUp>,
     mut heard: ResMut<Heard>,
 ) {
     for talk in talk.read() {
@@ -104,6 +106,8 @@ fn listen(
     heard.unsent += unsent.read().count();
     heard.refused += refused.read().count();
     heard.joined.extend(joined.read().map(|joined| joined.peer));
+    let caught_up = caught_up.read().map(|caught_up| caught_up.peer);
+    heard.caught_up.extend(caught_up);
 }
 
 fn spawn_avatars(mut joined: MessageReader<PeerJoined>, mut commands: Commands) {
@@ -268,6 +272,16 @@ fn inputs_of_the_local_player_are_applied_once_and_in_order_like_all_others() {
     // What was applied is known to the client half.
     let unacked = cluster.world(server).resource::<InputOutbox>().unacked();
     assert!(unacked <= 2, "{unacked}");
+}
+
+#[test]
+fn the_host_has_caught_up_as_it_joins() {
+    let (mut cluster, [server, client]) = scene();
+    cluster.run(A_WHILE);
+    let id = me(&mut cluster, client);
+    let heard = heard(&mut cluster, server);
+    assert_eq!(heard.joined, [PeerId(1), id]);
+    assert_eq!(heard.caught_up, heard.joined);
 }
 
 #[test]

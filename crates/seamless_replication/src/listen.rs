@@ -20,6 +20,7 @@ use crate::{
     inputs::{Inboxes, InputOutbox},
     peer::{PeerJoined, Peers},
     plugin::ReplicationSystems,
+    send::PeerCaughtUp,
 };
 
 /// The local player's link, as the server half sees it. In no table of links.
@@ -38,7 +39,7 @@ pub const LOCAL_SERVER: LinkId = LinkId {
 /// Makes a server a listen server. Add it beside the plugins of a server, after them.
 ///
 /// [`Peers::me`] is the local player then, [`Peers::is_local`] tells it from the others, and
-/// [`PeerJoined`] is written for it in `Startup`. No client is let in under its name.
+/// [`PeerJoined`] and [`PeerCaughtUp`] are written for it in `Startup`. No client is let in under its name.
 #[derive(Clone, Copy, Debug)]
 pub struct ListenPlugin {
     /// The local player's name. 1 by default.
@@ -56,15 +57,18 @@ impl Plugin for ListenPlugin {
         let player = self.player;
         app.init_resource::<Peers>();
         app.world_mut().resource_mut::<Peers>().set_local(player);
-        app.add_systems(Startup, move |mut joined: MessageWriter<PeerJoined>| {
+        let join = move |mut joined: MessageWriter<PeerJoined>,
+                         mut caught_up: MessageWriter<PeerCaughtUp>| {
+            let (link, peer) = (LOCAL_CLIENT, player);
             joined.write(PeerJoined {
-                link: LOCAL_CLIENT,
-                peer: player,
+                link,
+                peer,
                 spectator: false,
                 resumed: false,
             });
-        })
-        .add_systems(
+            caught_up.write(PeerCaughtUp { link, peer });
+        };
+        app.add_systems(Startup, join).add_systems(
             FixedPostUpdate,
             hand_inputs
                 .in_set(ReplicationSystems::Messages)

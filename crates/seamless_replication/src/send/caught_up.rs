@@ -1,5 +1,7 @@
 //! When a client has all that it saw at first.
 
+use std::time::Duration;
+
 use bevy::prelude::*;
 use fixedbitset::FixedBitSet;
 use seamless_transport::{LinkId, LinkSide};
@@ -7,14 +9,19 @@ use seamless_wire::PeerId;
 
 use super::{Known, Office, Sender};
 use crate::{
+    clock::NetClock,
     peer::{PeerState, Peers},
     rows::Rows,
 };
 
 /// On a server: a client has acknowledged every entity that it saw when it joined, and that it sees still.
 /// So what it is told from now on it hears in a world that is whole: a message that the level is ready.
-/// Written once for each [`PeerJoined`](crate::PeerJoined), at the end of a tick. What comes into its sight
-/// later is not waited for, nor is what is too large or does not encode.
+/// Written once for each [`PeerJoined`](crate::PeerJoined), at the end of a tick; for the player of a
+/// [listen server](crate::listen) at once.
+///
+/// What it saw is looked at in the first tick of the frame after the one with [`PeerJoined`](crate::PeerJoined):
+/// the view and the scopes that the game gives it in answer to that count. What comes into its sight later is
+/// not waited for, such as scopes that the client asks for, nor is what is too large or does not encode.
 #[derive(Message, Clone, Copy, Debug)]
 pub struct PeerCaughtUp {
     /// The link.
@@ -26,9 +33,11 @@ pub struct PeerCaughtUp {
 /// How far a client has come with what it saw at first.
 #[derive(Debug, Default)]
 pub(crate) enum CatchUp {
-    /// What it sees was not looked at yet.
+    /// It has just joined, and the game has not heard of it.
     #[default]
     Joins,
+    /// The game hears of it in the frame that began then, and says what it is to see.
+    IsShown(Duration),
     /// It has not acknowledged these, as far as was looked.
     Lacks(FixedBitSet),
     /// It has them all, or is no client.
@@ -40,7 +49,7 @@ pub(crate) enum CatchUp {
 pub(crate) fn note_caught_up(
     mut peers: ResMut<Peers>,
     office: Res<Office>,
-    rows: Res<Rows>,
+    (rows, clock): (Res<Rows>, Res<NetClock>),
     mut caught_up: MessageWriter<PeerCaughtUp>,
 ) {
     for peer in peers.iter_mut() {
@@ -53,7 +62,12 @@ pub(crate) fn note_caught_up(
         let sender = &mut peer.sender;
         let lacks = match &mut sender.catch_up {
             CatchUp::Done => continue,
-            CatchUp::Joins => sender.visible.clone(),
+            CatchUp::Joins => {
+                sender.catch_up = CatchUp::IsShown(clock.now());
+                continue;
+            }
+            CatchUp::IsShown(frame) if *frame == clock.now() => continue,
+            CatchUp::IsShown(_) => sender.visible.clone(),
             CatchUp::Lacks(lacks) => std::mem::take(lacks),
         };
         sender.catch_up = match sender.still_lacks(lacks, &office.known, &rows) {
