@@ -106,6 +106,29 @@ fn show_all(mut joined: MessageReader<PeerJoined>, mut peers: ResMut<Peers>) {
 }
 
 #[test]
+fn who_is_dismissed_hears_why_after_all_that_was_said_before() {
+    let (mut cluster, [server, client]) = pair(13, Weather::near(), talking);
+    let id = me(&mut cluster, client);
+    let long = (0..12).map(|n| n.to_string().repeat(50_000 / (1 + n / 10)));
+    for text in long.chain(["you cheat".into()]) {
+        cluster.world(server).write_message(ToPeers {
+            to: Target::Peer(id),
+            message: Said(text),
+        });
+    }
+    let mut peers = cluster.world(server).resource_mut::<Peers>();
+    peers.by_id_mut(id).expect("it is linked").dismiss();
+    cluster.run_until("it is gone", 300, |cluster| {
+        let peers = cluster.world(server).resource::<Peers>();
+        peers.by_id(id).is_none()
+    });
+    cluster.run(60);
+    let heard = &cluster.world(client).resource::<Heard>().0;
+    assert_eq!(heard.len(), 13);
+    assert_eq!(heard[12].0, "you cheat");
+}
+
+#[test]
 fn who_is_dismissed_hears_why() {
     for (seed, loss) in [(3, 0.0), (4, 0.2)] {
         let (mut cluster, [server, client]) = pair(seed, Weather::lossy(loss), talking);

@@ -15,8 +15,8 @@ use common::{
 };
 use seamless_authority::AuthorityCommandsExt;
 use seamless_replication::{
-    Admission, Admitted, Hosted, NetSlot, PeerJoined, Peers, Remote, Replicated, ReplicationConfig,
-    Role, Slots,
+    Admission, Admitted, Hosted, NetSlot, Peer, PeerJoined, Peers, Remote, Replicated,
+    ReplicationConfig, Role, Slots,
     interest::{Subscriptions, ToolScopeId, ToolScopes},
     migrate::is_migrating,
     transport::{CloseReason, LinkId, Links},
@@ -276,6 +276,52 @@ fn who_comes_back_before_the_server_noticed_goes_on_as_well() {
     cluster.run(200);
     assert_eq!(peers(&mut cluster, server), 1, "the old link has ended");
     settle(&mut cluster, server, &[client]);
+}
+
+#[test]
+fn who_is_sent_away_while_it_is_not_there_joins_anew() {
+    for by in [Peer::dismiss, Peer::end] {
+        let (mut cluster, apps, _) = scene(30);
+        let [server, client] = apps;
+        let id = me(&mut cluster, client);
+        drop_link(&mut cluster, apps);
+        by(cluster
+            .world(server)
+            .resource_mut::<Peers>()
+            .suspended_mut(id)
+            .expect("it may come back"));
+        cluster.step();
+        let mut peers = cluster.world(server).resource_mut::<Peers>();
+        assert!(peers.suspended_mut(id).is_none());
+        catch_up(&mut cluster, apps);
+        assert_eq!(joined(&mut cluster, client), (2, 0));
+    }
+}
+
+#[test]
+fn who_is_sent_away_as_it_comes_back_does_not_go_on() {
+    for frames in 0..12 {
+        let (mut cluster, apps, _) = scene(30);
+        let [server, client] = apps;
+        let id = me(&mut cluster, client);
+        cluster.change_weather(Weather::near());
+        let mut links = cluster.world(client).resource_mut::<Links>();
+        let mut links = links.iter_mut();
+        links.next().expect("it stands").abandon();
+        drop(links);
+        cluster.run(2);
+        cluster.connect(client, server);
+        cluster.run(frames);
+        let mut there = cluster.world(server).resource_mut::<Peers>();
+        there.by_id_mut(id).expect("it plays").dismiss();
+        cluster.run(300);
+        // It came back before that, or after it.
+        let now = (peers(&mut cluster, server), joined(&mut cluster, client));
+        assert!(
+            [(0, (1, 1)), (1, (2, 0))].contains(&now),
+            "{frames}: {now:?}"
+        );
+    }
 }
 
 #[test]

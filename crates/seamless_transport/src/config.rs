@@ -29,9 +29,9 @@ pub struct TransportConfig {
     /// Most packets one endpoint reads in one frame. More wait in the socket, whose buffer bounds
     /// them. Default 8192.
     pub packets_per_frame: usize,
-    /// Over how many ticks at most a closing link waits until its last messages are
-    /// acknowledged. Default 45, one and a half seconds: four resends.
-    pub close_ticks: u32,
+    /// How long at most a closing link waits until its last messages are acknowledged. Default
+    /// 1.5 s: four resends.
+    pub close_time: Duration,
 }
 
 impl Default for TransportConfig {
@@ -47,7 +47,7 @@ impl Default for TransportConfig {
             },
             faults: FaultLimit::default(),
             packets_per_frame: 8192,
-            close_ticks: 45,
+            close_time: Duration::from_millis(1500),
         }
     }
 }

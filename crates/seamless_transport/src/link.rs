@@ -69,14 +69,14 @@ pub(crate) struct Times {
 struct Bounds {
     datagrams_out: usize,
     datagrams_in: usize,
-    close_ticks: u32,
+    close_time: Duration,
 }
 
 #[derive(Debug)]
 struct Closing {
     reason: CloseReason,
-    ticks_left: u32,
-    flushed: bool,
+    /// Until when it waits, once something left since.
+    until: Option<Duration>,
 }
 
 /// Who is at the other end, as the endpoint knows it.
@@ -114,7 +114,7 @@ impl Link {
             bounds: Bounds {
                 datagrams_out: config.datagrams_per_tick,
                 datagrams_in: config.datagrams_unread,
-                close_ticks: config.close_ticks,
+                close_time: config.close_time,
             },
             stats: LinkStats::default(),
             rtt: Duration::ZERO,
@@ -290,7 +290,7 @@ impl Link {
 
     /// Ends the link. What is queued leaves with the next flush; the goodbye follows as soon as
     /// everything reliable is acknowledged, a tick later at the earliest and after
-    /// [`TransportConfig::close_ticks`] at the latest. Nothing more can be sent. A second call
+    /// [`TransportConfig::close_time`] at the latest. Nothing more can be sent. A second call
     /// changes nothing.
     pub const fn close(&mut self, reason: CloseReason) {
         match self.state {
@@ -298,8 +298,7 @@ impl Link {
             LinkState::Connected if self.closing.is_none() => {
                 self.closing = Some(Closing {
                     reason,
-                    ticks_left: self.bounds.close_ticks,
-                    flushed: false,
+                    until: None,
                 });
             }
             LinkState::Connected | LinkState::Closed(_) => {}
@@ -499,19 +498,19 @@ impl Link {
         if self.reliable.flush(now, engine, reliable) {
             self.rtt = Duration::try_from_secs_f64(engine.rtt()).unwrap_or_default();
         }
-        self.advance_closing(engine);
+        self.advance_closing(now, engine);
     }
 
-    fn advance_closing(&mut self, engine: &dyn Engine) {
+    fn advance_closing(&mut self, now: Duration, engine: &dyn Engine) {
         let Some(closing) = &mut self.closing else {
             return;
         };
-        let settled = closing.flushed && self.reliable.is_settled(engine);
-        closing.flushed = true;
-        let late = closing.ticks_left == 0;
-        closing.ticks_left = closing.ticks_left.saturating_sub(1);
+        let Some(until) = closing.until else {
+            closing.until = Some(now + self.bounds.close_time);
+            return;
+        };
         let reason = closing.reason;
-        if settled || late {
+        if now >= until || self.reliable.is_settled(engine) {
             self.doom(reason);
         }
     }

@@ -22,6 +22,9 @@ use crate::{
 /// How long a peer may take to introduce itself.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long who is dismissed may take to take what it is still told.
+const DISMISSAL: Duration = Duration::from_secs(2);
+
 /// Whom a server lets in, and under which name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Admitted {
@@ -328,7 +331,11 @@ pub(crate) fn greet(peers: &mut Peers, links: &mut Links, now: Duration) {
             }
         }
         if peer.dismissed {
-            peer.state = PeerState::Ended;
+            let since = *peer.dismissed_at.get_or_insert(now);
+            let waits = peer.frames.iter().any(|frames| !frames.is_empty());
+            if !waits || now.saturating_sub(since) >= DISMISSAL {
+                peer.state = PeerState::Ended;
+            }
         }
         if peer.state == PeerState::Ended {
             link.close(CloseReason::Refused);

@@ -92,8 +92,9 @@ pub struct Peer {
     pub(crate) resumed_from: Option<LinkId>,
     /// Whether the game was told that it joined, and not yet that it left.
     pub(crate) joined: bool,
-    /// Whether it ends with this tick.
+    /// Whether it ends when it was told what it is to hear, and since when that is so.
     pub(crate) dismissed: bool,
+    dismissed_at: Option<Duration>,
 }
 
 /// Ranges of names of which a client may still have some. It asks for more when the last is half used.
@@ -147,6 +148,7 @@ impl Peer {
             resumed_from: None,
             joined: false,
             dismissed: false,
+            dismissed_at: None,
         }
     }
 
@@ -307,14 +309,15 @@ impl Peer {
     }
 
     /// Closes the link at the end of the tick. Nothing more is told over it; what was queued before
-    /// arrives, or was lost.
+    /// arrives, or was lost. Whose link dropped cannot come back to its session.
     pub const fn end(&mut self) {
         self.state = PeerState::Ended;
     }
 
     /// Closes the link at the end of the tick, when all that the game has written up to then is told: a
-    /// reason why, for example. Reliable messages arrive before the link ends, unless the peer does not
-    /// answer any more.
+    /// reason why, for example. Reliable messages arrive before the link ends: it waits two seconds for room
+    /// on it, if more than 512 KiB wait, and [`close_time`](seamless_transport::TransportConfig::close_time)
+    /// until they are acknowledged. Whose link dropped cannot come back to its session.
     pub const fn dismiss(&mut self) {
         self.dismissed = true;
     }

@@ -37,6 +37,13 @@ pub(crate) struct Suspended {
     until: Duration,
 }
 
+impl Suspended {
+    /// The game wants none of it any more.
+    fn is_over(&self) -> bool {
+        self.peer.dismissed || self.peer.state == PeerState::Ended
+    }
+}
+
 /// What became of the session that a link carried.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SessionState {
@@ -123,8 +130,9 @@ pub(crate) fn expire(world: &mut World) {
         .values()
         .filter_map(|peer| peer.presented)
         .collect();
-    let is_late =
-        |suspended: &mut Suspended| suspended.until <= now && !shown.contains(&suspended.peer.link);
+    let is_late = |suspended: &mut Suspended| {
+        suspended.is_over() || suspended.until <= now && !shown.contains(&suspended.peer.link)
+    };
     let late: Vec<Suspended> = peers.suspended.extract_if(.., is_late).collect();
     for suspended in late {
         give_up(world, suspended);
@@ -155,6 +163,7 @@ pub(super) fn take_up(world: &mut World, peer: &mut Peer, key: Option<&ResumeKey
     let old = key.filter(|_| !peer.spectator).and_then(|key| {
         let fits = |suspended: &Suspended| {
             suspended.peer.side == LinkSide::ToClient
+                && !suspended.is_over()
                 && same(&suspended.key, key)
                 && is_its(suspended.peer.id)
         };
@@ -173,6 +182,7 @@ pub(super) fn take_up(world: &mut World, peer: &mut Peer, key: Option<&ResumeKey
         old.sender = std::mem::take(&mut live.sender);
         old.interest = std::mem::take(&mut live.interest);
         old.bytes_per_tick = live.bytes_per_tick;
+        old.dismissed = live.dismissed;
         old.lent = std::mem::take(&mut live.lent);
         old.receiver.control = std::mem::take(&mut live.receiver.control);
         live.resume_key = None;
@@ -199,6 +209,7 @@ pub(super) fn take_up(world: &mut World, peer: &mut Peer, key: Option<&ResumeKey
     peer.interest = old.interest;
     // Unless the game has said so for the new link already.
     peer.bytes_per_tick = peer.bytes_per_tick.or(old.bytes_per_tick);
+    peer.dismissed |= old.dismissed;
     peer.interest.ask_everything_again();
     peer.receiver.control = old.receiver.control;
     world
