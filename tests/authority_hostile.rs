@@ -136,8 +136,7 @@ fn item(rng: &mut Rng, entities: &[GlobalEntity]) -> Control {
         7 => Control::RowKept {
             yours: yes,
             index,
-            generation: number(rng),
-            version,
+            tick: Tick(number(rng)),
         },
         8 => Control::Names {
             first: entity,

@@ -2,15 +2,16 @@
 
 mod common;
 
-use bevy::prelude::*;
+use bevy::{prelude::*, time::TimeUpdateStrategy};
 use common::{
     Place,
     authority::{at, grab, lending, move_to, view},
     command, counted, find, me, name, pair, register, settle, show, spawn_on,
 };
 use seamless_authority::{AuthorityCommandsExt, AuthorityView, Delegated};
-use seamless_replication::Replicated;
+use seamless_replication::{NetClock, ReplicateAppExt, Replicated};
 use seamless_testkit::{AppId, Cluster, Weather};
+use serde::{Deserialize, Serialize, Serializer, ser::Error};
 
 /// Frames until `there` shows what `here` is changed to, now and then, each time; ascending.
 fn delays(
@@ -55,6 +56,47 @@ fn what_rests_after_a_change_is_soon_seen_though_datagrams_are_lost() {
         let expected = if loss == 0.0 { 0..=0 } else { 0..=3 };
         assert!(expected.contains(&copies), "{copies} copies of each");
     }
+}
+
+/// Cannot be told.
+#[derive(Component, TypePath, Deserialize)]
+struct Unspeakable;
+
+impl Serialize for Unspeakable {
+    fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        Err(S::Error::custom("it has no words"))
+    }
+}
+
+#[test]
+fn an_entity_that_cannot_be_told_does_not_hold_up_the_others() {
+    let (mut cluster, apps) = pair(8, Weather::lossy(0.3), |app| {
+        register(app);
+        app.replicate::<Unspeakable>();
+    });
+    let both = spawn_on(&mut cluster, apps, Place::default());
+    cluster.world(apps[0]).spawn((Replicated, Unspeakable));
+    cluster.run(100);
+    let delays = delays(&mut cluster, apps, both);
+    let [p90, p99] = [90, 99].map(|percent| slowest(&delays, percent));
+    assert!(p90 <= 8 && p99 <= 24, "{p90}, {p99} frames");
+}
+
+#[test]
+fn in_frames_of_two_ticks_it_goes_again_with_the_next_frame() {
+    let (mut cluster, apps) = pair(9, Weather::lossy(0.3), register);
+    let both = spawn_on(&mut cluster, apps, Place::default());
+    for app in apps {
+        let tick = cluster.world(app).resource::<NetClock>().tick_length();
+        let long = TimeUpdateStrategy::ManualDuration(tick * 2);
+        cluster.world(app).insert_resource(long);
+    }
+    cluster.run(100);
+    let delays = delays(&mut cluster, apps, both);
+    let [p90, p99] = [90, 99].map(|percent| slowest(&delays, percent));
+    println!("p90 {p90}, p99 {p99}");
+    // Of frames that are twice as long.
+    assert!(p90 <= 6 && p99 <= 14, "{p90}, {p99} frames");
 }
 
 #[test]

@@ -161,6 +161,20 @@ fn still_waits(world: &World, entity: Entity) -> Option<u64> {
     (!entity.contains::<NetSlot>()).then_some(number)
 }
 
+/// While no server tells, nobody waits for too long. Those that are gone are forgotten: once a tick, a look
+/// at a few, in turn.
+fn forget_gone(world: &mut World) {
+    let some = world.resource::<Prespawns>().waiting.len().div_ceil(16);
+    for _ in 0..some {
+        let waiting = world.resource_mut::<Prespawns>().waiting.pop_front();
+        if let Some(waiting) = waiting
+            && still_waits(world, waiting.entity) == Some(waiting.number)
+        {
+            world.resource_mut::<Prespawns>().waiting.push_back(waiting);
+        }
+    }
+}
+
 /// Once a tick, a look at the one that waits longest: those that waited for too long go.
 fn give_up(world: &mut World) {
     let clock = world.resource::<NetClock>();
@@ -171,7 +185,7 @@ fn give_up(world: &mut World) {
     let limit = (prespawns.patience.as_nanos() / length.as_nanos()) as u32;
     if !is_told {
         prespawns.joined = None;
-        return;
+        return forget_gone(world);
     }
     let joined = *prespawns.joined.get_or_insert(now);
     loop {

@@ -48,7 +48,8 @@ pub struct LinkStats {
     pub unsettled: usize,
     /// Records sent: all, those against nothing, those sent again after a loss.
     pub records: (u64, u64, u64),
-    /// Records that were sent again unasked, because the network loses some: they changed and rest since.
+    /// Records and leaves that were sent again unasked, because the network loses some: nothing newer
+    /// followed them.
     pub insured: u64,
     /// Bytes of records in datagrams, sent: of those against nothing, of those against a baseline.
     pub record_bytes: (u64, u64),

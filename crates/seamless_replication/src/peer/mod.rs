@@ -401,8 +401,9 @@ impl Peers {
     }
 
     /// The tick of its host as of which an entity of another is known here: that of the newest record of it.
-    /// `None` for what this app hosts, and for what nobody tells of at present. What a host does not
-    /// change, it does not tell again.
+    /// `None` for what this app hosts, for what nobody tells of at present or told since it migrated, and in
+    /// observers of what arrives just then: the peer is taken out meanwhile. What a host does not change, it
+    /// does not tell again.
     #[must_use]
     pub fn told_at(&self, slots: &Slots, slot: &NetSlot) -> Option<Tick> {
         let here = slots.get(slot.index)?;
@@ -411,7 +412,9 @@ impl Peers {
         };
         let name = here.remote_name?;
         let table = &self.get(link)?.receiver.table;
-        table.get(name.allocator, name.index)?.newest
+        let newest = table.get(name.allocator, name.index)?.newest;
+        // What migrated and rests since was never told.
+        newest.filter(|newest| *newest > Tick(0))
     }
 
     /// A client whose link dropped and that may come back: what it is told waits for that.

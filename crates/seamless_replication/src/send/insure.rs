@@ -19,21 +19,19 @@ const MAX_INSURED: usize = 64;
 
 impl Sender {
     /// Once a tick, before anything is declared lost: what was sent last and has not changed since is due
-    /// again, if that pays at this share of losses. A look at each row of the last tick, unless there are
-    /// more than [`MAX_INSURED`].
-    pub(super) fn insure_rows(
-        &mut self,
-        (now, tick): (Duration, Duration),
-        (known, rows): (&Known, &Rows),
-    ) {
+    /// again, if that pays at this share of losses. A look at each row of the last frame in which anything
+    /// was sent, unless there are more than [`MAX_INSURED`]. A frame of several ticks sends them all at once,
+    /// and to send something twice at once does not help.
+    pub(super) fn insure_rows(&mut self, now: Duration, (known, rows): (&Known, &Rows)) {
         let copies = insurance(self.loss);
-        if copies == 0 || self.dirty.count() > 0 {
-            // Nothing is lost, or there is too much to say as it is.
+        if copies == 0 || self.insured_at == now || self.dirty.count() > MAX_INSURED {
+            // Nothing is lost, this is another tick of the same frame, or there is too much to say as it is.
             return;
         }
+        self.insured_at = now;
         // With each, whether it was sent for the first time.
         let mut again: SmallVec<[(u32, bool); MAX_INSURED]> = SmallVec::new();
-        for (seq, contents) in self.log.waiting_since(now.saturating_sub(tick * 3 / 2)) {
+        for (seq, contents) in self.log.waiting_of_last_frame(now) {
             if again.len() + contents.rows() + contents.items.len() > MAX_INSURED {
                 return;
             }

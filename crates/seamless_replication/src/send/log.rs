@@ -262,13 +262,17 @@ impl SendLog {
         None
     }
 
-    /// Datagrams that were sent since then and wait for a report, the newest first.
-    pub(super) fn waiting_since(
+    /// Datagrams that were sent in the last frame before this one in which any was, and wait for a report,
+    /// the newest first.
+    pub(super) fn waiting_of_last_frame(
         &self,
-        then: Duration,
+        now: Duration,
     ) -> impl Iterator<Item = (PacketSeq, &Contents)> {
         let all = self.entries.iter().enumerate().rev();
-        all.take_while(move |(_, sent)| sent.sent_at >= then)
+        let before = all.skip_while(move |(_, sent)| sent.sent_at >= now);
+        let mut then = None;
+        before
+            .take_while(move |(_, sent)| *then.get_or_insert(sent.sent_at) == sent.sent_at)
             .filter(|(_, sent)| sent.fate == Fate::Waiting)
             .map(|(at, sent)| (PacketSeq(self.first + at as u64), &sent.contents))
     }

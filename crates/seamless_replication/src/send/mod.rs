@@ -95,6 +95,8 @@ pub(crate) struct Sender {
     measured_from: PacketSeq,
     /// Slots that came into sight and whose audiences are still to be asked, if any are.
     appeared: Option<Vec<u32>>,
+    /// The frame in which was looked last for what goes again unasked.
+    insured_at: Duration,
     catch_up: CatchUp,
 }
 
@@ -474,7 +476,7 @@ impl Sender {
             self.log.recycle(contents);
         }
         if !self.log.is_empty() {
-            self.insure_rows((now, tick), (known, rows));
+            self.insure_rows(now, (known, rows));
             let timeout = self.rtt.timeout(tick);
             self.find_losses(now, timeout, Some((known, rows)));
         } else if self.congestion.is_at_rest() {
