@@ -270,6 +270,38 @@ fn a_relation_that_waits_is_not_told_any_more_when_its_entity_is_lent_anew() {
 }
 
 #[test]
+fn a_relation_that_waits_goes_no_longer_with_what_was_taken_from_its_writer() {
+    let (mut cluster, apps) = pair(8, Weather::near(), setup);
+    let [server, client] = apps;
+    let (here, there) = lent(&mut cluster, apps, 3);
+    hang(&mut cluster, client, here[1], here[0]);
+    cluster.run(40);
+    hang(&mut cluster, client, here[0], here[1]);
+    cluster.run(40);
+    let open = [None, Some(there[0]), None];
+    assert_eq!(parents(&mut cluster, server, &there), open);
+    for entity in [there[0], there[1]] {
+        command(&mut cluster, server, entity, |e| {
+            e.take_authority();
+        });
+    }
+    for x in 0..90 {
+        // The client says something in each tick.
+        move_to(&mut cluster, client, here[2], x as f32);
+        cluster.step();
+    }
+    let mut other = cluster.world(server).entity_mut(there[1]);
+    other.remove::<ChildOf>();
+    for x in 0..30 {
+        move_to(&mut cluster, client, here[2], x as f32);
+        cluster.step();
+    }
+    assert_eq!(parents(&mut cluster, server, &there), [None; 3]);
+    cluster.run(30);
+    assert_eq!(parents(&mut cluster, client, &here), [None; 3]);
+}
+
+#[test]
 fn who_follows_whom_may_go_round() {
     for make in [own, lent] {
         let (mut cluster, apps) = pair(3, Weather::near(), setup);

@@ -56,7 +56,9 @@ pub struct ReplicationConfig {
     pub resume_grace: Duration,
     /// What a client sees until the game says so
     /// ([`set_view`](crate::interest::PeerInterest::set_view)): everything by default. A game that gives
-    /// each client a view when it has joined wants [`View::Nothing`] here, so that nothing is told before.
+    /// each client a view when it has joined wants [`View::Nothing`] here, so that nothing with a
+    /// [place](crate::interest::InterestAppExt::interest_position) is told before. What has none is shown by any
+    /// view; to hide that, see [`ToolScopes`](crate::interest::ToolScopes).
     pub first_view: View,
     /// Most entities a client may spawn on its server. 0 forbids it.
     pub client_entities: u32,

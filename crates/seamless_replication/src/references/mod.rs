@@ -26,7 +26,7 @@ use smallvec::SmallVec;
 use crate::{
     names::NameHasher,
     receive::leave::despawn_alone,
-    slots::{NetSlot, Role, Slots},
+    slots::{NetSlot, Role, Slot, Slots},
 };
 pub(crate) use mappers::{Known, OnNetwork, ToKnown, ToNames, to_local};
 pub(crate) use relations::{Relation, relate_waiting, relates_to_nothing, wait};
@@ -179,13 +179,17 @@ impl References {
 
 /// Which client writes the entity, if one does.
 fn writer(world: &World, entity: Entity) -> Option<PeerId> {
-    let slots = world.resource::<Slots>();
-    let slot = slots.get(world.get::<NetSlot>(entity)?.index)?;
+    let slot = slot(world, entity)?;
     match (slot.owner, slot.role(), slot.tenure.holder) {
         (Some(owner), ..) => Some(owner),
         (None, Role::Host, Holder::Peer(holder)) => Some(holder),
         _ => None,
     }
+}
+
+fn slot(world: &World, entity: Entity) -> Option<&Slot> {
+    let slots = world.resource::<Slots>();
+    slots.get(world.get::<NetSlot>(entity)?.index)
 }
 
 /// The component is gone from the entity: it refers to nobody any more.

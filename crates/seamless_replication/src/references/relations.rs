@@ -13,10 +13,10 @@ use bevy::{
     prelude::*,
     ptr::Ptr,
 };
-use seamless_wire::PeerId;
+use seamless_wire::{Epoch, PeerId, TenureEnd, Tick};
 
-use super::{References, Referrer, writer};
-use crate::registry::StagedComponent;
+use super::{References, Referrer, slot, writer};
+use crate::{clock::NetClock, registry::StagedComponent};
 
 /// Longest chain of a hierarchy that a client may have told.
 const MAX_CHAIN: usize = 256;
@@ -26,6 +26,9 @@ const MAX_WAITING: usize = 1024;
 
 /// Most that are looked at again in a frame, one after the other, whosever they are.
 const MAX_TRIED: usize = 256;
+
+/// Seconds for which a relation waits that a client gave back with its entity.
+const GIVEN_BACK: u32 = 2;
 
 /// What a component relates its entity to, as far as that decides whether it may be put on it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -162,6 +165,10 @@ impl EntityMapper for AnyNothing {
 /// A relation that would close a circle at present.
 struct Waiting {
     writer: PeerId,
+    /// Since when the writer wrote the entity.
+    since: Epoch,
+    /// Since when nobody does.
+    free: Option<Tick>,
     relation: Box<dyn StagedComponent>,
 }
 
@@ -227,40 +234,52 @@ impl References {
 
 /// Keeps a relation that would close a circle until it does not.
 pub(crate) fn wait(world: &mut World, referrer: Referrer, relation: Box<dyn StagedComponent>) {
-    if let Some(writer) = writer(world, referrer.0) {
-        let waiting = Waiting { writer, relation };
+    let entity = referrer.0;
+    if let Some((writer, slot)) = writer(world, entity).zip(slot(world, entity)) {
+        let since = slot.tenure.since;
+        let waiting = Waiting {
+            writer,
+            since,
+            free: None,
+            relation,
+        };
         let references = &mut *world.resource_mut::<References>();
         references.waiting.insert(referrer, waiting);
     }
 }
 
 /// Puts relations on their entities that waited, and close no circle by now. Each is what its writer said
-/// last: if that is no circle, none is left when all are there. What it gave back meanwhile, it gave back so.
+/// last: if that is no circle, none is left when all are there. What it gave back meanwhile, it gave back so,
+/// if what else it wrote is here within [`GIVEN_BACK`] seconds. What was taken from it is as it is.
 ///
 /// A look at [`MAX_TRIED`] of them, and a step for each entity that they would hang on.
 pub(crate) fn relate_waiting(world: &mut World) {
     if world.resource::<References>().waiting.all.is_empty() {
         return;
     }
+    let clock = world.resource::<NetClock>();
+    let (now, given_back) = (clock.tick(), GIVEN_BACK * u32::from(clock.rate()));
     for referrer in world.resource_mut::<References>().waiting.next() {
         let references = &mut *world.resource_mut::<References>();
-        let Some(Waiting {
-            writer: by,
-            relation,
-        }) = references.waiting.remove(referrer)
-        else {
+        let Some(mut waiting) = references.waiting.remove(referrer) else {
             continue;
         };
         let entity = referrer.0;
-        let is_anothers = writer(world, entity).is_some_and(|writer| writer != by);
-        if world.get_entity(entity).is_err() || is_anothers {
+        let Some(tenure) = slot(world, entity).map(|slot| &slot.tenure) else {
+            continue;
+        };
+        let counts = match writer(world, entity) {
+            Some(writer) => (writer, tenure.since) == (waiting.writer, waiting.since),
+            None => {
+                let free = *waiting.free.get_or_insert(now);
+                tenure.ended == TenureEnd::Released && now.since(free) < given_back
+            }
+        };
+        if !counts {
             continue;
         }
-        if let Some(relation) = relation.put_if_fits(world, entity) {
-            let waiting = Waiting {
-                writer: by,
-                relation,
-            };
+        if let Some(relation) = waiting.relation.put_if_fits(world, entity) {
+            waiting.relation = relation;
             let references = &mut *world.resource_mut::<References>();
             references.waiting.insert(referrer, waiting);
         }
