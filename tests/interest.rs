@@ -206,6 +206,40 @@ fn a_view_around_an_entity_goes_with_it() {
 }
 
 #[test]
+fn a_grid_may_be_changed_while_all_stands_still() {
+    let (mut cluster, apps) = pair(5, Weather::near(), setup);
+    let [server, client] = apps;
+    let avatar = cluster.world(server).spawn((Replicated, Place::default()));
+    let avatar = avatar.id();
+    look(&mut cluster, apps, |interest| {
+        interest.set_view(View::Around(avatar, 15.0));
+    });
+    let all: Vec<GlobalEntity> = (0..40)
+        .map(|n| spawn_at(&mut cluster, server, n as f32 * 5.0).1)
+        .collect();
+    cluster.run(30);
+    // Also after what it looked around is gone.
+    for (region, hides) in [(3.0, false), (40.0, false), (10.0, true), (2.0, true)] {
+        cluster.world(server).insert_resource(InterestGrid {
+            region,
+            hysteresis: 1.0,
+        });
+        if hides {
+            cluster.world(server).entity_mut(avatar).remove::<Place>();
+        }
+        cluster.run(60);
+        for (n, &entity) in all.iter().enumerate() {
+            let away = n as f32 * 5.0;
+            if away <= 15.0 {
+                assert!(sees(&mut cluster, client, entity), "{region}: {away}");
+            } else if away > 15.0 + 2.0 * region {
+                assert!(!sees(&mut cluster, client, entity), "{region}: {away}");
+            }
+        }
+    }
+}
+
+#[test]
 fn what_stands_on_an_edge_does_not_come_and_go() {
     let (mut cluster, apps) = pair(4, Weather::clear(), setup);
     let [server, client] = apps;

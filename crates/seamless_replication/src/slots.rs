@@ -477,6 +477,12 @@ impl Slots {
                 self.own.grow(soon);
             }
             self.stamps.push(0);
+            if self.table.len() as u32 == WireId::MAX_INDEX + 1 {
+                tracing::error!(
+                    "more than {} entities: no peer is told of those beyond",
+                    WireId::MAX_INDEX
+                );
+            }
             self.table.len() as u32 - 1
         });
         self.stamp(index);

@@ -15,7 +15,8 @@ pub struct InterestRegionId {
 /// everything: so many regions would be more work than what they leave out.
 const MAX_REACH: f32 = 64.0;
 
-/// How space is divided for interest. The ground plane is x and z.
+/// How space is divided for interest. The ground plane is x and z. It may be changed at any time; that is a
+/// look at each entity for each client.
 #[derive(Resource, Clone, Copy, Debug, Reflect)]
 #[reflect(Resource)]
 pub struct InterestGrid {

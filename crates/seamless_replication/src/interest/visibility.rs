@@ -167,6 +167,15 @@ pub(crate) fn update_visibility(
     }
     moved.clear();
     positions.moved = moved;
+    let is_divided_anew = grid.is_changed();
+    if is_divided_anew {
+        // Regions are others now. A look at each entity, and below one at each for each peer.
+        for slot in 0..positions.region.len() {
+            let region = positions.region[slot].and(positions.at[slot]);
+            let region = region.map(|at| grid.region_of(at, None));
+            positions.place(slot as u32, region);
+        }
+    }
 
     for peer in peers
         .iter_mut()
@@ -174,6 +183,10 @@ pub(crate) fn update_visibility(
     {
         let mut check = Vec::new();
         let here = (&*slots, &net_slots);
+        if is_divided_anew {
+            peer.interest.anchor = None;
+            peer.interest.stale = true;
+        }
         follow_view(&mut peer.interest, positions, &grid, here, &mut check);
         let Peer {
             interest,
@@ -213,7 +226,9 @@ pub(crate) fn update_visibility(
                         .get(index as usize)
                         .map_or(&[], |s| s.as_slice()),
                 );
-            let route = Route::of(peer).route(index, slot).filter(|_| wants);
+            let has_name = index < WireId::MAX_INDEX;
+            let route = Route::of(peer).route(index, slot);
+            let route = route.filter(|_| wants && has_name);
             let sees = route.is_some();
             if sees == peer.sender.sees(index) {
                 continue;
@@ -254,7 +269,7 @@ pub(crate) fn update_visibility(
 fn follow_view(
     interest: &mut PeerInterest,
     positions: &Positions,
-    grid: &InterestGrid,
+    grid: &Res<InterestGrid>,
     (slots, net_slots): (&Slots, &Query<&NetSlot, EvenHidden>),
     check: &mut Vec<u32>,
 ) {
@@ -286,7 +301,8 @@ fn follow_view(
                 .viewer
                 .filter(|&(viewer, index)| viewer == entity && is_its(index));
             // While the entity is not there, the view stays where it was.
-            let Some(at) = viewer.and_then(|(_, index)| positions.get(index)) else {
+            let place = viewer.and_then(|(_, index)| positions.get(index));
+            let Some(at) = place.or(interest.eye.filter(|_| grid.is_changed())) else {
                 return;
             };
             (at, distance)

@@ -209,7 +209,7 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
-    use seamless_wire::record::LeaveReason;
+    use seamless_wire::{WireId, record::LeaveReason};
 
     use super::*;
 
@@ -217,6 +217,15 @@ mod tests {
         let seat = sender.seat.as_ref().expect("it was told");
         let view = known.block(seat.block()).view(slot);
         (view.usual | view.odd) & seat.bit() != 0
+    }
+
+    #[test]
+    fn what_no_name_on_the_wire_stands_for_is_not_seen() {
+        let mut sender = Sender::default();
+        for slot in [WireId::MAX_INDEX - 1, WireId::MAX_INDEX, u32::MAX] {
+            sender.appear(slot);
+            assert_eq!(sender.sees(slot), slot < WireId::MAX_INDEX);
+        }
     }
 
     #[test]

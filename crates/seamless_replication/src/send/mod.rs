@@ -30,7 +30,7 @@ use std::time::Duration;
 use bevy::platform::collections::HashMap;
 use fixedbitset::{Block, FixedBitSet};
 use seamless_wire::{
-    PacketSeq, Tick,
+    PacketSeq, Tick, WireId,
     packet::AckBits,
     record::{LeaveReason, Version},
 };
@@ -214,7 +214,12 @@ impl Sender {
 
     /// The slot comes into the peer's sight: it gets the whole row, whatever it had before, and
     /// acks of earlier datagrams say nothing about it any more.
+    ///
+    /// What no name on the wire stands for is nothing that it could see.
     pub(crate) fn appear(&mut self, slot: u32) {
+        if slot >= WireId::MAX_INDEX {
+            return;
+        }
         let appeared = self.next;
         let state = self.slot_mut(slot);
         // What it was told in an earlier life it may still show, until it acknowledged the end.
