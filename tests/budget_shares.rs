@@ -5,10 +5,11 @@ mod common;
 
 use bevy::ecs::entity::MapEntities;
 use bevy::prelude::*;
-use common::{Place, me, ready, register, settle};
+use common::{Label, Place, me, ready, register, settle};
 use seamless_replication::{
     NetSlot, Peers, Replicated, ReplicationConfig,
-    messages::{Delivery, Direction, MessageAppExt, Target, ToPeers},
+    messages::{Delivery, Direction, FromPeer, MessageAppExt, Target, ToPeers},
+    snapshot::{SnapshotTransfer, take_snapshot},
     transport::Links,
 };
 use seamless_testkit::{AppId, Cluster, Rng, Weather};
@@ -50,6 +51,87 @@ fn crowd<const CLIENTS: usize>(seed: u64) -> (Cluster, AppId, [AppId; CLIENTS]) 
     }
     settle(&mut cluster, server, &clients);
     (cluster, server, clients)
+}
+
+/// Bytes of all packets to a client so far, acknowledgements and all.
+fn sent_in_all(cluster: &mut Cluster, server: AppId, client: AppId) -> u64 {
+    let id = me(cluster, client);
+    let world = cluster.world(server);
+    let peers = world.resource::<Peers>();
+    let link = peers.by_id(id).expect("it is linked").link();
+    let links = world.resource::<Links>();
+    let sent = links.get(link).expect("it stands").stats().sent;
+    sent.state.bytes + sent.reliable.bytes
+}
+
+#[test]
+fn whatever_a_client_is_sent_shares_one_budget() {
+    const TICKS: u64 = 400;
+    for narrow in [600, 3_000] {
+        let mut cluster = Cluster::new(narrow as u64, |app| {
+            register(app);
+            app.net_message::<Talk>(Direction::ToClients, Delivery::Reliable)
+                .init_resource::<Heard>()
+                .add_systems(Update, hear);
+        });
+        cluster.set_weather(Weather::near());
+        let server = cluster.server();
+        let client = cluster.client(server);
+        ready(&mut cluster, client);
+        let all: Vec<Entity> = (0..200)
+            .map(|n| {
+                let bundle = (Replicated, Place(n as f32, 0.0, 0.0));
+                cluster.world(server).spawn(bundle).id()
+            })
+            .collect();
+        settle(&mut cluster, server, &[client]);
+        let id = me(&mut cluster, client);
+        let snapshot = take_snapshot(cluster.world(server), &all).expect("it encodes");
+        let options = SnapshotTransfer::default();
+        let mut peers = cluster.world(server).resource_mut::<Peers>();
+        let peer = peers.by_id_mut(id).expect("it is linked");
+        peer.set_bytes_per_tick(Some(narrow));
+        for tag in 0..4 {
+            let sent = peer.send_snapshot(tag, &snapshot, &options);
+            sent.expect("it is queued");
+        }
+        // With all of which it has more to say than it may.
+        let world = cluster.world(server);
+        world.spawn((Replicated, Label("l".repeat(60_000))));
+        for n in 0..40 {
+            let (to, message) = (Target::All, Talk(vec![n; 1_000]));
+            world.write_message(ToPeers { to, message });
+        }
+        let mut rng = Rng::new(9);
+        let before = sent_in_all(&mut cluster, server, client);
+        let mut most = 0;
+        for frame in 0..TICKS {
+            scatter(&mut cluster, server, frame as usize, &mut rng);
+            let last = sent_in_all(&mut cluster, server, client);
+            cluster.step();
+            most = most.max(sent_in_all(&mut cluster, server, client) - last);
+        }
+        let bytes = sent_in_all(&mut cluster, server, client) - before;
+        let mean = bytes / TICKS;
+        println!("{narrow}: {mean} bytes a tick, {most} at most");
+        let narrow = narrow as u64;
+        assert!(mean < narrow + narrow / 8 + 300, "{mean} bytes of {narrow}");
+        // renet gives a large row's slices in one go, and then they are paid for.
+        assert!(most < narrow + (17 << 10), "{most} bytes of {narrow}");
+        settle(&mut cluster, server, &[client]);
+        assert_eq!(cluster.world(client).resource::<Heard>().0, 40);
+    }
+}
+
+/// How many messages came, in order.
+#[derive(Resource, Default)]
+struct Heard(u8);
+
+fn hear(mut talk: MessageReader<FromPeer<Talk>>, mut heard: ResMut<Heard>) {
+    for talk in talk.read() {
+        assert_eq!(talk.message.0[0], heard.0);
+        heard.0 += 1;
+    }
 }
 
 /// Everything goes somewhere else, so that each change costs all its bytes; its third number is the

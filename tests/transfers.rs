@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use bevy::prelude::*;
 use common::{
     Health, Label, Place, counted, differences, find, me, name, on_a_wire, pair, register, seen,
@@ -13,7 +15,7 @@ use seamless_replication::{
         SendSnapshotError, SnapshotFailed, SnapshotReceived, SnapshotTransfer, TransferError,
         stage, take_snapshot, unheld,
     },
-    transport::Channel,
+    transport::{Channel, Links},
     wire::{
         codec,
         frame::Frame,
@@ -111,6 +113,30 @@ fn a_snapshot_arrives_whole_and_becomes_a_world() {
 }
 
 #[test]
+fn a_snapshot_that_the_end_of_its_link_cuts_short_is_named() {
+    for grace in [0, 60] {
+        let (mut cluster, apps) = pair(3, Weather::near(), setup);
+        let [server, client] = apps;
+        for app in apps {
+            let mut config = cluster.world(app).resource_mut::<ReplicationConfig>();
+            config.resume_grace = Duration::from_secs(grace);
+        }
+        let large = snapshot(&mut cluster, server, 20_000);
+        send(&mut cluster, apps, 7, &large).expect("it is sent");
+        cluster.run(30);
+        let mut links = cluster.world(client).resource_mut::<Links>();
+        links.iter_mut().next().expect("it stands").abandon();
+        cluster.run(10);
+        let log = log(&mut cluster, client);
+        assert!(log.0.is_empty());
+        let [failed] = &log.1[..] else {
+            panic!("{:?}", log.1)
+        };
+        assert_eq!((failed.tag, &failed.error), (7, &TransferError::LinkEnded));
+    }
+}
+
+#[test]
 fn the_world_goes_on_while_a_large_snapshot_is_under_way() {
     let (mut cluster, apps) = pair(2, Weather::near(), setup);
     let [server, client] = apps;
@@ -140,8 +166,8 @@ fn the_world_goes_on_while_a_large_snapshot_is_under_way() {
             .0 = ticks as f32;
         cluster.step();
         let now = counted(&mut cluster, server).bytes.1;
-        // A chunk over, and heads.
-        assert!(now - last < budget * 2 + 20_000, "{}", now - last);
+        // A packet over, and heads.
+        assert!(now - last < budget + 3_000, "{}", now - last);
         last = now;
         let there = find(&mut cluster, client, mover_name).expect("it is there");
         let seen = cluster

@@ -28,9 +28,11 @@ use crate::{
 /// Limits and rates. Change them before or while the app runs.
 #[derive(Resource, Clone, Debug)]
 pub struct ReplicationConfig {
-    /// Bytes of datagrams that one link may take in a tick. Control items, leaves, inputs and unreliable
-    /// messages go first; rows get the rest, and a quarter in any case. Those that do not fit wait their
-    /// turn, the most urgent first. 20,000 by default, which is 600 kB/s at 30 ticks.
+    /// Bytes that one link may take in a tick. Control items, leaves, inputs and unreliable messages go
+    /// first; rows get the rest, and a quarter in any case. Those that do not fit wait their turn, the most
+    /// urgent first. Reliable messages, large rows and snapshots get what is left then, and a quarter in any
+    /// case, or 300 bytes, which the next tick's datagrams go without. 20,000 by default, which is 600 kB/s
+    /// at 30 ticks.
     /// [`Peer::set_bytes_per_tick`](crate::Peer::set_bytes_per_tick) gives one link another number.
     pub bytes_per_tick: usize,
     /// Ticks without a datagram after which an empty one is sent, so that silence means trouble.
@@ -48,12 +50,15 @@ pub struct ReplicationConfig {
     /// [`unaudited`](crate::Rule::unaudited) for single components.
     pub audit_world: bool,
     /// How long both ends of a link that dropped keep what the client was told, so that a client
-    /// that comes back goes on from there. A server does so for 64 clients at most, in 8 to 14
-    /// bytes for each of its slots and what [`PeerInterest`](crate::interest::PeerInterest) holds;
-    /// the client keeps its entities as they are. Zero, the default: a link that drops is over, and
-    /// its entities go. Each end needs one above zero. Not for the links of a mesh, whose clients
-    /// come back by its doors.
+    /// that comes back goes on from there. A server keeps 8 to 14 bytes for each of its slots, what
+    /// [`PeerInterest`](crate::interest::PeerInterest) holds, and up to 2 MiB that was under way; the client
+    /// keeps its entities as they are. Reliable messages and snapshots that were under way are gone, and
+    /// what is written meanwhile goes to nobody: the game says again what matters to whom it finds
+    /// [`resumed`](crate::PeerJoined::resumed). Zero, the default: a link that drops is over, and its entities go.
+    /// Each end needs one above zero. Not for the links of a mesh, whose clients come back by its doors.
     pub resume_grace: Duration,
+    /// For how many clients at most a server does so. The one that left first goes first. 64 by default.
+    pub resumable: usize,
     /// What a client sees until the game says so
     /// ([`set_view`](crate::interest::PeerInterest::set_view)): everything by default. A game that gives
     /// each client a view when it has joined wants [`View::Nothing`] here, so that nothing with a
@@ -80,6 +85,7 @@ impl Default for ReplicationConfig {
             keep_alive_ticks: 10,
             orphan_grace: Duration::ZERO,
             resume_grace: Duration::ZERO,
+            resumable: 64,
             audit_per_second: 64,
             audit_world: true,
             first_view: View::Everything,

@@ -70,7 +70,14 @@ struct Bounds {
     datagrams_out: usize,
     datagrams_in: usize,
     close_time: Duration,
+    reliable_bytes: usize,
+    /// See [`Link::set_budget`].
+    budget: Option<usize>,
 }
+
+/// Bytes of reliable packets that a link with the smallest of budgets sends in a tick, so that each of
+/// them, and each acknowledgement, goes within a few ticks.
+const MIN_RELIABLE: usize = 300;
 
 #[derive(Debug)]
 struct Closing {
@@ -115,6 +122,9 @@ impl Link {
                 datagrams_out: config.datagrams_per_tick,
                 datagrams_in: config.datagrams_unread,
                 close_time: config.close_time,
+                reliable_bytes: usize::try_from(config.reliable_bytes_per_tick)
+                    .unwrap_or(usize::MAX),
+                budget: None,
             },
             stats: LinkStats::default(),
             rtt: Duration::ZERO,
@@ -194,6 +204,22 @@ impl Link {
             reliable_unacked,
             reliable_in,
         }
+    }
+
+    /// About how many bytes are to leave in a tick. State datagrams are the sender's own to count, and all
+    /// of them go; reliable packets get what they leave of it, and a quarter of it or 300 bytes in any case, up to
+    /// [`TransportConfig::reliable_bytes_per_tick`](crate::TransportConfig::reliable_bytes_per_tick). What
+    /// they exceed it by in one tick they go without in the next ones. `None`, the default: no budget.
+    pub const fn set_budget(&mut self, bytes: Option<usize>) {
+        self.bounds.budget = bytes;
+    }
+
+    /// Bytes of state datagrams that wait for the end of the tick, and of reliable packets that left at the
+    /// end of the last one.
+    #[must_use]
+    pub fn tick_bytes(&self) -> (usize, usize) {
+        let waiting = self.outbox.iter().map(<[u8]>::len).sum();
+        (waiting, self.reliable.sent_bytes())
     }
 
     /// renet's estimate of the round trip, zero before the first reliable message is acknowledged.
@@ -490,12 +516,19 @@ impl Link {
             }
             Err(kind) => stats.refused.count(kind),
         };
+        let mut state_bytes = 0;
         for datagram in self.outbox.iter() {
+            state_bytes += datagram.len();
             send(datagram, Class::State);
         }
         self.outbox.clear();
+        let mut room = self.bounds.reliable_bytes;
+        if let Some(budget) = self.bounds.budget {
+            let least = (budget / 4).max(MIN_RELIABLE);
+            room = room.min(budget.saturating_sub(state_bytes).max(least));
+        }
         let reliable = |packet: &[u8]| send(packet, Class::Reliable);
-        if self.reliable.flush(now, engine, reliable) {
+        if self.reliable.flush((now, room), engine, reliable) {
             self.rtt = Duration::try_from_secs_f64(engine.rtt()).unwrap_or_default();
         }
         self.advance_closing(now, engine);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     Channel, LinkError, Refused,
-    channel::MESSAGE_OVERHEAD,
+    channel::{MESSAGE_OVERHEAD, SLICE_BYTES},
     engine::Engine,
     flight::Flight,
     gate::{AckRangeGuard, MAX_ACK_RANGES, ReceiveWindow, ReliablePacket, parse_reliable},
@@ -59,6 +59,10 @@ pub(crate) struct Reliable {
     /// When it was asked last, wherever it was.
     asked: Duration,
     acks: AckPacer,
+    /// Bytes of packets that may leave now; below zero if more left than should have.
+    credit: isize,
+    /// Bytes of packets that left at the last flush.
+    sent_bytes: usize,
     /// renet may hold messages that our full queue did not take.
     held_back: bool,
 }
@@ -74,6 +78,8 @@ impl Default for Reliable {
             open: [false; 2],
             asked: Duration::ZERO,
             acks: AckPacer::default(),
+            credit: 0,
+            sent_bytes: 0,
             held_back: false,
         }
     }
@@ -183,16 +189,21 @@ impl Reliable {
         }
     }
 
-    /// The packets of this tick, each handed to `send`. Call once a tick, after renet's update.
+    /// The packets of this tick, each handed to `send`. Call once a tick, after renet's update. They have
+    /// `room` bytes; what they exceed it by they lack in the next ticks.
     ///
     /// `false` when nothing waits, is unacknowledged, or must be acknowledged. It costs next to
     /// nothing then: renet is asked [now and then](ASK_EVERY).
     pub(crate) fn flush(
         &mut self,
-        now: Duration,
+        (now, room): (Duration, usize),
         engine: &mut dyn Engine,
         mut send: impl FnMut(&[u8]),
     ) -> bool {
+        let room = isize::try_from(room).unwrap_or(isize::MAX);
+        let most = room.max(SLICE_BYTES as isize);
+        self.credit = self.credit.saturating_add(room).min(most);
+        self.sent_bytes = 0;
         self.flight.expire(now);
         let ask = now.saturating_sub(self.asked) >= ASK_EVERY;
         if ask {
@@ -215,6 +226,11 @@ impl Reliable {
         if !open && !ack && self.ranges.ranges() <= MAX_ACK_RANGES / 2 {
             return false;
         }
+        // Asked twice, renet would number two acknowledgements of which one does not go, and the gaps
+        // between the numbers of what does are more than the other end can keep.
+        if self.credit <= 0 && open && !ack {
+            return true;
+        }
         let mut ranges = 0;
         for packet in engine.packets() {
             // An empty packet, which renet makes before a message of nearly a slice, is no packet
@@ -229,18 +245,31 @@ impl Reliable {
                     continue;
                 }
                 self.acks.on_sent(now);
+            } else {
+                self.sent_bytes += packet.len();
             }
             send(&packet);
         }
+        self.credit = self.credit.saturating_sub_unsigned(self.sent_bytes);
         self.ranges.refresh(ranges);
         true
     }
 
+    /// Bytes of packets that left at the last flush, acknowledgements not counted.
+    pub(crate) const fn sent_bytes(&self) -> usize {
+        self.sent_bytes
+    }
+
     fn feed(&mut self, channel: Channel, engine: &mut dyn Engine) {
         let queue = &mut self.out[channel as usize];
+        let mut fed = 0;
         while let Some(next) = queue.messages.front() {
             self.open[channel as usize] = true;
-            if next.len() > engine.free_bytes(channel) || !self.flight.has_room(channel) {
+            // renet sends what it has all at once, or in slices.
+            let is_due = fed < self.credit;
+            fed = fed.saturating_add_unsigned(next.len());
+            if !is_due || next.len() > engine.free_bytes(channel) || !self.flight.has_room(channel)
+            {
                 break;
             }
             let Some(message) = queue.pop() else { break };

@@ -296,11 +296,16 @@ pub(crate) fn take_names(world: &mut World, first: seamless_wire::GlobalEntity, 
 
 /// Hands waiting frames to the links, ends peers that are to go or that never introduced
 /// themselves.
-pub(crate) fn greet(peers: &mut Peers, links: &mut Links, now: Duration) {
+pub(crate) fn greet(
+    peers: &mut Peers,
+    links: &mut Links,
+    (now, config): (Duration, &ReplicationConfig),
+) {
     for peer in peers.iter_mut() {
         let Some(link) = links.get_mut(peer.link) else {
             continue;
         };
+        link.set_budget(Some(peer.budget(config)));
         for channel in Channel::ALL {
             let frames = &mut peer.frames[channel as usize];
             while let Some(bytes) = frames.front() {

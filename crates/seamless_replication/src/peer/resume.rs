@@ -25,10 +25,8 @@ use crate::{
     receive::{Receiver, leave::link_lost},
     send::Sender,
     slots::{Role, Slots},
+    snapshot::transfer,
 };
-
-/// Most sessions that wait for their clients. The oldest goes first.
-const MAX_SUSPENDED: usize = 64;
 
 /// What is kept of a link that dropped.
 pub(crate) struct Suspended {
@@ -70,7 +68,9 @@ fn same(a: &ResumeKey, b: &ResumeKey) -> bool {
 
 /// A link is gone. Keeps what may be resumed, and ends the rest.
 pub(crate) fn suspend_or_end(world: &mut World, mut peer: Box<Peer>) {
-    let grace = world.resource::<ReplicationConfig>().resume_grace;
+    let config = world.resource::<ReplicationConfig>();
+    let (grace, most) = (config.resume_grace, config.resumable);
+    transfer::cut(world, &mut peer);
     let link = world.resource::<Links>().get(peer.link);
     let dropped = match link.map(|link| link.state()) {
         Some(LinkState::Closed(reason)) => is_dropped(reason),
@@ -103,8 +103,12 @@ pub(crate) fn suspend_or_end(world: &mut World, mut peer: Box<Peer>) {
     peer.unreliable = Vec::new();
     let mut peers = world.resource_mut::<Peers>();
     peers.suspended.push(Suspended { peer, key, until });
-    if peers.suspended.len() > MAX_SUSPENDED {
-        let oldest = peers.suspended.remove(0);
+    let is_clients = |kept: &Suspended| kept.peer.side == LinkSide::ToClient;
+    let clients = peers.suspended.iter().filter(|kept| is_clients(kept));
+    if clients.count() > most
+        && let Some(oldest) = peers.suspended.iter().position(is_clients)
+    {
+        let oldest = peers.suspended.remove(oldest);
         give_up(world, oldest);
     }
 }

@@ -24,6 +24,7 @@ use crate::{
         ControlReceived, HandoverOffered, Peer, PeerState, Peers, control::NOT_FOR_ANSWERS,
         on_frame, on_open, refuse_other_version, resume, take_names,
     },
+    plugin::ReplicationConfig,
     references,
     registry::Registry,
     rows::Rows,
@@ -464,7 +465,7 @@ pub(crate) fn keep_house(
     mut peers: ResMut<Peers>,
     mut links: ResMut<Links>,
     mut slots: ResMut<Slots>,
-    clock: Res<NetClock>,
+    (clock, config): (Res<NetClock>, Res<ReplicationConfig>),
 ) {
     let low = slots.names_left() < u64::from(names::LENT / 2);
     for peer in peers.iter_mut() {
@@ -478,5 +479,5 @@ pub(crate) fn keep_house(
         }
         lend_names(&mut slots, &clock, peer);
     }
-    crate::peer::greet(&mut peers, &mut links, clock.now());
+    crate::peer::greet(&mut peers, &mut links, (clock.now(), &config));
 }

@@ -294,7 +294,11 @@ fn send_one(shared: &Shared<'_>, worker: &mut Worker, peer: &mut Peer, link: &mu
         _ => 1.0,
     };
     let wanted = worker.wanted.len();
+    // What is sent already, the second time; and what reliable messages take.
     let budget = sender.budget(full_budget);
+    let (waiting, reliable) = link.tick_bytes();
+    let taken = waiting + reliable.min(budget / 4);
+    let budget = budget.saturating_sub(taken).max(budget / 4);
     let bulk_room = frames[Channel::Bulk as usize].room_for_rows();
     // Whether messages went.
     let mut spoken = false;

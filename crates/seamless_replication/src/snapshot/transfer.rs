@@ -116,6 +116,9 @@ pub enum TransferError {
     /// Others began just now: one a second is sent.
     #[error("snapshots follow each other too fast")]
     TooFast,
+    /// The link ended before the last chunk came.
+    #[error("the link ended")]
+    LinkEnded,
 }
 
 /// Why a snapshot is not sent.
@@ -152,7 +155,8 @@ struct Gathering {
 
 impl Peer {
     /// Sends a snapshot under a number of the game's own. It is squeezed here and now: some 10 ms
-    /// for each megabyte.
+    /// for each megabyte. A link that ends takes with it what it has not delivered, also if the client comes
+    /// back: the receiver is told of one that it had begun to get.
     ///
     /// # Errors
     /// [`SendSnapshotError`] if it cannot be sent; nothing of it is, then.
@@ -220,6 +224,19 @@ pub(crate) fn send_chunks(
             let (tag, chunk) = (*tag, Box::new(chunk));
             peer.send_frame(Frame::Chunk { tag, chunk });
         }
+    }
+}
+
+/// A link has ended: what was on its way over it will not arrive.
+pub(crate) fn cut(world: &mut World, peer: &mut Peer) {
+    let Transfers { gathering, .. } = std::mem::take(&mut peer.transfers);
+    if let Some((Gathering { tag, .. }, id)) = gathering.zip(peer.id) {
+        world.write_message(SnapshotFailed {
+            link: peer.link,
+            peer: id,
+            tag,
+            error: TransferError::LinkEnded,
+        });
     }
 }
 
