@@ -302,7 +302,7 @@ fn follow_view(
                 .filter(|&(viewer, index)| viewer == entity && is_its(index));
             // While the entity is not there, the view stays where it was.
             let place = viewer.and_then(|(_, index)| positions.get(index));
-            let Some(at) = place.or(interest.eye.filter(|_| grid.is_changed())) else {
+            let Some(at) = place.or_else(|| interest.eye.filter(|_| grid.is_changed())) else {
                 return;
             };
             (at, distance)
