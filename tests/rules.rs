@@ -389,3 +389,22 @@ fn what_an_entity_comes_with_is_there_together() {
     let found = &cluster.world(client).resource::<Found>().0;
     assert_eq!(*found, [[true, true]; 2]);
 }
+
+#[test]
+#[should_panic(expected = "Count\" is registered twice")]
+fn what_is_registered_twice_is_said_at_once() {
+    let mut app = App::new();
+    app.replicate::<Count>();
+    app.keep::<Count>();
+}
+
+#[test]
+#[should_panic(expected = "Count\" is registered after the app started")]
+fn what_is_registered_too_late_is_said_at_once() {
+    let mut cluster = Cluster::new(1, |app| {
+        app.replicate::<Seed>();
+    });
+    let server = cluster.server();
+    cluster.run(2);
+    cluster.app(server).replicate::<Count>();
+}

@@ -1,12 +1,15 @@
 //! What operations do to a server's world.
 
-use bevy::{ecs::component::Mutable, prelude::*};
+use bevy::{
+    ecs::{component::Mutable, entity_disabling::Disabled},
+    prelude::*,
+};
 use seamless_replication::{
     NetSlot, Replicated,
     interest::{ToolScopeId, ToolScopes, View},
 };
 
-use super::{Kind, Look, Op, Value, oracle::SIGHT, run::Run};
+use super::{Kind, Look, Op, Secret, Value, oracle::SIGHT, run::Run};
 use crate::common::{Health, Label, Place, Stunned, Target};
 
 impl Run {
@@ -44,7 +47,8 @@ impl Run {
             | Op::Touch(n)
             | Op::Parent(n, _)
             | Op::Target(n, _)
-            | Op::Scopes(n, _) => {
+            | Op::Scopes(n, _)
+            | Op::Disable(n, _) => {
                 if let Some(entity) = self.alive(*n) {
                     self.change(entity, op);
                 }
@@ -72,6 +76,8 @@ impl Run {
                 let scopes = scopes.iter().map(|scope| ToolScopeId(*scope)).collect();
                 entity.insert(ToolScopes(scopes));
             }
+            (Op::Disable(_, true), _) => drop(entity.insert(Disabled)),
+            (Op::Disable(_, false), _) => drop(entity.remove::<Disabled>()),
             _ => {}
         }
     }
@@ -107,6 +113,7 @@ fn insert(entity: &mut EntityWorldMut<'_>, value: &Value) {
         Value::Label(letter, len) => entity.insert(Label(letter.to_string().repeat(*len))),
         Value::Health(health) => entity.insert(Health(*health)),
         Value::Stunned(by) => entity.insert(Stunned(*by)),
+        Value::Secret(secret) => entity.insert(Secret(*secret)),
         Value::Transform(at, [yaw, pitch]) => entity.insert(
             Transform::from_translation(Vec3::from_array(*at))
                 .with_rotation(Quat::from_rotation_y(*yaw) * Quat::from_rotation_x(*pitch)),
@@ -121,6 +128,7 @@ fn remove(entity: &mut EntityWorldMut<'_>, kind: Kind) {
         Kind::Stunned => entity.remove::<Stunned>(),
         Kind::Transform => entity.remove::<Transform>(),
         Kind::Target => entity.remove::<Target>(),
+        Kind::Secret => entity.remove::<Secret>(),
     };
 }
 
@@ -136,4 +144,5 @@ fn touch(entity: &mut EntityWorldMut<'_>) {
     one::<Stunned>(entity);
     one::<Transform>(entity);
     one::<Target>(entity);
+    one::<Secret>(entity);
 }

@@ -8,7 +8,9 @@ pub mod oracle;
 pub mod run;
 pub mod shrink;
 
+use bevy::prelude::*;
 use seamless_testkit::Rng;
+use serde::{Deserialize, Serialize};
 
 /// A value of a component.
 #[derive(Clone, PartialEq, Debug)]
@@ -20,7 +22,16 @@ pub enum Value {
     Stunned(u8),
     /// Translation, then angles.
     Transform([f32; 3], [f32; 2]),
+    /// For those who are in [`SECRETS`].
+    Secret(u32),
 }
+
+/// Known to those who are in a scope, whatever they see.
+#[derive(Component, TypePath, Serialize, Deserialize, Clone, PartialEq, Debug)]
+pub struct Secret(pub u32);
+
+/// The scope of [`Secret`]s, one of those that clients come into.
+pub const SECRETS: u32 = 1;
 
 /// A component that comes and goes. [`Value::Place`] stays: the interest hangs on it.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -30,6 +41,7 @@ pub enum Kind {
     Stunned,
     Transform,
     Target,
+    Secret,
 }
 
 /// Where a client looks from.
@@ -59,6 +71,8 @@ pub enum Op {
     Scopes(usize, Vec<u32>),
     Except(usize, usize, Option<bool>),
     Subscribe(usize, u32, bool),
+    /// Hidden from the game's queries, or no longer.
+    Disable(usize, bool),
     Look(usize, Look),
 }
 
@@ -69,6 +83,8 @@ pub struct Plan {
     pub loss: f32,
     /// Records from which on a server shares its work out, if not as many as usual.
     pub parallel_rows: Option<usize>,
+    /// Bytes for each client in a tick, if not as many as usual.
+    pub budget: Option<usize>,
     pub ticks: u32,
     /// In which tick each client joins.
     pub joins: Vec<u32>,
@@ -97,6 +113,7 @@ impl Plan {
             seed,
             loss,
             parallel_rows: None,
+            budget: (seed % 5 == 2).then(|| 1_000 + rng.below(2_000)),
             ticks,
             joins,
             ops,
@@ -116,7 +133,8 @@ fn any_op(rng: &mut Rng, spawned: &mut usize, clients: usize) -> Op {
         return Op::Spawn(*spawned - 1, values);
     }
     let n = some(rng, *spawned);
-    match rng.below(24) {
+    match rng.below(25) {
+        24 => Op::Disable(n, rng.chance(0.6)),
         0 | 1 => Op::Despawn(n),
         2..=6 => Op::Insert(n, any_value(rng)),
         7 | 8 => Op::Remove(n, any_kind(rng)),
@@ -164,7 +182,8 @@ fn any_kind(rng: &mut Rng) -> Kind {
         Kind::Stunned,
         Kind::Transform,
         Kind::Target,
-    ][rng.below(5)]
+        Kind::Secret,
+    ][rng.below(6)]
 }
 
 /// Steady, steady along one axis, or not at all any more.
@@ -180,7 +199,8 @@ fn any_motion(rng: &mut Rng) -> [f32; 3] {
 }
 
 fn any_value(rng: &mut Rng) -> Value {
-    match rng.below(8) {
+    match rng.below(9) {
+        8 => Value::Secret(rng.next() as u32 >> rng.below(32)),
         0..=2 => Value::Place([somewhere(rng), odd_float(rng), somewhere(rng)]),
         3 => {
             let letter = char::from(b'a' + rng.below(4) as u8);

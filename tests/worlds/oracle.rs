@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use bevy::prelude::*;
+use bevy::{ecs::entity_disabling::Disabled, prelude::*};
 use seamless_replication::{
     Ints, NetSlot, Peer, Peers, Quantize, TransformPrecision,
-    interest::{InterestGrid, InterestRegionId, ToolScopes, View},
+    interest::{InterestGrid, InterestRegionId, ToolScopeId, ToolScopes, View},
     wire::{GlobalEntity, PeerId},
 };
 use seamless_testkit::{AppId, Cluster};
 
+use super::{SECRETS, Secret};
 use crate::common::{Health, Label, Place, Stunned, Target};
 
 /// How far every view goes.
@@ -28,7 +29,19 @@ pub struct Own {
     label: Option<String>,
     health: Option<u32>,
     stunned: Option<u8>,
+    secret: Option<u32>,
     transform: Option<([u32; 3], String)>,
+}
+
+impl Own {
+    /// Whether a client may show it so. Secrets are not for all.
+    fn is_shown_as(&self, shown: &Self) -> bool {
+        let secret = self.secret.filter(|_| shown.secret.is_some());
+        Self {
+            secret,
+            ..self.clone()
+        } == *shown
+    }
 }
 
 /// An entity as an app shows it, references as names.
@@ -52,8 +65,17 @@ type All<'a> = (
     Option<&'a Health>,
     Option<&'a Stunned>,
     Option<&'a Transform>,
+    Option<&'a Secret>,
     Option<&'a Target>,
     Option<&'a ChildOf>,
+);
+
+/// What decides who sees an entity.
+type Sighted<'a> = (
+    Entity,
+    &'a NetSlot,
+    Option<&'a Place>,
+    Option<&'a ToolScopes>,
 );
 
 /// What is told of a transform: its integers, and where they put it.
@@ -72,17 +94,19 @@ fn told(transform: &Transform, is_server: bool) -> ([u32; 3], String) {
 /// What an app shows.
 pub fn sight(cluster: &mut Cluster, app: AppId, is_server: bool) -> Sight {
     let world = cluster.world(app);
-    let mut query = world.query::<All<'_>>();
+    // What is disabled is on the network like all else.
+    let mut query = world.query_filtered::<All<'_>, Allow<Disabled>>();
     let name = |entity| world.get::<NetSlot>(entity).and_then(NetSlot::global);
     query
         .iter(world)
         .filter_map(
-            |(_, slot, place, label, health, stunned, transform, target, parent)| {
+            |(_, slot, place, label, health, stunned, transform, secret, target, parent)| {
                 let own = Own {
                     place: place.map(|place| [place.0, place.1, place.2].map(f32::to_bits)),
                     label: label.map(|label| short(&label.0)),
                     health: health.map(|health| health.0),
                     stunned: stunned.map(|stunned| stunned.0),
+                    secret: secret.map(|secret| secret.0),
                     transform: transform.map(|transform| told(transform, is_server)),
                 };
                 let seen = Seen {
@@ -134,7 +158,7 @@ pub fn wanted(
 ) -> Sight {
     let all = sight(cluster, server, true);
     let world = cluster.world(server);
-    let mut entities = world.query::<(Entity, &NetSlot, Option<&Place>, Option<&ToolScopes>)>();
+    let mut entities = world.query_filtered::<Sighted<'_>, Allow<Disabled>>();
     let mut peers = world.resource_mut::<Peers>();
     let Some(interest) = peers.by_id_mut(client).map(Peer::interest_mut) else {
         return Sight::new();
@@ -165,7 +189,9 @@ pub fn wanted(
         .into_iter()
         .filter(|(name, _)| is_visible(name))
         .collect();
+    let knows = subscribed.contains(&ToolScopeId(SECRETS));
     for seen in all.values_mut() {
+        seen.own.secret = seen.own.secret.filter(|_| knows);
         seen.target = seen.target.map(|target| target.filter(&is_visible));
         seen.parent = seen.parent.filter(&is_visible);
     }
@@ -212,10 +238,11 @@ impl History {
         for (name, seen) in sight {
             let from = self.shown.entry((client, *name)).or_default();
             let states = self.states.get(name).map_or(&[][..], Vec::as_slice);
-            let later = states[*from..].iter().position(|state| *state == seen.own);
+            let is_it = |state: &Own| state.is_shown_as(&seen.own);
+            let later = states[*from..].iter().position(is_it);
             match later {
                 Some(later) => *from += later,
-                None if states.contains(&seen.own) => {
+                None if states.iter().any(is_it) => {
                     return Err(format!("client {client} goes back with {name:?}: {seen:?}"));
                 }
                 None => {

@@ -8,13 +8,13 @@ use std::{
 
 use bevy::prelude::*;
 use seamless_replication::{
-    Peers, ReplicateAppExt, ReplicationConfig, ReplicationStats, TransformPrecision,
-    interest::{InterestAppExt, PeerInterest, View},
+    Audience, Peers, ReplicateAppExt, ReplicationConfig, ReplicationStats, TransformPrecision,
+    interest::{InterestAppExt, PeerInterest, ToolScopeId, View},
 };
 use seamless_testkit::{AppId, Cluster, Weather};
 
 use super::{
-    Look, Plan,
+    Look, Plan, SECRETS, Secret,
     oracle::{GRID, History, differences, ghosts, sight, wanted},
 };
 use crate::common::{Place, register};
@@ -27,6 +27,8 @@ pub fn setup(app: &mut App) {
     register(app);
     app.replicate_quantized::<Transform>(TransformPrecision::default());
     app.replicate_with_entities::<ChildOf>();
+    let who = Audience::scope(ToolScopeId(SECRETS));
+    app.replicate::<Secret>().visible_to(who);
     app.interest_position::<Place>(|place| Vec3::new(place.0, place.1, place.2))
         .insert_resource(GRID);
 }
@@ -196,9 +198,13 @@ fn weather(plan: &Plan) -> Weather {
 pub fn run(plan: &Plan, patience: u32) -> Result<(), String> {
     catch_unwind(AssertUnwindSafe(|| {
         let mut run = Run::new(plan.seed, weather(plan));
+        let world = run.cluster.world(run.server);
+        let mut config = world.resource_mut::<ReplicationConfig>();
         if let Some(rows) = plan.parallel_rows {
-            let world = run.cluster.world(run.server);
-            world.resource_mut::<ReplicationConfig>().parallel_rows = rows;
+            config.parallel_rows = rows;
+        }
+        if let Some(budget) = plan.budget {
+            config.bytes_per_tick = budget;
         }
         let mut ops = plan.ops.iter().peekable();
         for tick in 0..plan.ticks {

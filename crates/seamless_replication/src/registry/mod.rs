@@ -560,3 +560,21 @@ impl Registry {
             .map(|at| at as u16)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "\"one\" and \"other\" hash to 0x0000000000000007: rename one")]
+    fn two_names_of_one_hash_are_named() {
+        let mut builder = RegistryBuilder::default();
+        let message = |path: &str| MessageDescriptor {
+            id: 7,
+            path: path.into(),
+            kind: String::new(),
+        };
+        builder.add_message(message("other"));
+        builder.add_message(message("one"));
+    }
+}

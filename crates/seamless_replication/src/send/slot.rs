@@ -245,3 +245,42 @@ impl LinkSlot {
         is_void
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SLOTS: u32 = 4;
+
+    /// Datagrams of which something is still to be heard.
+    const HEARD: u64 = 2048;
+
+    proptest! {
+        #[test]
+        fn lives_begin_where_they_did_however_long_it_goes_on(
+            steps in proptest::collection::vec((0..SLOTS, 0_u64..3, 0_u64..LONG_AGO), 1..200),
+        ) {
+            let mut lives = Lives::default();
+            lives.grow(SLOTS as usize);
+            let mut begun = [0_u64; SLOTS as usize];
+            let mut next = 0_u64;
+            for (slot, kind, far) in steps {
+                // Short ways, and long ones after which something comes or goes.
+                next += if kind == 0 { far } else { far % HEARD };
+                if kind < 2 {
+                    lives.begin(slot, PacketSeq(next));
+                    begun[slot as usize] = next;
+                }
+                for ago in [0, 1, 2, far % HEARD, HEARD] {
+                    let Some(seq) = next.checked_sub(ago) else { continue };
+                    let of = lives.of(PacketSeq(seq));
+                    for slot in 0..SLOTS {
+                        prop_assert_eq!(of(slot), seq >= begun[slot as usize], "{} {}", seq, slot);
+                    }
+                }
+            }
+        }
+    }
+}
