@@ -5,9 +5,9 @@ mod common;
 
 use bevy::ecs::entity::MapEntities;
 use bevy::prelude::*;
-use common::{Label, Place, me, ready, register, settle};
+use common::{Label, Place, counted, me, ready, register, settle};
 use seamless_replication::{
-    NetSlot, Peers, Replicated, ReplicationConfig,
+    NetSlot, Peer, Peers, Replicated, ReplicationConfig,
     messages::{Delivery, Direction, FromPeer, MessageAppExt, Target, ToPeers},
     snapshot::{SnapshotTransfer, take_snapshot},
     transport::Links,
@@ -120,6 +120,98 @@ fn whatever_a_client_is_sent_shares_one_budget() {
         assert!(most < narrow + (17 << 10), "{most} bytes of {narrow}");
         settle(&mut cluster, server, &[client]);
         assert_eq!(cluster.world(client).resource::<Heard>().0, 40);
+    }
+}
+
+#[test]
+fn large_rows_over_a_slow_link_are_sent_about_once() {
+    const LARGE: u64 = 3;
+    let mut cluster = Cluster::new(12, register);
+    cluster.set_weather(Weather::near());
+    let server = cluster.server();
+    let client = cluster.client(server);
+    ready(&mut cluster, client);
+    for n in 0..200 {
+        let bundle = (Replicated, Place(n as f32, 0.0, 0.0));
+        cluster.world(server).spawn(bundle);
+    }
+    settle(&mut cluster, server, &[client]);
+    let id = me(&mut cluster, client);
+    let mut peers = cluster.world(server).resource_mut::<Peers>();
+    let peer = peers.by_id_mut(id).expect("it is linked");
+    peer.set_bytes_per_tick(Some(600));
+    for _ in 0..LARGE {
+        let bundle = (Replicated, Label("l".repeat(200_000)));
+        cluster.world(server).spawn(bundle);
+    }
+    let mut rng = Rng::new(9);
+    let mut run = |cluster: &mut Cluster, ticks: usize| {
+        for frame in 0..ticks {
+            scatter(cluster, server, frame, &mut rng);
+            cluster.step();
+        }
+        counted(cluster, server).big_rows.0
+    };
+    let rows = run(&mut cluster, 4_000);
+    // Half a minute is not enough for all of them.
+    assert!((LARGE + 1..3 * LARGE).contains(&rows), "{rows} for {LARGE}");
+    assert_eq!(run(&mut cluster, 1_000), rows);
+}
+
+#[test]
+fn who_is_dismissed_after_a_large_row_hears_why() {
+    let mut cluster = Cluster::new(13, |app| {
+        register(app);
+        app.net_message::<Talk>(Direction::ToClients, Delivery::Reliable)
+            .init_resource::<Heard>()
+            .add_systems(Update, hear);
+    });
+    cluster.set_weather(Weather::near());
+    let server = cluster.server();
+    let client = cluster.client(server);
+    ready(&mut cluster, client);
+    let id = me(&mut cluster, client);
+    let peer = |cluster: &mut Cluster, f: fn(&mut Peer)| {
+        let mut peers = cluster.world(server).resource_mut::<Peers>();
+        f(peers.by_id_mut(id).expect("it is linked"));
+    };
+    peer(&mut cluster, |peer| peer.set_bytes_per_tick(Some(300)));
+    let bundle = (Replicated, Label("l".repeat(60_000)));
+    cluster.world(server).spawn(bundle);
+    cluster.run(3);
+    let (to, message) = (Target::All, Talk(vec![0; 100]));
+    cluster.world(server).write_message(ToPeers { to, message });
+    peer(&mut cluster, Peer::dismiss);
+    cluster.run(90);
+    assert_eq!(cluster.world(client).resource::<Heard>().0, 1);
+    assert_eq!(cluster.world(client).resource::<Peers>().iter().count(), 0);
+}
+
+#[test]
+fn what_is_said_reliably_does_not_wait_for_large_rows() {
+    let mut cluster = Cluster::new(14, |app| {
+        register(app);
+        app.net_message::<Talk>(Direction::ToClients, Delivery::Reliable)
+            .init_resource::<Heard>()
+            .add_systems(Update, hear);
+    });
+    cluster.set_weather(Weather::near());
+    let server = cluster.server();
+    let client = cluster.client(server);
+    ready(&mut cluster, client);
+    let id = me(&mut cluster, client);
+    let mut peers = cluster.world(server).resource_mut::<Peers>();
+    let peer = peers.by_id_mut(id).expect("it is linked");
+    peer.set_bytes_per_tick(Some(600));
+    let bundle = (Replicated, Label("l".repeat(200_000)));
+    cluster.world(server).spawn(bundle);
+    cluster.run(10);
+    for n in 0..100 {
+        let (to, message) = (Target::All, Talk(vec![n; 20]));
+        cluster.world(server).write_message(ToPeers { to, message });
+        cluster.run(4);
+        let heard = cluster.world(client).resource::<Heard>().0;
+        assert!(heard + 2 > n, "{heard} of {n}");
     }
 }
 

@@ -17,7 +17,7 @@ use seamless_authority::AuthorityCommandsExt;
 use seamless_replication::{
     Admission, Admitted, Hosted, NetSlot, Peer, PeerJoined, Peers, Remote, Replicated,
     ReplicationConfig, Role, Slots,
-    interest::{Subscriptions, ToolScopeId, ToolScopes},
+    interest::{InterestAppExt, InterestGrid, Subscriptions, ToolScopeId, ToolScopes, View},
     migrate::is_migrating,
     transport::{CloseReason, LinkId, Links},
     wire::{GlobalEntity, PeerId},
@@ -321,6 +321,46 @@ fn who_is_sent_away_as_it_comes_back_does_not_go_on() {
             [(0, (1, 1)), (1, (2, 0))].contains(&now),
             "{frames}: {now:?}"
         );
+    }
+}
+
+#[test]
+fn who_comes_back_to_another_grid_looks_as_far_as_it_did() {
+    for (before, after) in [(64.0, 8.0), (8.0, 64.0)] {
+        let mut cluster = Cluster::new(6, move |app| {
+            keeping(30)(app);
+            app.interest_position::<Place>(|place| Vec3::new(place.0, place.1, place.2));
+        });
+        cluster.set_weather(Weather::lossy(0.05));
+        let server = cluster.server();
+        let divide = |cluster: &mut Cluster, region| {
+            let hysteresis = 0.0;
+            cluster
+                .world(server)
+                .insert_resource(InterestGrid { region, hysteresis });
+        };
+        divide(&mut cluster, before);
+        let client = cluster.client(server);
+        common::ready(&mut cluster, client);
+        let id = me(&mut cluster, client);
+        let mut peers = cluster.world(server).resource_mut::<Peers>();
+        let interest = peers.by_id_mut(id).expect("it plays").interest_mut();
+        interest.set_view(View::At(Vec3::new(5.0, 0.0, 5.0), 40.0));
+        let there = [30.0, 170.0].map(|x| {
+            let bundle = (Replicated, Place(x, 0.0, 5.0));
+            cluster.world(server).spawn(bundle).id()
+        });
+        cluster.run(60);
+        drop_link(&mut cluster, [server, client]);
+        divide(&mut cluster, after);
+        come_back(&mut cluster, [server, client]);
+        assert_eq!(joined(&mut cluster, client), (1, 1));
+        cluster.run(60);
+        let sees = there.map(|entity| {
+            let its_name = name(&mut cluster, server, entity);
+            find(&mut cluster, client, its_name).is_some()
+        });
+        assert_eq!(sees, [true, false], "{before} to {after}");
     }
 }
 

@@ -28,7 +28,7 @@ pub fn setup(app: &mut App) {
     app.replicate_quantized::<Transform>(TransformPrecision::default());
     app.replicate_with_entities::<ChildOf>();
     let who = Audience::scope(ToolScopeId(SECRETS));
-    app.replicate::<Secret>().visible_to(who);
+    let _ = app.replicate::<Secret>().visible_to(who);
     app.interest_position::<Place>(|place| Vec3::new(place.0, place.1, place.2))
         .insert_resource(GRID);
 }

@@ -30,9 +30,9 @@ use crate::{
 pub struct ReplicationConfig {
     /// Bytes that one link may take in a tick. Control items, leaves, inputs and unreliable messages go
     /// first; rows get the rest, and a quarter in any case. Those that do not fit wait their turn, the most
-    /// urgent first. Reliable messages, large rows and snapshots get what is left then, and a quarter in any
-    /// case, or 300 bytes, which the next tick's datagrams go without. 20,000 by default, which is 600 kB/s
-    /// at 30 ticks.
+    /// urgent first. Large rows and snapshots get what is left then, in the mean, and a quarter in any case, or
+    /// 300 bytes, which the next tick's datagrams go without. Reliable messages go at once, and what is large
+    /// with them. 20,000 by default, which is 600 kB/s at 30 ticks.
     /// [`Peer::set_bytes_per_tick`](crate::Peer::set_bytes_per_tick) gives one link another number.
     pub bytes_per_tick: usize,
     /// Ticks without a datagram after which an empty one is sent, so that silence means trouble.

@@ -21,6 +21,9 @@ use crate::{
     slots::{NetSlot, Slots},
 };
 
+/// Ticks after which those that wait are looked through while no server tells.
+const FORGET_EVERY: u32 = 64;
+
 /// Marks an entity that a client and its server spawn each on its own: the client without
 /// [`Replicated`](crate::Replicated), the server with it. Needs the [`PrespawnPlugin`] on both.
 ///
@@ -161,18 +164,12 @@ fn still_waits(world: &World, entity: Entity) -> Option<u64> {
     (!entity.contains::<NetSlot>()).then_some(number)
 }
 
-/// While no server tells, nobody waits for too long. Those that are gone are forgotten: once a tick, a look
-/// at a few, in turn.
+/// While no server tells, nobody waits for too long. Those that are gone are forgotten: a look at each, once
+/// in a while.
 fn forget_gone(world: &mut World) {
-    let some = world.resource::<Prespawns>().waiting.len().div_ceil(16);
-    for _ in 0..some {
-        let waiting = world.resource_mut::<Prespawns>().waiting.pop_front();
-        if let Some(waiting) = waiting
-            && still_waits(world, waiting.entity) == Some(waiting.number)
-        {
-            world.resource_mut::<Prespawns>().waiting.push_back(waiting);
-        }
-    }
+    let mut waiting = std::mem::take(&mut world.resource_mut::<Prespawns>().waiting);
+    waiting.retain(|waiting| still_waits(world, waiting.entity) == Some(waiting.number));
+    world.resource_mut::<Prespawns>().waiting = waiting;
 }
 
 /// Once a tick, a look at the one that waits longest: those that waited for too long go.
@@ -185,7 +182,10 @@ fn give_up(world: &mut World) {
     let limit = (prespawns.patience.as_nanos() / length.as_nanos()) as u32;
     if !is_told {
         prespawns.joined = None;
-        return forget_gone(world);
+        if now.0.is_multiple_of(FORGET_EVERY) {
+            forget_gone(world);
+        }
+        return;
     }
     let joined = *prespawns.joined.get_or_insert(now);
     loop {

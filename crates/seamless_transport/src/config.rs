@@ -12,8 +12,9 @@ pub struct TransportConfig {
     /// Most received state datagrams a link keeps unread; then the oldest go, because newer state
     /// replaces older. Default 1024.
     pub datagrams_unread: usize,
-    /// Most bytes of reliable packets that leave a link in one tick, resends included; less if the link
-    /// has a [budget](crate::Link::set_budget). Default 16 KiB, at 30 Hz 480 KiB/s.
+    /// Most bytes of reliable messages that leave a link in one tick, resends included; fewer of the bulk
+    /// channel if the link has a [budget](crate::Link::set_budget). At least 1200 are taken. Default
+    /// 16 KiB, at 30 Hz 480 KiB/s.
     pub reliable_bytes_per_tick: u64,
     /// After how long renet sends an unacknowledged message or slice again. Acknowledgements may
     /// be held back for 90 ms and wait for a tick on both sides. Default 300 ms.

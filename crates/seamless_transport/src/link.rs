@@ -70,13 +70,12 @@ struct Bounds {
     datagrams_out: usize,
     datagrams_in: usize,
     close_time: Duration,
-    reliable_bytes: usize,
     /// See [`Link::set_budget`].
     budget: Option<usize>,
 }
 
-/// Bytes of reliable packets that a link with the smallest of budgets sends in a tick, so that each of
-/// them, and each acknowledgement, goes within a few ticks.
+/// Bytes of reliable packets that a link with the smallest of budgets sends in a tick, so that what is on
+/// the bulk channel arrives at all.
 const MIN_RELIABLE: usize = 300;
 
 #[derive(Debug)]
@@ -122,8 +121,6 @@ impl Link {
                 datagrams_out: config.datagrams_per_tick,
                 datagrams_in: config.datagrams_unread,
                 close_time: config.close_time,
-                reliable_bytes: usize::try_from(config.reliable_bytes_per_tick)
-                    .unwrap_or(usize::MAX),
                 budget: None,
             },
             stats: LinkStats::default(),
@@ -207,9 +204,10 @@ impl Link {
     }
 
     /// About how many bytes are to leave in a tick. State datagrams are the sender's own to count, and all
-    /// of them go; reliable packets get what they leave of it, and a quarter of it or 300 bytes in any case, up to
-    /// [`TransportConfig::reliable_bytes_per_tick`](crate::TransportConfig::reliable_bytes_per_tick). What
-    /// they exceed it by in one tick they go without in the next ones. `None`, the default: no budget.
+    /// of them go. What is on the bulk channel gets what they leave of it, in the mean, and a quarter of it or
+    /// 300 bytes in any case. What is on the control channel goes at once, and what is on the other with it.
+    /// [`TransportConfig::reliable_bytes_per_tick`](crate::TransportConfig::reliable_bytes_per_tick) bounds
+    /// both. `None`, the default: no budget.
     pub const fn set_budget(&mut self, bytes: Option<usize>) {
         self.bounds.budget = bytes;
     }
@@ -522,11 +520,12 @@ impl Link {
             send(datagram, Class::State);
         }
         self.outbox.clear();
-        let mut room = self.bounds.reliable_bytes;
-        if let Some(budget) = self.bounds.budget {
+        // Who goes says all that it has to say.
+        let budget = self.bounds.budget.filter(|_| self.closing.is_none());
+        let room = budget.map(|budget| {
             let least = (budget / 4).max(MIN_RELIABLE);
-            room = room.min(budget.saturating_sub(state_bytes).max(least));
-        }
+            budget.saturating_sub(state_bytes).max(least)
+        });
         let reliable = |packet: &[u8]| send(packet, Class::Reliable);
         if self.reliable.flush((now, room), engine, reliable) {
             self.rtt = Duration::try_from_secs_f64(engine.rtt()).unwrap_or_default();

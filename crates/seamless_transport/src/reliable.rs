@@ -17,6 +17,10 @@ use crate::{
 /// nobody should, does not wait for ever.
 const ASK_EVERY: Duration = Duration::from_millis(200);
 
+/// Bytes by which packets may exceed what they should have, and that are paid for later: those that
+/// renet gives at once by default. What exceeds it by more, because the control channel was busy, is not.
+const MAX_DEBT: isize = 16 << 10;
+
 /// Messages with a bound on their bytes.
 #[derive(Debug, Default)]
 struct Queue {
@@ -189,20 +193,28 @@ impl Reliable {
         }
     }
 
-    /// The packets of this tick, each handed to `send`. Call once a tick, after renet's update. They have
-    /// `room` bytes; what they exceed it by they lack in the next ticks.
+    /// The packets of this tick, each handed to `send`. Call once a tick, after renet's update.
+    ///
+    /// `room`: how many bytes they should have. What is on the bulk channel waits until that much has come
+    /// together. What is on the control channel does not, and takes with it what else renet has: in one
+    /// call it gives the packets of both.
     ///
     /// `false` when nothing waits, is unacknowledged, or must be acknowledged. It costs next to
     /// nothing then: renet is asked [now and then](ASK_EVERY).
     pub(crate) fn flush(
         &mut self,
-        (now, room): (Duration, usize),
+        (now, room): (Duration, Option<usize>),
         engine: &mut dyn Engine,
         mut send: impl FnMut(&[u8]),
     ) -> bool {
-        let room = isize::try_from(room).unwrap_or(isize::MAX);
-        let most = room.max(SLICE_BYTES as isize);
-        self.credit = self.credit.saturating_add(room).min(most);
+        self.credit = match room.map(isize::try_from) {
+            Some(Ok(room)) => {
+                let most = room.max(SLICE_BYTES as isize);
+                let credit = self.credit.max(-MAX_DEBT);
+                credit.saturating_add(room).min(most)
+            }
+            _ => isize::MAX,
+        };
         self.sent_bytes = 0;
         self.flight.expire(now);
         let ask = now.saturating_sub(self.asked) >= ASK_EVERY;
@@ -226,11 +238,12 @@ impl Reliable {
         if !open && !ack && self.ranges.ranges() <= MAX_ACK_RANGES / 2 {
             return false;
         }
-        // Asked twice, renet would number two acknowledgements of which one does not go, and the gaps
-        // between the numbers of what does are more than the other end can keep.
-        if self.credit <= 0 && open && !ack {
+        let waits = self.credit <= 0 && open && !self.open[Channel::Control as usize];
+        if waits && !ack {
             return true;
         }
+        // Asked twice, renet would number two acknowledgements of which one does not go, and the gaps
+        // between the numbers of what does are more than the other end can keep.
         let mut ranges = 0;
         for packet in engine.packets() {
             // An empty packet, which renet makes before a message of nearly a slice, is no packet
@@ -265,8 +278,7 @@ impl Reliable {
         let mut fed = 0;
         while let Some(next) = queue.messages.front() {
             self.open[channel as usize] = true;
-            // renet sends what it has all at once, or in slices.
-            let is_due = fed < self.credit;
+            let is_due = channel == Channel::Control || fed < self.credit;
             fed = fed.saturating_add_unsigned(next.len());
             if !is_due || next.len() > engine.free_bytes(channel) || !self.flight.has_room(channel)
             {

@@ -234,6 +234,8 @@ impl PeerInterest {
     /// Everything is asked again in the next tick.
     pub(crate) const fn ask_everything_again(&mut self) {
         self.stale = true;
+        // The grid may be another by now.
+        self.anchor = None;
     }
 
     /// Where it looks from, if from anywhere.

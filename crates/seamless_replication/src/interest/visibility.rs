@@ -269,7 +269,7 @@ pub(crate) fn update_visibility(
 fn follow_view(
     interest: &mut PeerInterest,
     positions: &Positions,
-    grid: &Res<InterestGrid>,
+    grid: &InterestGrid,
     (slots, net_slots): (&Slots, &Query<&NetSlot, EvenHidden>),
     check: &mut Vec<u32>,
 ) {
@@ -302,7 +302,8 @@ fn follow_view(
                 .filter(|&(viewer, index)| viewer == entity && is_its(index));
             // While the entity is not there, the view stays where it was.
             let place = viewer.and_then(|(_, index)| positions.get(index));
-            let Some(at) = place.or_else(|| interest.eye.filter(|_| grid.is_changed())) else {
+            let Some(at) = place.or_else(|| interest.eye.filter(|_| interest.anchor.is_none()))
+            else {
                 return;
             };
             (at, distance)

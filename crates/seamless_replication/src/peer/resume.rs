@@ -78,7 +78,8 @@ pub(crate) fn suspend_or_end(world: &mut World, mut peer: Box<Peer>) {
     };
     let key = peer
         .resume_key
-        .filter(|_| dropped && peer.state == PeerState::Ready && !peer.spectator);
+        .filter(|_| dropped && peer.state == PeerState::Ready && !peer.dismissed)
+        .filter(|_| !peer.spectator);
     let (Some(key), false) = (key, grace.is_zero()) else {
         link_ended(world, peer.link);
         return link_lost(world, &mut peer);
@@ -105,10 +106,14 @@ pub(crate) fn suspend_or_end(world: &mut World, mut peer: Box<Peer>) {
     peers.suspended.push(Suspended { peer, key, until });
     let is_clients = |kept: &Suspended| kept.peer.side == LinkSide::ToClient;
     let clients = peers.suspended.iter().filter(|kept| is_clients(kept));
-    if clients.count() > most
-        && let Some(oldest) = peers.suspended.iter().position(is_clients)
-    {
-        let oldest = peers.suspended.remove(oldest);
+    let mut many = clients.count().saturating_sub(most);
+    let is_one_of_many = |kept: &mut Suspended| {
+        let goes = many > 0 && is_clients(kept);
+        many -= usize::from(goes);
+        goes
+    };
+    let oldest = peers.suspended.extract_if(.., is_one_of_many);
+    for oldest in oldest.collect::<Vec<Suspended>>() {
         give_up(world, oldest);
     }
 }

@@ -11,6 +11,7 @@ use super::{
     encode::Has,
     pack::record_head,
     select::{Bucket, Candidate},
+    slot::OnBulk,
 };
 use crate::rows::SetId;
 
@@ -87,7 +88,13 @@ impl Sender {
         });
         let tick = context.tick;
         self.except(slot, |state, exception| {
-            exception.bulk = Some((version, tick));
+            let before = exception.bulk.filter(|before| before.version == version);
+            exception.bulk = Some(OnBulk {
+                version,
+                since: before.map_or(tick, |before| before.since),
+                sent: tick,
+                given_up: false,
+            });
             state.set_told();
         });
         self.served(slot);

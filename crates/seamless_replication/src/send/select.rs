@@ -347,15 +347,18 @@ impl Sender {
             return self.settle(slot, exception);
         }
         let (version, set) = (head.version, head.set);
-        if let Some((_, sent)) = exception.bulk {
-            if context.tick.since(sent) < BULK_PATIENCE {
+        if let Some(bulk) = exception.bulk.as_mut().filter(|bulk| !bulk.given_up) {
+            if context.tick.since(bulk.sent) < BULK_PATIENCE {
                 return self.settle(slot, exception);
             }
-            // It arrived, as all does on that channel, but was not kept.
-            exception.bulk = None;
+            // It was not kept, or the channel is slow.
+            bulk.given_up = true;
             self.counters.refused_big_rows += 1;
         }
         let has_it = self.has_now(slot, version, context.known);
+        if has_it {
+            exception.bulk = None;
+        }
         if has_it || exception.too_large == Some(version) {
             self.dirty.remove(index);
             return self.settle(slot, exception);

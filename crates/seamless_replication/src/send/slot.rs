@@ -104,13 +104,24 @@ impl Lives {
     }
 }
 
+/// A row that no datagram holds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OnBulk {
+    pub(super) version: Version,
+    /// When it was sent first, and last.
+    pub(super) since: Tick,
+    pub(super) sent: Tick,
+    /// It was not heard of for long, and is sent again. It may still arrive.
+    pub(super) given_up: bool,
+}
+
 /// What is out of the ordinary with a slot.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Exception {
     /// Why it leaves, and as which use of the slot.
     pub(super) leaves: Option<(LeaveReason, u32)>,
-    /// A version under way on the bulk channel, and when it was sent; nothing else is meanwhile.
-    pub(super) bulk: Option<(Version, Tick)>,
+    /// What is under way on the bulk channel; nothing else is meanwhile.
+    pub(super) bulk: Option<OnBulk>,
     /// Which components the holder writes, while the peer is told a part of the row.
     pub(super) writes: WriteMask,
     /// A version that is larger than the peer takes. It is not tried again.
