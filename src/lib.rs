@@ -71,8 +71,7 @@ pub struct SeamlessPlugins {
 impl SeamlessPlugins {
     /// For a server without a mesh. Its block of names is drawn at random: a client may come from
     /// another server, or from this one before it was started anew, and still have entities with names
-    /// that it was lent there. For a server that is recorded and played back, which must give the same
-    /// names then, say `names: Some(block)`.
+    /// that it was lent there.
     #[must_use]
     pub fn server() -> Self {
         let drawn = RandomState::new().hash_one("names") as u32;

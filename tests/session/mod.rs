@@ -261,7 +261,8 @@ pub fn player_of(path: &Path, server: bool) -> App {
         TransportPlugin::default(),
         ReplicationPlugin {
             tick_rate: 30,
-            block: server.then_some(16),
+            // Played back, it is that of the recording.
+            block: server.then_some(17),
         },
         AuthorityPlugin,
     ));

@@ -63,6 +63,12 @@ impl Names {
         self.ranges.push_back((first, u64::from(count).min(ahead)));
     }
 
+    /// The block that they count in, if that is one of their own.
+    pub(crate) fn block(&self) -> Option<u32> {
+        let &(first, _) = self.ranges.front().filter(|_| self.own)?;
+        Some(GlobalEntity::from_bits(first)?.block())
+    }
+
     /// Whether they count in a block of their own, as those of servers and nodes do. A client's are
     /// lent.
     pub(crate) const fn is_own(&self) -> bool {

@@ -56,7 +56,7 @@ pub use seq::PacketSeq;
 pub use tick::Tick;
 
 /// Version of everything in this crate. Peers with different versions refuse each other.
-pub const WIRE_VERSION: u16 = 5;
+pub const WIRE_VERSION: u16 = 6;
 
 /// Largest datagram we hand to a link, in bytes, before encryption and UDP/IP headers.
 ///

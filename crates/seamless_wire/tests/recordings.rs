@@ -225,6 +225,7 @@ fn head() -> RecordingHead {
         tick_rate: 30,
         received: true,
         sent: false,
+        names: Some(16),
         schema: Schema::default(),
         compressor: 0,
         dictionary: 0,

@@ -18,7 +18,7 @@ use seamless_wire::{
 };
 
 use super::{Diverged, Pace, Playback, PlaybackError, PlaybackState, RecordingFile};
-use crate::{clock::NetClock, registry::Registry};
+use crate::{clock::NetClock, names::Names, registry::Registry, slots::Slots};
 
 /// Plays a recording to an app in place of a network.
 ///
@@ -32,7 +32,10 @@ use crate::{clock::NetClock, registry::Registry};
 /// At the end, or when something is wrong, no more is played: the links stay as they are, and time goes
 /// on as it did before ([`Playback::state`]).
 ///
-/// Add it after the [`ReplicationPlugin`](crate::ReplicationPlugin), and no endpoint of a server.
+/// Entities that the app names by itself get the names that they had.
+///
+/// Add it after the [`ReplicationPlugin`](crate::ReplicationPlugin), and no endpoint of a server; spawn nothing
+/// that is [`Replicated`](crate::Replicated) before.
 #[derive(Clone)]
 pub struct PlaybackPlugin {
     /// The file.
@@ -65,6 +68,15 @@ impl PlaybackPlugin {
 impl Plugin for PlaybackPlugin {
     fn build(&self, app: &mut App) {
         let source = RecordingFile::open(&self.path, self.compressor.clone());
+        let block = source.as_ref().ok().and_then(|source| source.head().names);
+        app.init_resource::<Slots>();
+        let mut slots = app.world_mut().resource_mut::<Slots>();
+        // What is spawned before the first frame has names already.
+        if let Some(names) = block.and_then(Names::in_block)
+            && slots.names.is_own()
+        {
+            slots.set_names(names);
+        }
         app.init_resource::<ClientEndpoints>()
             .init_resource::<LinksPlayback>()
             .insert_resource(Playback::new(source, self.pace))

@@ -18,6 +18,7 @@ use crate::{
     ReplicationSystems,
     clock::{NetClock, tick_is_fresh},
     registry::Registry,
+    slots::Slots,
     snapshot::default_compressor,
 };
 
@@ -81,6 +82,7 @@ impl RecordPlugin {
             tick_rate: world.resource::<NetClock>().rate(),
             received: self.what != RecordWhat::Sent,
             sent: self.what != RecordWhat::Received,
+            names: world.resource::<Slots>().names.block(),
             schema: registry.schema().clone(),
             compressor: self.compressor.id(),
             dictionary: self.compressor.dictionary(),

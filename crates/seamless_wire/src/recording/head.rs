@@ -8,7 +8,7 @@ use crate::{WireError, codec, schema::Schema, snapshot::digest};
 const MAGIC: &[u8; 4] = b"SMLR";
 
 /// Version of recordings. It rises with any change of their bytes.
-pub const RECORDING_VERSION: u16 = 1;
+pub const RECORDING_VERSION: u16 = 2;
 
 /// Bytes before the head: magic, version, two bytes of zero, length of the head.
 pub const RECORDING_PREFIX_BYTES: usize = 12;
@@ -27,6 +27,8 @@ pub struct RecordingHead {
     pub received: bool,
     /// Whether it has what they gave to links.
     pub sent: bool,
+    /// The block in which the app named entities by itself, if it did.
+    pub names: Option<u32>,
     /// What the app had registered.
     pub schema: Schema,
     /// [`Compressor::id`](crate::snapshot::Compressor::id) of the blocks.

@@ -52,14 +52,15 @@ fn a_save_file_begins_with_a_mark_a_version_and_its_head() {
 #[test]
 fn a_recording_begins_with_a_mark_a_version_and_its_head() {
     const PINNED: &str = "
-    534d4c52 0100 0000 1e000000
-    01 1e 01 00  01 fdefcdab8967452301 04 673a3a48 05 7365726465 01  00 00  00 00
-    dc7570aff598fa43";
+    534d4c52 0200 0000 20000000
+    01 1e 01 00  01 10  01 fdefcdab8967452301 04 673a3a48 05 7365726465 01  00 00  00 00
+    2e37e7ec32ee4d08";
     let head = RecordingHead {
         wire_version: 1,
         tick_rate: 30,
         received: true,
         sent: false,
+        names: Some(16),
         schema: Schema {
             components: vec![health()],
             ..Schema::default()
