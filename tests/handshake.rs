@@ -316,7 +316,7 @@ fn a_refusal_that_would_be_longer_than_a_frame_names_the_first_and_counts_the_re
 }
 
 #[test]
-#[should_panic(expected = "a hello has room for 65520")]
+#[should_panic(expected = "a hello has room for 65496")]
 fn a_schema_that_no_hello_holds_is_an_error_at_the_start() {
     Cluster::new(1, |app| many(app, 'a', 512)).server();
 }

@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use bevy::prelude::*;
+use bevy::{ecs::entity::MapEntities, prelude::*};
 use common::{
     Health, Label, Place,
     authority::{lending, move_to},
@@ -18,11 +18,13 @@ use seamless_replication::{
     Admission, Admitted, Hosted, NetSlot, Peer, PeerJoined, Peers, Remote, Replicated,
     ReplicationConfig, Role, Slots,
     interest::{InterestAppExt, InterestGrid, Subscriptions, ToolScopeId, ToolScopes, View},
+    messages::{Delivery, Direction, FromPeer, MessageAppExt, Target, ToPeers},
     migrate::is_migrating,
     transport::{CloseReason, LinkId, Links},
     wire::{GlobalEntity, PeerId},
 };
 use seamless_testkit::{AppId, Cluster, Rng, Weather};
+use serde::{Deserialize, Serialize};
 
 const ENTITIES: u32 = 500;
 
@@ -324,6 +326,93 @@ fn who_is_sent_away_as_it_comes_back_does_not_go_on() {
     }
 }
 
+/// Numbered, both ways.
+#[derive(TypePath, Serialize, Deserialize, MapEntities, Clone, PartialEq, Debug)]
+struct Said(u32, String);
+
+/// What came, in order.
+#[derive(Resource, Default)]
+struct Heard(Vec<u32>);
+
+fn talking(app: &mut App) {
+    app.net_message::<Said>(Direction::Both, Delivery::Reliable)
+        .init_resource::<Heard>()
+        .add_systems(
+            Update,
+            |mut said: MessageReader<FromPeer<Said>>, mut heard: ResMut<Heard>| {
+                heard.0.extend(said.read().map(|said| said.message.0));
+            },
+        );
+}
+
+#[test]
+fn what_is_said_reliably_is_heard_once_and_in_order_whatever_the_link_does() {
+    for seed in 0..6 {
+        let mut cluster = Cluster::new(seed, |app| {
+            keeping(60)(app);
+            talking(app);
+        });
+        let weather = || Weather::lossy(0.1);
+        cluster.set_weather(weather());
+        let server = cluster.server();
+        let client = cluster.client(server);
+        common::ready(&mut cluster, client);
+        let id = me(&mut cluster, client);
+        let mut rng = Rng::new(seed);
+        let mut said = 0;
+        let mut say = |cluster: &mut Cluster, rng: &mut Rng| {
+            for _ in 0..rng.below(3) {
+                // Some are in several packets.
+                let long = "x".repeat([0, 10, 3_000][rng.below(3)]);
+                for (app, to) in [(server, Target::Peer(id)), (client, Target::Server)] {
+                    let message = Said(said, long.clone());
+                    cluster.world(app).write_message(ToPeers { to, message });
+                }
+                said += 1;
+            }
+        };
+        for round in 0..4 {
+            for _ in 0..60 {
+                say(&mut cluster, &mut rng);
+                cluster.step();
+            }
+            // The link ends at both ends, or at the client's first.
+            if round % 2 == 0 {
+                cluster.change_weather(Weather::lossy(1.0));
+            } else {
+                let mut links = cluster.world(client).resource_mut::<Links>();
+                links.iter_mut().next().expect("it stands").abandon();
+            }
+            for _ in 0..300 {
+                if rng.chance(0.3) {
+                    say(&mut cluster, &mut rng);
+                }
+                cluster.step();
+                if peers(&mut cluster, client) == 0 {
+                    break;
+                }
+            }
+            cluster.set_weather(weather());
+            for _ in 0..rng.below(40) {
+                say(&mut cluster, &mut rng);
+                cluster.step();
+            }
+            cluster.connect(client, server);
+            for _ in 0..100 {
+                say(&mut cluster, &mut rng);
+                cluster.step();
+            }
+        }
+        cluster.run(200);
+        let expected: Vec<u32> = (0..said).collect();
+        for app in [server, client] {
+            let heard = &cluster.world(app).resource::<Heard>().0;
+            assert_eq!(*heard, expected, "seed {seed}");
+        }
+        assert_eq!(joined(&mut cluster, client), (1, 4), "seed {seed}");
+    }
+}
+
 #[test]
 fn who_comes_back_to_another_grid_looks_as_far_as_it_did() {
     for (before, after) in [(64.0, 8.0), (8.0, 64.0)] {
@@ -453,7 +542,7 @@ fn a_key_that_was_made_up_is_of_no_use() {
     let (forger, wire, parcel) = held_hello(&mut cluster, server);
     wire.put(with_hello(parcel, |hello| {
         assert_eq!(hello.resume, None);
-        hello.resume = Some([0xa5; 16]);
+        hello.resume = Some(([0xa5; 16], 0));
     }));
     wire.pass();
     common::ready(&mut cluster, forger);

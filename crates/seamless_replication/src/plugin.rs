@@ -52,9 +52,9 @@ pub struct ReplicationConfig {
     /// How long both ends of a link that dropped keep what the client was told, so that a client
     /// that comes back goes on from there. A server keeps 8 to 14 bytes for each of its slots, what
     /// [`PeerInterest`](crate::interest::PeerInterest) holds, and up to 2 MiB that was under way; the client
-    /// keeps its entities as they are. Reliable messages and snapshots that were under way are gone, and
-    /// what is written meanwhile goes to nobody: the game says again what matters to whom it finds
-    /// [`resumed`](crate::PeerJoined::resumed). Zero, the default: a link that drops is over, and its entities go.
+    /// keeps its entities as they are. Reliable messages of which is not known that they came are said again, and
+    /// those that are written meanwhile are said then, 4 MiB of them; snapshots that were under way are gone.
+    /// Zero, the default: a link that drops is over, and its entities go.
     /// Each end needs one above zero. Not for the links of a mesh, whose clients come back by its doors.
     pub resume_grace: Duration,
     /// For how many clients at most a server does so. The one that left first goes first. 64 by default.

@@ -179,6 +179,12 @@ pub enum Control {
         /// Why it is not as it was asked for.
         refused: Option<DenyReason>,
     },
+    /// So many reliable messages of yours came since the session began: after a drop they need not be said
+    /// again.
+    Heard {
+        /// How many; it goes on from zero after the last number.
+        messages: u32,
+    },
 }
 
 /// What a client that migrated has of the entity.
@@ -229,7 +235,9 @@ impl Control {
             | Self::Published { .. }
             // Only a server numbers what the other end writes.
             | Self::RowKept { yours: false, .. } => Speaker::Server,
-            Self::RowKept { yours: true, .. } | Self::Resend { .. } => Speaker::Both,
+            Self::RowKept { yours: true, .. } | Self::Resend { .. } | Self::Heard { .. } => {
+                Speaker::Both
+            }
         }
     }
 

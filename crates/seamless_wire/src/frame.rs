@@ -85,8 +85,8 @@ pub struct Hello {
     pub wire_version: u16,
     /// What the client registered.
     pub schema: Schema,
-    /// The key of the session that it would go on with.
-    pub resume: Option<ResumeKey>,
+    /// The key of the session that it would go on with, and how many of its reliable messages came.
+    pub resume: Option<(ResumeKey, u32)>,
     /// Its tick. It counts from another beginning than the server, and its datagrams tell the low
     /// bits only.
     pub tick: Tick,
@@ -130,8 +130,8 @@ pub struct Welcome {
     /// What to show after a drop, if this server keeps anything.
     pub resume: Option<ResumeKey>,
     /// Whether the session of the key that was shown goes on: numbers of datagrams and of control
-    /// items, baselines.
-    pub resumed: bool,
+    /// items, baselines, reliable messages. Then, how many of those came from the client.
+    pub resumed: Option<u32>,
 }
 
 /// Why a server does not talk to a client.

@@ -2,10 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    codec,
-    frame::{FRAME_HEAD, MAX_CONTROL_FRAME},
-};
+use crate::{codec, frame::MAX_CONTROL_FRAME};
 
 /// Most components and messages a peer may describe; the reader's bound.
 pub const MAX_DESCRIPTORS: usize = 4096;
@@ -14,7 +11,10 @@ pub const MAX_DESCRIPTORS: usize = 4096;
 pub const MAX_PATH: usize = 512;
 
 /// Most bytes of a schema: a hello with it is one frame of the control channel.
-pub const MAX_SCHEMA_BYTES: usize = MAX_CONTROL_FRAME - FRAME_HEAD;
+pub const MAX_SCHEMA_BYTES: usize = MAX_CONTROL_FRAME - HELLO_HEAD;
+
+/// Most bytes of a hello besides its schema.
+const HELLO_HEAD: usize = 40;
 
 /// Most differences that are put into words. Each is less than 1,700 bytes, so a refusal with all
 /// of them is one frame.

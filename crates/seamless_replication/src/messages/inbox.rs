@@ -113,6 +113,20 @@ impl WaitingMessages {
         lane.is_some_and(|lane| self.by_lane.contains_key(&lane))
     }
 
+    /// A session goes on over another link.
+    pub(crate) fn follow(&mut self, old: LinkId, new: LinkId) {
+        if !self.by_link.contains_key(&old) {
+            return;
+        }
+        let all = std::mem::take(self);
+        for mut incoming in all.queue {
+            if incoming.link == old {
+                incoming.link = new;
+            }
+            self.push(incoming);
+        }
+    }
+
     fn push(&mut self, incoming: Incoming) {
         let (count, bytes) = self.by_link.entry(incoming.link).or_default();
         *count += 1;

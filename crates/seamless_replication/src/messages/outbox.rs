@@ -72,7 +72,12 @@ pub(super) fn send<M: NetMessage>(
         world.resource_scope(|world, mut peers: Mut<Peers>| {
             let known = &world.resource::<Office>().known;
             let here = (world.resource(), world.resource::<Slots>(), known);
-            for peer in peers.iter_mut().filter(|peer| goes_to(peer, to, direction)) {
+            // Who may come back hears it then.
+            let Peers { map, suspended, .. } = &mut *peers;
+            let suspended = suspended.iter_mut().map(|kept| (&mut kept.peer, false));
+            let suspended = suspended.filter(|_| delivery == Delivery::Reliable);
+            let all = map.values_mut().map(|peer| (peer, true)).chain(suspended);
+            for (peer, linked) in all.filter(|(peer, _)| goes_to(peer, to, direction)) {
                 let most = match delivery {
                     Delivery::Reliable => MAX_MENTIONS,
                     Delivery::Unreliable => (MAX_UNRELIABLE - payload.len()) / MENTION,
@@ -80,12 +85,15 @@ pub(super) fn send<M: NetMessage>(
                 let mentions = mentions::of_peer(peer, &spoken_of, most, here);
                 let payload = payload.clone();
                 match delivery {
-                    Delivery::Reliable => peer.send_frame(Frame::Message {
-                        kind,
-                        tick,
-                        mentions,
-                        payload,
-                    }),
+                    Delivery::Reliable => {
+                        let message = Frame::Message {
+                            kind,
+                            tick,
+                            mentions,
+                            payload,
+                        };
+                        peer.say(&message, linked);
+                    }
                     Delivery::Unreliable => {
                         if peer.unreliable.len() == MAX_QUEUED {
                             peer.unreliable.remove(0);

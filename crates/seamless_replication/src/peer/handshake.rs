@@ -189,7 +189,8 @@ fn welcome(world: &mut World, peer: &mut Peer, hello: &Hello) {
     if !differences.is_empty() {
         return refuse(world, peer, Refusal::Schema(differences));
     }
-    let resumed = resume::take_up(world, peer, hello.resume.as_ref());
+    let key = hello.resume.as_ref().map(|(key, _)| key);
+    let resumed = resume::take_up(world, peer, key);
     let Some(id) = peer.id else { return };
     // A client that comes again replaces its former link, which may not have noticed its end yet. It
     // leaves before it joins.
@@ -225,8 +226,11 @@ fn welcome(world: &mut World, peer: &mut Peer, hello: &Hello) {
         node: world.resource::<Admission>().node,
         spectator: peer.spectator,
         resume: peer.resume_key,
-        resumed,
+        resumed: resumed.then(|| peer.said.heard()),
     })));
+    if let Some((_, messages)) = hello.resume.filter(|_| resumed) {
+        peer.say_again(messages);
+    }
     peer.receiver.hear(hello.tick, clock.tick());
     ready(world, peer, id, resumed);
 }
@@ -255,13 +259,16 @@ fn enter(world: &mut World, peer: &mut Peer, welcome: &Welcome) {
     }
     // Without a mesh nobody else knows our player: it begins anew, and so do its inputs. If this server
     // had it before, it says how far they came.
-    let begins = !welcome.resumed && welcome.node.is_none() && !welcome.spectator;
+    let begins = welcome.resumed.is_none() && welcome.node.is_none() && !welcome.spectator;
     if begins && has_begun && !has_others {
         *world.resource_mut::<InputOutbox>() = InputOutbox::default();
     }
-    if !resume::go_on(world, peer, welcome.resumed) {
+    if !resume::go_on(world, peer, welcome.resumed.is_some()) {
         let reason = "the server goes on with a session that we do not have";
         return refuse(world, peer, Refusal::Other(reason.into()));
+    }
+    if let Some(messages) = welcome.resumed {
+        peer.say_again(messages);
     }
     world.resource_mut::<Peers>().set_me(welcome.peer);
     peer.spectator = welcome.spectator;
@@ -272,7 +279,7 @@ fn enter(world: &mut World, peer: &mut Peer, welcome: &Welcome) {
     if let Some(first) = welcome.names {
         take_names(world, first, welcome.name_count);
     }
-    ready(world, peer, welcome.peer, welcome.resumed);
+    ready(world, peer, welcome.peer, welcome.resumed.is_some());
 }
 
 fn ready(world: &mut World, peer: &mut Peer, id: PeerId, resumed: bool) {

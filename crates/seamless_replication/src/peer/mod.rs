@@ -6,6 +6,7 @@ mod frames;
 mod handshake;
 pub(crate) mod resume;
 pub(crate) mod rtt;
+mod said;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -20,6 +21,8 @@ use seamless_wire::{
     control::Control,
     frame::{Frame, HandoverOffer, Refusal, ResumeKey},
 };
+
+use said::Said;
 
 pub use handshake::{Admission, Admitted};
 pub(crate) use handshake::{greet, on_frame, on_open, refuse_other_version, take_names};
@@ -71,6 +74,8 @@ pub struct Peer {
     bytes_per_tick: Option<usize>,
     /// Unreliable messages for the next datagram.
     pub(crate) unreliable: Vec<Spoken>,
+    /// Messages that may have to be said again.
+    pub(crate) said: Said,
     /// Reliable frames that the link had no room for yet, by channel.
     pub(crate) frames: [Frames; Channel::ALL.len()],
     pub(crate) asked_for_names: bool,
@@ -136,6 +141,7 @@ impl Peer {
             last_sent: Tick(0),
             bytes_per_tick: None,
             unreliable: Vec::new(),
+            said: Said::default(),
             frames: Default::default(),
             asked_for_names: false,
             wants_names: false,
@@ -277,8 +283,50 @@ impl Peer {
             Frame::Row(_) | Frame::Chunk { .. } => Channel::Bulk,
             _ => Channel::Control,
         };
+        if let Some(bytes) = self.frame(&frame, channel) {
+            self.frames[channel as usize].push(bytes);
+        }
+    }
+
+    /// Queues a message that is said again if it does not come before the link drops. `linked`: there is
+    /// a link to say it over now.
+    pub(crate) fn say(&mut self, message: &Frame, linked: bool) {
+        let Some(bytes) = self.frame(message, Channel::Control) else {
+            return;
+        };
+        if self.resume_key.is_some() {
+            self.said.say(bytes.clone());
+        }
+        if linked {
+            self.frames[Channel::Control as usize].push(bytes);
+        }
+    }
+
+    /// The session goes on over this link, and the other end has had so many messages of it.
+    fn say_again(&mut self, messages: u32) {
+        self.said.came(messages);
+        let frames = &mut self.frames[Channel::Control as usize];
+        self.said
+            .kept()
+            .cloned()
+            .for_each(|frame| frames.push(frame));
+    }
+
+    /// Tells the other end which of its messages came, if that is news.
+    pub(crate) fn say_what_came(&mut self) {
+        if self.state == PeerState::Ready
+            && self.resume_key.is_some()
+            && let Some(messages) = self.said.news()
+            && let Err(error) = self.send_control(&Control::Heard { messages })
+        {
+            tracing::debug!(%error, "what came is said later");
+        }
+    }
+
+    /// A frame as it goes. One that is too large is not.
+    fn frame(&mut self, frame: &Frame, channel: Channel) -> Option<Bytes> {
         let max = channel.max_message();
-        let bytes = codec::to_vec(&frame).and_then(|bytes| {
+        let bytes = codec::to_vec(frame).and_then(|bytes| {
             if bytes.len() <= max {
                 return Ok(Bytes::from(bytes));
             }
@@ -288,13 +336,11 @@ impl Peer {
                 max: max as u64,
             })
         });
-        match bytes {
-            Ok(bytes) => self.frames[channel as usize].push(bytes),
-            Err(error) => {
-                self.sender.counters.unsendable += 1;
-                tracing::error!(link = %self.link, %error, "a frame cannot be sent");
-            }
+        if let Err(error) = &bytes {
+            self.sender.counters.unsendable += 1;
+            tracing::error!(link = %self.link, %error, "a frame cannot be sent");
         }
+        bytes.ok()
     }
 
     /// What the peer sees.

@@ -5,10 +5,11 @@
 //! client its entities and the rows it retained, the server which of those the client acknowledged.
 //! A client that comes back in time and shows the key goes on from there, over a new link: the
 //! numbers of datagrams go on, what was under way counts as lost, and what changed meanwhile is
-//! told against what the client has. Control items go on both ways, each is delivered once.
+//! told against what the client has. Control items and reliable messages go on both ways, each is
+//! delivered once.
 //!
-//! The other direction begins anew: a client's own entities are few. Reliable messages that were
-//! under way are gone. A key that is wrong, late or used up is no offence: the client joins as
+//! The other direction begins anew: a client's own entities are few. Snapshots that were under way are
+//! gone. A key that is wrong, late or used up is no offence: the client joins as
 //! anybody does.
 
 use std::time::Duration;
@@ -20,6 +21,7 @@ use seamless_wire::{PeerId, frame::ResumeKey};
 use super::{Admission, Peer, PeerState, Peers};
 use crate::{
     clock::NetClock,
+    messages::WaitingMessages,
     migrate::link_ended,
     plugin::ReplicationConfig,
     receive::{Receiver, leave::link_lost},
@@ -155,12 +157,14 @@ pub(super) fn new_key(world: &World, peer: &Peer) -> Option<ResumeKey> {
 }
 
 /// Client: the key to show at this server, if a link to it dropped lately.
-pub(super) fn key_for(world: &World, address: PeerAddress) -> Option<(LinkId, ResumeKey)> {
+/// Also, how many messages came over it.
+pub(super) fn key_for(world: &World, address: PeerAddress) -> Option<(LinkId, (ResumeKey, u32))> {
     let suspended = world.resource::<Peers>().suspended.iter();
     let mut to_it = suspended.filter(|suspended| {
         suspended.peer.side == LinkSide::ToServer && suspended.peer.address == Some(address)
     });
-    to_it.next_back().map(|s| (s.peer.link, s.key))
+    let last = to_it.next_back()?;
+    Some((last.peer.link, (last.key, last.peer.said.heard())))
 }
 
 /// Server: takes up the session of a key, if it is the client's. False if the client must join
@@ -192,6 +196,7 @@ pub(super) fn take_up(world: &mut World, peer: &mut Peer, key: Option<&ResumeKey
         old.interest = std::mem::take(&mut live.interest);
         old.bytes_per_tick = live.bytes_per_tick;
         old.dismissed = live.dismissed;
+        old.said = std::mem::take(&mut live.said);
         old.lent = std::mem::take(&mut live.lent);
         old.receiver.control = std::mem::take(&mut live.receiver.control);
         live.resume_key = None;
@@ -213,6 +218,7 @@ pub(super) fn take_up(world: &mut World, peer: &mut Peer, key: Option<&ResumeKey
     peer.id = old.id;
     peer.resumed_from = Some(old.link);
     peer.lent = old.lent;
+    peer.said = old.said;
     peer.sender = old.sender;
     peer.sender.resume();
     peer.interest = old.interest;
@@ -221,6 +227,9 @@ pub(super) fn take_up(world: &mut World, peer: &mut Peer, key: Option<&ResumeKey
     peer.dismissed |= old.dismissed;
     peer.interest.ask_everything_again();
     peer.receiver.control = old.receiver.control;
+    world
+        .resource_mut::<WaitingMessages>()
+        .follow(old.link, peer.link);
     world
         .resource_mut::<Slots>()
         .migrations_follow(old.link, peer.link);
@@ -245,10 +254,13 @@ pub(super) fn go_on(world: &mut World, peer: &mut Peer, resumed: bool) -> bool {
     peer.resumed_from = Some(old.link);
     peer.bytes_per_tick = peer.bytes_per_tick.or(old.bytes_per_tick);
     peer.receiver = old.receiver;
+    peer.said = old.said;
     peer.sender.control = old.sender.control;
     peer.sender.control.all_due();
     peer.told_scopes = old.told_scopes;
     peer.told_scopes.look_again();
+    let waiting = &mut *world.resource_mut::<WaitingMessages>();
+    waiting.follow(old.link, peer.link);
     let mut slots = world.resource_mut::<Slots>();
     let told: Vec<u32> = slots
         .iter()

@@ -182,6 +182,7 @@ fn take_frame(world: &mut World, peer: &mut Peer, bytes: &[u8]) {
             payload,
         } => {
             let Some(id) = peer.id else { return };
+            peer.said.hear();
             let spoken = Spoken {
                 kind,
                 mentions,
@@ -411,6 +412,7 @@ fn hand_out_control(world: &mut World, peer: &mut Peer) {
                 peer.asked_for_names = false;
                 take_names(world, first, count.min(names::LENT));
             }
+            Control::Heard { messages } => peer.said.came(messages),
             Control::Resend { index, .. } => {
                 let now = world.resource::<NetClock>().tick();
                 peer.sender.resend(index, now);
@@ -478,6 +480,9 @@ pub(crate) fn keep_house(
             peer.asked_for_names = peer.send_control(&Control::MoreNames).is_ok();
         }
         lend_names(&mut slots, &clock, peer);
+        if clock.tick().0.is_multiple_of(clock.rate().into()) {
+            peer.say_what_came();
+        }
     }
     crate::peer::greet(&mut peers, &mut links, (clock.now(), &config));
 }

@@ -35,10 +35,11 @@ const fn kind(item: &Control) -> u8 {
         Control::WriteRefused { .. } => 18,
         Control::Publish { .. } => 19,
         Control::Published { .. } => 20,
+        Control::Heard { .. } => 21,
     }
 }
 
-const KINDS: u8 = 21;
+const KINDS: u8 = 22;
 
 fn authority() -> Vec<(Control, &'static str)> {
     vec![
@@ -141,6 +142,7 @@ fn authority() -> Vec<(Control, &'static str)> {
             },
             "14 fd0500000000bc0a00 00 01 06",
         ),
+        (Control::Heard { messages: 300 }, "15 fb2c01"),
     ]
 }
 

@@ -78,7 +78,7 @@ fn hello_is_a_version_and_a_schema() {
     };
     assert_frame(&hello(Schema::default(), None), "00 01 00 00 00 00 4d");
     assert_frame(
-        &hello(schema(), Some([0xa5; 16])),
+        &hello(schema(), Some(([0xa5; 16], 300))),
         "00 01
          02
            fd2cae22a3eca0f4c9 0a 67616d653a3a426f6479 05 7365726465 00
@@ -88,7 +88,7 @@ fn hello_is_a_version_and_a_schema() {
              12 746f7365727665722c2072656c6961626c65
          01
            fdbef0799dbfec1ae3 0b 67616d653a3a496e707574 05 696e707574
-         01 a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5 4d",
+         01 a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5 fb2c01 4d",
     );
 }
 
@@ -124,12 +124,12 @@ fn welcome_is_a_name_the_time_and_names_to_use() {
         node: Some(source()),
         spectator: false,
         resume: Some([0x5a; 16]),
-        resumed: true,
+        resumed: Some(7),
     };
     assert_frame(
         &Frame::Welcome(Box::new(welcome.clone())),
         "01 4d fcd0010100 1e  01 fd0500000000bc0a00 fb0001  01 03 09  00
-         01 5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a  01",
+         01 5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a  01 07",
     );
     assert_frame(
         &Frame::Welcome(Box::new(Welcome {
@@ -138,7 +138,7 @@ fn welcome_is_a_name_the_time_and_names_to_use() {
             node: None,
             spectator: true,
             resume: None,
-            resumed: false,
+            resumed: None,
             ..welcome
         })),
         "01 4d fcd0010100 1e  00 00  00  01  00 00",
