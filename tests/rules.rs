@@ -5,7 +5,10 @@ mod common;
 use bevy::prelude::*;
 use common::{find, get, me, name, pair, ready, wait_for};
 use seamless_authority::{AuthorityCommandsExt, Delegated};
-use seamless_replication::{NetSlot, ReplicateAppExt, Replicated};
+use seamless_replication::{
+    NetSlot, Registry, ReplicateAppExt, Replicated,
+    snapshot::{stage, take_snapshot},
+};
 use seamless_testkit::{AppId, Cluster, Weather};
 use serde::{Deserialize, Serialize};
 
@@ -103,6 +106,29 @@ fn a_component_that_is_told_once_keeps_its_first_value_on_peers() {
     let there = wait_for(&mut cluster, late, global);
     cluster.run(A_WHILE);
     assert_eq!(get(&mut cluster, late, there), Some(Seed(7)));
+}
+
+#[test]
+fn a_value_that_is_told_once_is_told_anew_when_another_is_loaded() {
+    let (mut cluster, [server, client], [entity, there]) = apps_with(9, (Seed(7), Count(1)));
+    let world = cluster.world(server);
+    world.entity_mut(entity).insert(Seed(8));
+    let saved = take_snapshot(world, &[entity]).expect("it encodes");
+    set(&mut cluster, server, entity, Seed(9));
+    assert_eq!(get(&mut cluster, client, there), Some(Seed(7)));
+    let world = cluster.world(server);
+    let staged = stage(world.resource::<Registry>(), &saved).expect("it decodes");
+    staged.spawn(world, |_, tenure| tenure);
+    // What follows is told no more.
+    cluster.step();
+    set(&mut cluster, server, entity, Seed(10));
+    assert_eq!(get(&mut cluster, client, there), Some(Seed(8)));
+    let late = cluster.client(server);
+    ready(&mut cluster, late);
+    let global = name(&mut cluster, server, entity);
+    let there = wait_for(&mut cluster, late, global);
+    cluster.run(A_WHILE);
+    assert_eq!(get(&mut cluster, late, there), Some(Seed(8)));
 }
 
 #[test]

@@ -64,6 +64,7 @@ use crate::{
     clock::NetClock,
     references::References,
     registry::{Arrivals, Registry, StagedComponent},
+    rows::Rows,
     slots::{NetSlot, Slots},
 };
 
@@ -252,6 +253,9 @@ impl StagedSnapshot {
                 entity.insert(Authority::of(true, &tenure));
             }
             if was_here {
+                if let Some(slot) = world.get::<NetSlot>(entity).copied() {
+                    world.resource_mut::<Rows>().told_anew.insert(slot.index);
+                }
                 let stays = |id| !knew(id) || staged.components.iter().any(|(its, _)| *its == id);
                 strip(world, &registry, entity, stays);
             }

@@ -241,6 +241,7 @@ fn run(desk: &mut Desk<'_>, this_run: ChangeTick) {
             failed += pass.mixed(archetype, rows, &mut collector.builder);
         }
     }
+    rows.told_anew.clear();
     // Where things are matters to those who choose what others see.
     if me.is_none()
         && let Some(accessor) = positions.take_accessor()

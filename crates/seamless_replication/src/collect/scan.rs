@@ -134,7 +134,8 @@ impl Pass<'_> {
                 Some(values) => Some(values.at(position)),
                 None => previous.and_then(|row| row.find(&rows.sets, set, (position, component))),
             };
-            let told = || self.registry.component(component).once;
+            let told =
+                || self.registry.component(component).once && !rows.told_anew.contains(&index);
             if let Some(old) = old
                 && (!changed || told())
             {

@@ -49,7 +49,8 @@ impl<'a> Rule<'a> {
 
     /// The peers are told the first value that the host collects of an entity, and no later one:
     /// a name, a seed, a kind. Who joins later is told the first value too. One that was removed
-    /// is told anew when it comes back in a later tick. Entities that it refers to must be on the
+    /// is told anew when it comes back in a later tick, and one that a
+    /// [snapshot](crate::snapshot) was loaded over. Entities that it refers to must be on the
     /// network before it.
     ///
     /// Implies [`host_only`](Self::host_only). Another host begins with the value that it has. A

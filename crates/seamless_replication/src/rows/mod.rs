@@ -14,7 +14,10 @@ mod sets;
 
 use std::collections::VecDeque;
 
-use bevy::{platform::collections::HashMap, prelude::*};
+use bevy::{
+    platform::collections::{HashMap, HashSet},
+    prelude::*,
+};
 use seamless_wire::{Tick, record::Version};
 
 pub(crate) use depth::Depth;
@@ -71,6 +74,8 @@ struct Store {
 #[derive(Resource, Default)]
 pub(crate) struct Rows {
     pub(crate) sets: ComponentSets,
+    /// Slots of which with the next tick also that is told that is told once: other values were loaded.
+    pub(crate) told_anew: HashSet<u32>,
     rings: Vec<Ring>,
     /// How many of them have rows.
     kept: usize,
