@@ -5,7 +5,7 @@ mod common;
 
 use bevy::ecs::entity::MapEntities;
 use bevy::prelude::*;
-use common::{Label, Place, counted, me, ready, register, settle};
+use common::{Health, Label, Place, counted, me, ready, register, settle};
 use seamless_replication::{
     NetSlot, Peer, Peers, Replicated, ReplicationConfig,
     messages::{Delivery, Direction, FromPeer, MessageAppExt, Target, ToPeers},
@@ -156,6 +156,46 @@ fn large_rows_over_a_slow_link_are_sent_about_once() {
     // Half a minute is not enough for all of them.
     assert!((LARGE + 1..3 * LARGE).contains(&rows), "{rows} for {LARGE}");
     assert_eq!(run(&mut cluster, 1_000), rows);
+}
+
+#[test]
+fn a_large_row_over_a_slow_link_is_a_baseline_though_it_changes() {
+    let mut cluster = Cluster::new(15, register);
+    cluster.set_weather(Weather::near());
+    let server = cluster.server();
+    let client = cluster.client(server);
+    ready(&mut cluster, client);
+    let id = me(&mut cluster, client);
+    for n in 0..200 {
+        let bundle = (Replicated, Place(n as f32, 0.0, 0.0));
+        cluster.world(server).spawn(bundle);
+    }
+    settle(&mut cluster, server, &[client]);
+    let mut peers = cluster.world(server).resource_mut::<Peers>();
+    let peer = peers.by_id_mut(id).expect("it is linked");
+    peer.set_bytes_per_tick(Some(600));
+    let large: Vec<Entity> = (0..3)
+        .map(|_| {
+            let bundle = (Replicated, Health(0), Label("l".repeat(200_000)));
+            cluster.world(server).spawn(bundle).id()
+        })
+        .collect();
+    let mut rng = Rng::new(9);
+    let mut rows = 0;
+    for frame in 0..7_200_u32 {
+        scatter(&mut cluster, server, frame as usize, &mut rng);
+        if frame % 600 == 599 {
+            for &entity in &large {
+                let mut entity = cluster.world(server).entity_mut(entity);
+                entity.insert(Health(frame));
+            }
+        }
+        cluster.step();
+        if frame == 6_000 {
+            rows = counted(&mut cluster, server).big_rows.0;
+        }
+    }
+    assert_eq!(counted(&mut cluster, server).big_rows.0, rows);
 }
 
 #[test]

@@ -20,7 +20,7 @@ use seamless_replication::{
     interest::{InterestAppExt, InterestGrid, Subscriptions, ToolScopeId, ToolScopes, View},
     messages::{Delivery, Direction, FromPeer, MessageAppExt, Target, ToPeers},
     migrate::is_migrating,
-    transport::{CloseReason, LinkId, Links},
+    transport::{CloseReason, Link, LinkId, Links},
     wire::{GlobalEntity, PeerId},
 };
 use seamless_testkit::{AppId, Cluster, Rng, Weather};
@@ -411,6 +411,76 @@ fn what_is_said_reliably_is_heard_once_and_in_order_whatever_the_link_does() {
         }
         assert_eq!(joined(&mut cluster, client), (1, 4), "seed {seed}");
     }
+}
+
+#[test]
+fn what_a_client_says_elsewhere_meanwhile_is_not_said_again_here() {
+    let mut cluster = Cluster::new(7, |app| {
+        keeping(60)(app);
+        talking(app);
+    });
+    let [first, other] = [(); 2].map(|()| cluster.server());
+    let client = cluster.client(first);
+    common::ready(&mut cluster, client);
+    drop_link(&mut cluster, [first, client]);
+    let say = |cluster: &mut Cluster, n| {
+        let (to, message) = (Target::Server, Said(n, String::new()));
+        cluster.world(client).write_message(ToPeers { to, message });
+        cluster.run(30);
+    };
+    say(&mut cluster, 1);
+    cluster.connect(client, other);
+    cluster.run_until("it plays there", 100, |cluster| {
+        peers(cluster, client) > 0 && cluster.is_ready(client)
+    });
+    say(&mut cluster, 2);
+    let mut links = cluster.world(client).resource_mut::<Links>();
+    let link = links.iter_mut().next().expect("it stands");
+    link.close(CloseReason::ByPeer);
+    cluster.run(60);
+    come_back(&mut cluster, [first, client]);
+    say(&mut cluster, 3);
+    let heard = [first, other].map(|app| cluster.world(app).resource::<Heard>().0.clone());
+    assert_eq!(heard, [vec![1, 3], vec![2]]);
+}
+
+#[test]
+fn a_drop_before_the_welcome_is_heard_loses_nothing() {
+    let mut cluster = Cluster::new(8, |app| {
+        keeping(60)(app);
+        talking(app);
+    });
+    let server = cluster.server();
+    let client = cluster.client(server);
+    common::ready(&mut cluster, client);
+    let id = me(&mut cluster, client);
+    drop_link(&mut cluster, [server, client]);
+    cluster.set_weather(Weather::near());
+    for n in 0..10 {
+        for (app, to) in [(server, Target::Peer(id)), (client, Target::Server)] {
+            let message = Said(n, String::new());
+            cluster.world(app).write_message(ToPeers { to, message });
+        }
+    }
+    for _ in 0..3 {
+        cluster.connect(client, server);
+        cluster.run_until("the server lets it in", 100, |cluster| {
+            let peers = cluster.world(server).resource::<Peers>();
+            peers.by_id(id).is_some()
+        });
+        let is_in = cluster.world(client).resource::<Peers>().by_id(id);
+        assert!(is_in.is_none(), "its welcome is on the way");
+        let mut links = cluster.world(client).resource_mut::<Links>();
+        links.iter_mut().for_each(Link::abandon);
+        cluster.run(3);
+    }
+    come_back(&mut cluster, [server, client]);
+    cluster.run(100);
+    for app in [server, client] {
+        let heard = &cluster.world(app).resource::<Heard>().0;
+        assert_eq!(*heard, (0..10).collect::<Vec<_>>());
+    }
+    assert_eq!(joined(&mut cluster, client), (1, 1));
 }
 
 #[test]

@@ -74,8 +74,14 @@ pub(super) fn send<M: NetMessage>(
             let here = (world.resource(), world.resource::<Slots>(), known);
             // Who may come back hears it then.
             let Peers { map, suspended, .. } = &mut *peers;
+            // A client that plays elsewhere says it there.
+            let plays = map
+                .values()
+                .any(|peer| goes_to(peer, Target::Server, direction));
             let suspended = suspended.iter_mut().map(|kept| (&mut kept.peer, false));
-            let suspended = suspended.filter(|_| delivery == Delivery::Reliable);
+            let suspended = suspended.filter(|(peer, _)| {
+                delivery == Delivery::Reliable && !(plays && peer.side == LinkSide::ToServer)
+            });
             let all = map.values_mut().map(|peer| (peer, true)).chain(suspended);
             for (peer, linked) in all.filter(|(peer, _)| goes_to(peer, to, direction)) {
                 let most = match delivery {

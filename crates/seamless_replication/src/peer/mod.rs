@@ -89,6 +89,9 @@ pub struct Peer {
     pub(crate) address: Option<PeerAddress>,
     /// What a client shows to go on after a drop.
     pub(crate) resume_key: Option<ResumeKey>,
+    /// What a client showed to go on here, until something comes from it: it may not have heard that
+    /// there is another.
+    pub(crate) shown_key: Option<ResumeKey>,
     /// The dropped link that a client asked to go on with.
     pub(crate) presented: Option<LinkId>,
     /// Names that the client was lent last: the first of each range, and how many.
@@ -149,6 +152,7 @@ impl Peer {
             transfers: Transfers::default(),
             address: None,
             resume_key: None,
+            shown_key: None,
             presented: None,
             lent: VecDeque::new(),
             resumed_from: None,
@@ -304,7 +308,7 @@ impl Peer {
 
     /// The session goes on over this link, and the other end has had so many messages of it.
     fn say_again(&mut self, messages: u32) {
-        self.said.came(messages);
+        self.said.go_on(messages);
         let frames = &mut self.frames[Channel::Control as usize];
         self.said
             .kept()
@@ -317,9 +321,11 @@ impl Peer {
         if self.state == PeerState::Ready
             && self.resume_key.is_some()
             && let Some(messages) = self.said.news()
-            && let Err(error) = self.send_control(&Control::Heard { messages })
         {
-            tracing::debug!(%error, "what came is said later");
+            match self.send_control(&Control::Heard { messages }) {
+                Ok(()) => self.said.tell(),
+                Err(error) => tracing::debug!(%error, "what came is said later"),
+            }
         }
     }
 
@@ -328,7 +334,8 @@ impl Peer {
         let max = channel.max_message();
         let bytes = codec::to_vec(frame).and_then(|bytes| {
             if bytes.len() <= max {
-                return Ok(Bytes::from(bytes));
+                // Some wait for long.
+                return Ok(Bytes::from(bytes.into_boxed_slice()));
             }
             Err(WireError::OutOfBounds {
                 what: "frame",

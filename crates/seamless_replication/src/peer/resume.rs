@@ -37,6 +37,14 @@ pub(crate) struct Suspended {
     until: Duration,
 }
 
+impl Peer {
+    /// Whether a client that shows this key goes on with this session.
+    fn is_for(&self, key: &ResumeKey) -> bool {
+        let keys = [self.resume_key, self.shown_key];
+        keys.iter().flatten().any(|its| same(its, key))
+    }
+}
+
 impl Suspended {
     /// The game wants none of it any more.
     fn is_over(&self) -> bool {
@@ -159,9 +167,12 @@ pub(super) fn new_key(world: &World, peer: &Peer) -> Option<ResumeKey> {
 /// Client: the key to show at this server, if a link to it dropped lately.
 /// Also, how many messages came over it.
 pub(super) fn key_for(world: &World, address: PeerAddress) -> Option<(LinkId, (ResumeKey, u32))> {
-    let suspended = world.resource::<Peers>().suspended.iter();
-    let mut to_it = suspended.filter(|suspended| {
-        suspended.peer.side == LinkSide::ToServer && suspended.peer.address == Some(address)
+    let peers = world.resource::<Peers>();
+    // Over one link at a time.
+    let is_shown = |link| peers.iter().any(|peer| peer.presented == Some(link));
+    let mut to_it = peers.suspended.iter().filter(|Suspended { peer, .. }| {
+        let is_its = peer.side == LinkSide::ToServer && peer.address == Some(address);
+        is_its && !is_shown(peer.link)
     });
     let last = to_it.next_back()?;
     Some((last.peer.link, (last.key, last.peer.said.heard())))
@@ -177,7 +188,7 @@ pub(super) fn take_up(world: &mut World, peer: &mut Peer, key: Option<&ResumeKey
         let fits = |suspended: &Suspended| {
             suspended.peer.side == LinkSide::ToClient
                 && !suspended.is_over()
-                && same(&suspended.key, key)
+                && suspended.peer.is_for(key)
                 && is_its(suspended.peer.id)
         };
         if let Some(at) = peers.suspended.iter().position(fits) {
@@ -187,7 +198,7 @@ pub(super) fn take_up(world: &mut World, peer: &mut Peer, key: Option<&ResumeKey
         let live = peers.map.values_mut().find(|other| {
             other.side == LinkSide::ToClient
                 && other.state == PeerState::Ready
-                && other.resume_key.is_some_and(|other| same(&other, key))
+                && other.is_for(key)
                 && is_its(other.id)
         })?;
         let mut old = Box::new(Peer::new(live.link, live.side, live.since));
@@ -200,6 +211,7 @@ pub(super) fn take_up(world: &mut World, peer: &mut Peer, key: Option<&ResumeKey
         old.lent = std::mem::take(&mut live.lent);
         old.receiver.control = std::mem::take(&mut live.receiver.control);
         live.resume_key = None;
+        live.shown_key = None;
         live.state = PeerState::Ended;
         Some(old)
     });
@@ -216,6 +228,7 @@ pub(super) fn take_up(world: &mut World, peer: &mut Peer, key: Option<&ResumeKey
         return false;
     };
     peer.id = old.id;
+    peer.shown_key = key.copied();
     peer.resumed_from = Some(old.link);
     peer.lent = old.lent;
     peer.said = old.said;

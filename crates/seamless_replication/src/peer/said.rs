@@ -13,7 +13,7 @@ use bytes::Bytes;
 const MAX_BYTES: usize = 4 << 20;
 
 /// Bytes that one takes besides its own, about.
-const EACH: usize = 64;
+const EACH: usize = 128;
 
 /// See the [module](self).
 #[derive(Debug, Default)]
@@ -54,6 +54,13 @@ impl Said {
         }
     }
 
+    /// The session goes on, and the other end has had so many. It counts on from there with the first that
+    /// is said again, also where some between are not kept.
+    pub(super) fn go_on(&mut self, messages: u32) {
+        self.came(messages);
+        self.before = messages;
+    }
+
     /// Those that did not come, as far as they are kept.
     pub(super) fn kept(&self) -> impl Iterator<Item = &Bytes> {
         self.kept.iter()
@@ -70,8 +77,13 @@ impl Said {
     }
 
     /// How many came, if the other end does not know.
-    pub(crate) fn news(&mut self) -> Option<u32> {
-        (std::mem::replace(&mut self.told, self.heard) != self.heard).then_some(self.heard)
+    pub(super) fn news(&self) -> Option<u32> {
+        (self.told != self.heard).then_some(self.heard)
+    }
+
+    /// The other end is told how many came.
+    pub(super) const fn tell(&mut self) {
+        self.told = self.heard;
     }
 }
 
@@ -110,5 +122,19 @@ mod tests {
         assert_eq!(u32::from(first), said.before);
         said.came(99);
         assert_eq!(said.kept().count(), 1);
+    }
+
+    #[test]
+    fn both_ends_count_the_same_again_when_some_were_lost() {
+        let (mut said, mut heard) = (Said::default(), Said::default());
+        for _ in 0..3 {
+            (0..100).for_each(|n| said.say(Bytes::from(vec![n; 60_000])));
+            said.go_on(heard.heard());
+            let again = said.kept().count();
+            assert!((1..100).contains(&again));
+            (0..again).for_each(|_| heard.hear());
+            said.came(heard.heard());
+            assert_eq!(said.kept().count(), 0);
+        }
     }
 }

@@ -268,6 +268,7 @@ fn take_datagram(world: &mut World, peer: &mut Peer, bytes: &[u8]) {
         return;
     }
     peer.receiver.counters.packets += 1;
+    peer.shown_key = None;
     let mut parsed = match read_datagram(world, peer, bytes) {
         Ok(parsed) => parsed,
         Err(ParseError::Late(_)) => {

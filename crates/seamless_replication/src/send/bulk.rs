@@ -88,12 +88,17 @@ impl Sender {
         });
         let tick = context.tick;
         self.except(slot, |state, exception| {
-            let before = exception.bulk.filter(|before| before.version == version);
+            let (same, other) = match exception.bulk {
+                Some(before) if before.version == version => (Some(before), None),
+                before => (None, before),
+            };
+            let other = other.map(|other| (other.version, [other.since, other.sent]));
             exception.bulk = Some(OnBulk {
                 version,
-                since: before.map_or(tick, |before| before.since),
+                since: same.map_or(tick, |same| same.since),
                 sent: tick,
                 given_up: false,
+                earlier: same.and_then(|same| same.earlier).or(other),
             });
             state.set_told();
         });

@@ -49,7 +49,7 @@ pub(crate) use log::SentItem;
 use log::{Acked, Contents, SendLog};
 pub(crate) use office::Office;
 pub(crate) use pack::{PackContext, Scratch};
-use slot::{Exception, LinkSlot, Lives, OnBulk, Presence};
+use slot::{Exception, LinkSlot, Lives, Presence};
 
 use crate::{
     peer::{control::ControlOut, rtt::Rtt},
@@ -385,13 +385,13 @@ impl Sender {
             if state.is_special() {
                 let mut kept = None;
                 self.except(slot, |state, exception| {
-                    let is_it = |bulk: &mut OnBulk| (bulk.since..=bulk.sent).contains(&tick);
-                    kept = exception.bulk.take_if(is_it);
+                    kept = exception.bulk.and_then(|bulk| bulk.sent_in(tick));
                     if kept.is_some() {
+                        exception.bulk = None;
                         state.acknowledged(true);
                     }
                 });
-                if let Some(OnBulk { version, .. }) = kept {
+                if let Some(version) = kept {
                     self.news.push((slot, News::Has(version)));
                     self.dirty.insert(slot as usize);
                 }

@@ -11,7 +11,7 @@ use super::{
     News, PackContext, Sender,
     encode::{Has, Projection},
     projections::Part,
-    slot::{Exception, Presence},
+    slot::{Exception, OnBulk, Presence},
 };
 use crate::{
     registry::Registry,
@@ -356,9 +356,9 @@ impl Sender {
             self.counters.refused_big_rows += 1;
         }
         let has_it = self.has_now(slot, version, context.known);
-        if has_it {
-            exception.bulk = None;
-        }
+        // It need not go, or goes with datagrams now.
+        let is_small = |bulk: &mut OnBulk| bulk.version != version && !head.is_large();
+        exception.bulk.take_if(|bulk| has_it || is_small(bulk));
         if has_it || exception.too_large == Some(version) {
             self.dirty.remove(index);
             return self.settle(slot, exception);

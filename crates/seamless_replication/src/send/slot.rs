@@ -113,6 +113,18 @@ pub(super) struct OnBulk {
     pub(super) sent: Tick,
     /// It was not heard of for long, and is sent again. It may still arrive.
     pub(super) given_up: bool,
+    /// The version before it that was given up, and in which ticks that was sent.
+    pub(super) earlier: Option<(Version, [Tick; 2])>,
+}
+
+impl OnBulk {
+    /// Which version was sent in this tick.
+    pub(super) fn sent_in(&self, tick: Tick) -> Option<Version> {
+        let now = (self.version, [self.since, self.sent]);
+        let all = self.earlier.into_iter().chain([now]);
+        let sent = |&(_, [since, sent]): &(Version, [Tick; 2])| (since..=sent).contains(&tick);
+        all.filter(sent).map(|(version, _)| version).last()
+    }
 }
 
 /// What is out of the ordinary with a slot.
