@@ -123,7 +123,7 @@ impl OnBulk {
         let now = (self.version, [self.since, self.sent]);
         let all = self.earlier.into_iter().chain([now]);
         let sent = |&(_, [since, sent]): &(Version, [Tick; 2])| (since..=sent).contains(&tick);
-        all.filter(sent).map(|(version, _)| version).last()
+        all.filter(sent).map(|(version, _)| version).next_back()
     }
 }
 
