@@ -15,9 +15,9 @@ use seamless_replication::{
     interest::{InterestAppExt, View},
     messages::{Delivery, Direction, FromPeer, MessageAppExt, Target, ToPeers},
     transport::{CloseReason, Links},
-    wire::Tick,
+    wire::{PeerId, Tick},
 };
-use seamless_testkit::{Cluster, Weather};
+use seamless_testkit::{AppId, Cluster, Weather};
 use serde::{Deserialize, Serialize};
 
 #[derive(TypePath, Serialize, Deserialize, MapEntities, Clone, PartialEq, Debug)]
@@ -105,27 +105,34 @@ fn show_all(mut joined: MessageReader<PeerJoined>, mut peers: ResMut<Peers>) {
     }
 }
 
-#[test]
-fn who_is_dismissed_hears_why_after_all_that_was_said_before() {
-    let (mut cluster, [server, client]) = pair(13, Weather::near(), talking);
-    let id = me(&mut cluster, client);
-    let long = (0..12).map(|n| n.to_string().repeat(50_000 / (1 + n / 10)));
-    for text in long.chain(["you cheat".into()]) {
-        cluster.world(server).write_message(ToPeers {
-            to: Target::Peer(id),
-            message: Said(text),
-        });
-    }
+/// Sends a client away, and waits until it is.
+fn dismiss(cluster: &mut Cluster, server: AppId, id: PeerId) {
     let mut peers = cluster.world(server).resource_mut::<Peers>();
     peers.by_id_mut(id).expect("it is linked").dismiss();
     cluster.run_until("it is gone", 300, |cluster| {
         let peers = cluster.world(server).resource::<Peers>();
         peers.by_id(id).is_none()
     });
-    cluster.run(60);
-    let heard = &cluster.world(client).resource::<Heard>().0;
-    assert_eq!(heard.len(), 13);
-    assert_eq!(heard[12].0, "you cheat");
+    cluster.run(150);
+}
+
+#[test]
+fn who_is_dismissed_hears_why_after_all_that_was_said_before() {
+    for loss in [0.0, 0.02, 0.1] {
+        let (mut cluster, [server, client]) = pair(13, Weather::lossy(loss), talking);
+        let id = me(&mut cluster, client);
+        let long = (0..12).map(|n| n.to_string().repeat(50_000 / (1 + n / 10)));
+        for text in long.chain(["you cheat".into()]) {
+            cluster.world(server).write_message(ToPeers {
+                to: Target::Peer(id),
+                message: Said(text),
+            });
+        }
+        dismiss(&mut cluster, server, id);
+        let heard = &cluster.world(client).resource::<Heard>().0;
+        assert_eq!(heard.len(), 13, "loss {loss}");
+        assert_eq!(heard[12].0, "you cheat");
+    }
 }
 
 #[test]
@@ -138,13 +145,7 @@ fn who_is_dismissed_hears_why() {
             message: Said("you cheat".into()),
         };
         cluster.world(server).write_message(why);
-        let mut peers = cluster.world(server).resource_mut::<Peers>();
-        peers.by_id_mut(id).expect("it is linked").dismiss();
-        cluster.run_until("it is gone", 300, |cluster| {
-            let peers = cluster.world(server).resource::<Peers>();
-            peers.by_id(id).is_none()
-        });
-        cluster.run(60);
+        dismiss(&mut cluster, server, id);
         let heard = &cluster.world(client).resource::<Heard>().0;
         assert_eq!(heard.len(), 1, "seed {seed}");
         assert_eq!(cluster.world(client).resource::<Peers>().iter().count(), 0);

@@ -5,49 +5,28 @@ mod common;
 
 use std::time::Duration;
 
-use bevy::{ecs::entity::MapEntities, prelude::*};
+use bevy::prelude::*;
 use common::{
     Health, Label, Place,
-    authority::{lending, move_to},
+    authority::move_to,
     find, get,
     hello::{held_hello, with_hello},
-    me, name, register, seen, settle, spawn_on, state_sent, wait_for,
+    me, name, register,
+    resuming::{come_back, drop_link, joined, keeping, peers},
+    seen, settle, spawn_on, state_sent, wait_for,
 };
 use seamless_authority::AuthorityCommandsExt;
 use seamless_replication::{
-    Admission, Admitted, Hosted, NetSlot, Peer, PeerJoined, Peers, Remote, Replicated,
-    ReplicationConfig, Role, Slots,
+    Admission, Admitted, Hosted, NetSlot, Peer, Peers, Remote, Replicated, ReplicationConfig, Role,
+    Slots,
     interest::{InterestAppExt, InterestGrid, Subscriptions, ToolScopeId, ToolScopes, View},
-    messages::{Delivery, Direction, FromPeer, MessageAppExt, Target, ToPeers},
     migrate::is_migrating,
-    transport::{CloseReason, Link, LinkId, Links},
+    transport::{CloseReason, LinkId, Links},
     wire::{GlobalEntity, PeerId},
 };
 use seamless_testkit::{AppId, Cluster, Rng, Weather};
-use serde::{Deserialize, Serialize};
 
 const ENTITIES: u32 = 500;
-
-/// How often a client joined, and how often it went on.
-#[derive(Resource, Default)]
-struct Joined(u32, u32);
-
-fn count(mut joined: MessageReader<PeerJoined>, mut count: ResMut<Joined>) {
-    for joined in joined.read() {
-        count.0 += u32::from(!joined.resumed);
-        count.1 += u32::from(joined.resumed);
-    }
-}
-
-fn keeping(seconds: u64) -> impl Fn(&mut App) + 'static {
-    move |app| {
-        lending(app);
-        app.init_resource::<Joined>().add_systems(Update, count);
-        app.world_mut()
-            .resource_mut::<ReplicationConfig>()
-            .resume_grace = Duration::from_secs(seconds);
-    }
-}
 
 /// A server with a world, and a client that has it.
 fn scene(seconds: u64) -> (Cluster, [AppId; 2], Vec<Entity>) {
@@ -72,35 +51,10 @@ fn scene(seconds: u64) -> (Cluster, [AppId; 2], Vec<Entity>) {
     (cluster, [server, client], all)
 }
 
-fn peers(cluster: &mut Cluster, app: AppId) -> usize {
-    cluster.world(app).resource::<Peers>().iter().count()
-}
-
-/// The network is gone until both ends have noticed.
-fn drop_link(cluster: &mut Cluster, apps: [AppId; 2]) {
-    cluster.change_weather(Weather::lossy(1.0));
-    cluster.run_until("both ends notice", 300, |cluster| {
-        apps.iter().all(|app| peers(cluster, *app) == 0)
-    });
-    cluster.set_weather(Weather::lossy(0.05));
-}
-
-fn come_back(cluster: &mut Cluster, [server, client]: [AppId; 2]) {
-    cluster.connect(client, server);
-    cluster.run_until("it is back", 300, |cluster| {
-        peers(cluster, client) > 0 && cluster.is_ready(client)
-    });
-}
-
 /// It comes back, and has what the server has.
 fn catch_up(cluster: &mut Cluster, apps: [AppId; 2]) {
     come_back(cluster, apps);
     settle(cluster, apps[0], &[apps[1]]);
-}
-
-fn joined(cluster: &mut Cluster, app: AppId) -> (u32, u32) {
-    let joined = cluster.world(app).resource::<Joined>();
-    (joined.0, joined.1)
 }
 
 /// Entities by name, with the Bevy entity they are.
@@ -324,163 +278,6 @@ fn who_is_sent_away_as_it_comes_back_does_not_go_on() {
             "{frames}: {now:?}"
         );
     }
-}
-
-/// Numbered, both ways.
-#[derive(TypePath, Serialize, Deserialize, MapEntities, Clone, PartialEq, Debug)]
-struct Said(u32, String);
-
-/// What came, in order.
-#[derive(Resource, Default)]
-struct Heard(Vec<u32>);
-
-fn talking(app: &mut App) {
-    app.net_message::<Said>(Direction::Both, Delivery::Reliable)
-        .init_resource::<Heard>()
-        .add_systems(
-            Update,
-            |mut said: MessageReader<FromPeer<Said>>, mut heard: ResMut<Heard>| {
-                heard.0.extend(said.read().map(|said| said.message.0));
-            },
-        );
-}
-
-#[test]
-fn what_is_said_reliably_is_heard_once_and_in_order_whatever_the_link_does() {
-    for seed in 0..6 {
-        let mut cluster = Cluster::new(seed, |app| {
-            keeping(60)(app);
-            talking(app);
-        });
-        let weather = || Weather::lossy(0.1);
-        cluster.set_weather(weather());
-        let server = cluster.server();
-        let client = cluster.client(server);
-        common::ready(&mut cluster, client);
-        let id = me(&mut cluster, client);
-        let mut rng = Rng::new(seed);
-        let mut said = 0;
-        let mut say = |cluster: &mut Cluster, rng: &mut Rng| {
-            for _ in 0..rng.below(3) {
-                // Some are in several packets.
-                let long = "x".repeat([0, 10, 3_000][rng.below(3)]);
-                for (app, to) in [(server, Target::Peer(id)), (client, Target::Server)] {
-                    let message = Said(said, long.clone());
-                    cluster.world(app).write_message(ToPeers { to, message });
-                }
-                said += 1;
-            }
-        };
-        for round in 0..4 {
-            for _ in 0..60 {
-                say(&mut cluster, &mut rng);
-                cluster.step();
-            }
-            // The link ends at both ends, or at the client's first.
-            if round % 2 == 0 {
-                cluster.change_weather(Weather::lossy(1.0));
-            } else {
-                let mut links = cluster.world(client).resource_mut::<Links>();
-                links.iter_mut().next().expect("it stands").abandon();
-            }
-            for _ in 0..300 {
-                if rng.chance(0.3) {
-                    say(&mut cluster, &mut rng);
-                }
-                cluster.step();
-                if peers(&mut cluster, client) == 0 {
-                    break;
-                }
-            }
-            cluster.set_weather(weather());
-            for _ in 0..rng.below(40) {
-                say(&mut cluster, &mut rng);
-                cluster.step();
-            }
-            cluster.connect(client, server);
-            for _ in 0..100 {
-                say(&mut cluster, &mut rng);
-                cluster.step();
-            }
-        }
-        cluster.run(200);
-        let expected: Vec<u32> = (0..said).collect();
-        for app in [server, client] {
-            let heard = &cluster.world(app).resource::<Heard>().0;
-            assert_eq!(*heard, expected, "seed {seed}");
-        }
-        assert_eq!(joined(&mut cluster, client), (1, 4), "seed {seed}");
-    }
-}
-
-#[test]
-fn what_a_client_says_elsewhere_meanwhile_is_not_said_again_here() {
-    let mut cluster = Cluster::new(7, |app| {
-        keeping(60)(app);
-        talking(app);
-    });
-    let [first, other] = [(); 2].map(|()| cluster.server());
-    let client = cluster.client(first);
-    common::ready(&mut cluster, client);
-    drop_link(&mut cluster, [first, client]);
-    let say = |cluster: &mut Cluster, n| {
-        let (to, message) = (Target::Server, Said(n, String::new()));
-        cluster.world(client).write_message(ToPeers { to, message });
-        cluster.run(30);
-    };
-    say(&mut cluster, 1);
-    cluster.connect(client, other);
-    cluster.run_until("it plays there", 100, |cluster| {
-        peers(cluster, client) > 0 && cluster.is_ready(client)
-    });
-    say(&mut cluster, 2);
-    let mut links = cluster.world(client).resource_mut::<Links>();
-    let link = links.iter_mut().next().expect("it stands");
-    link.close(CloseReason::ByPeer);
-    cluster.run(60);
-    come_back(&mut cluster, [first, client]);
-    say(&mut cluster, 3);
-    let heard = [first, other].map(|app| cluster.world(app).resource::<Heard>().0.clone());
-    assert_eq!(heard, [vec![1, 3], vec![2]]);
-}
-
-#[test]
-fn a_drop_before_the_welcome_is_heard_loses_nothing() {
-    let mut cluster = Cluster::new(8, |app| {
-        keeping(60)(app);
-        talking(app);
-    });
-    let server = cluster.server();
-    let client = cluster.client(server);
-    common::ready(&mut cluster, client);
-    let id = me(&mut cluster, client);
-    drop_link(&mut cluster, [server, client]);
-    cluster.set_weather(Weather::near());
-    for n in 0..10 {
-        for (app, to) in [(server, Target::Peer(id)), (client, Target::Server)] {
-            let message = Said(n, String::new());
-            cluster.world(app).write_message(ToPeers { to, message });
-        }
-    }
-    for _ in 0..3 {
-        cluster.connect(client, server);
-        cluster.run_until("the server lets it in", 100, |cluster| {
-            let peers = cluster.world(server).resource::<Peers>();
-            peers.by_id(id).is_some()
-        });
-        let is_in = cluster.world(client).resource::<Peers>().by_id(id);
-        assert!(is_in.is_none(), "its welcome is on the way");
-        let mut links = cluster.world(client).resource_mut::<Links>();
-        links.iter_mut().for_each(Link::abandon);
-        cluster.run(3);
-    }
-    come_back(&mut cluster, [server, client]);
-    cluster.run(100);
-    for app in [server, client] {
-        let heard = &cluster.world(app).resource::<Heard>().0;
-        assert_eq!(*heard, (0..10).collect::<Vec<_>>());
-    }
-    assert_eq!(joined(&mut cluster, client), (1, 1));
 }
 
 #[test]

@@ -7,6 +7,7 @@ pub mod hello;
 pub mod hostile;
 pub mod memory;
 pub mod own;
+pub mod resuming;
 
 use bevy::prelude::*;
 use seamless_replication::{

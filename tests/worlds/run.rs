@@ -123,12 +123,21 @@ impl Run {
 
     /// Nothing happens any more: what clients still lack.
     fn missing(&mut self) -> Option<String> {
+        self.lacking(false)
+    }
+
+    /// As [`missing`](Self::missing). `once`: all was there once, so whatever is to be seen must be there
+    /// still, and only what is not may be seen for a while.
+    fn lacking(&mut self, once: bool) -> Option<String> {
         for (at, client) in self.clients.clone().into_iter().enumerate() {
             let Some(me) = self.cluster.world(client).resource::<Peers>().me() else {
                 return Some(format!("client {at} is not in"));
             };
             let want = wanted(&mut self.cluster, self.server, me, &self.exceptions[at]);
-            let got = sight(&mut self.cluster, client, false);
+            let mut got = sight(&mut self.cluster, client, false);
+            if once {
+                got.retain(|name, _| want.contains_key(name));
+            }
             let ghosts = ghosts(&mut self.cluster, client);
             let ghosts = (ghosts > 0).then(|| format!("{ghosts} that are not on the network"));
             if let Some(differences) = differences(&got, &want).or(ghosts) {
@@ -152,13 +161,16 @@ impl Run {
             }
         }
         // What was seen of nobody yet and is gone may still come, before the news that it went: a silence
-        // is longer than a moment.
-        let (mut waited, mut silent) = (0, 0);
+        // is longer than a moment. What comes late changes nothing else.
+        let (mut waited, mut silent, mut was_there) = (0, 0, false);
         while silent < SILENCE {
             match self.missing() {
-                None => silent += 1,
+                None => (silent, was_there) = (silent + 1, true),
                 Some(missing) if waited > patience => return Err(missing),
                 Some(_) => silent = 0,
+            }
+            if was_there && let Some(lost) = self.lacking(true) {
+                return Err(format!("it was there: {lost}"));
             }
             waited += 1;
             self.step()?;

@@ -81,7 +81,8 @@ const MIN_RELIABLE: usize = 300;
 #[derive(Debug)]
 struct Closing {
     reason: CloseReason,
-    /// Until when it waits, once something left since.
+    /// How long it waits at most, and until when that is, once something left since.
+    time: Duration,
     until: Option<Duration>,
 }
 
@@ -317,11 +318,17 @@ impl Link {
     /// [`TransportConfig::close_time`] at the latest. Nothing more can be sent. A second call
     /// changes nothing.
     pub const fn close(&mut self, reason: CloseReason) {
+        self.close_within(reason, self.bounds.close_time);
+    }
+
+    /// As [`close`](Self::close), with another time until the goodbye at the latest.
+    pub const fn close_within(&mut self, reason: CloseReason, time: Duration) {
         match self.state {
             LinkState::Connecting => self.doom(reason),
             LinkState::Connected if self.closing.is_none() => {
                 self.closing = Some(Closing {
                     reason,
+                    time,
                     until: None,
                 });
             }
@@ -538,7 +545,7 @@ impl Link {
             return;
         };
         let Some(until) = closing.until else {
-            closing.until = Some(now + self.bounds.close_time);
+            closing.until = Some(now + closing.time);
             return;
         };
         let reason = closing.reason;

@@ -3,6 +3,10 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use seamless_transport::Channel;
+use seamless_wire::{WireError, codec, frame::Frame};
+
+use super::Peer;
 
 /// Most memory that they take: 32 MiB.
 const MAX_BYTES: usize = 32 << 20;
@@ -53,5 +57,40 @@ impl Frames {
     /// Whether so much waits that the other end must have stopped to take anything.
     pub(super) fn is_too_much(&self) -> bool {
         self.bytes + self.queue.len() * EACH > MAX_BYTES
+    }
+}
+
+impl Peer {
+    /// Queues a reliable frame. One that is too large for its channel would never arrive: it is
+    /// dropped, logged and counted in [`LinkStats::unsendable`](crate::stats::LinkStats).
+    pub fn send_frame(&mut self, frame: Frame) {
+        let channel = match frame {
+            Frame::Row(_) | Frame::Chunk { .. } => Channel::Bulk,
+            _ => Channel::Control,
+        };
+        if let Some(bytes) = self.frame(&frame, channel) {
+            self.frames[channel as usize].push(bytes);
+        }
+    }
+
+    /// A frame as it goes. One that is too large is not.
+    pub(super) fn frame(&mut self, frame: &Frame, channel: Channel) -> Option<Bytes> {
+        let max = channel.max_message();
+        let bytes = codec::to_vec(frame).and_then(|bytes| {
+            if bytes.len() <= max {
+                // Some wait for long.
+                return Ok(Bytes::from(bytes.into_boxed_slice()));
+            }
+            Err(WireError::OutOfBounds {
+                what: "frame",
+                value: bytes.len() as u64,
+                max: max as u64,
+            })
+        });
+        if let Err(error) = &bytes {
+            self.sender.counters.unsendable += 1;
+            tracing::error!(link = %self.link, %error, "a frame cannot be sent");
+        }
+        bytes.ok()
     }
 }

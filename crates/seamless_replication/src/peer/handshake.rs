@@ -22,8 +22,11 @@ use crate::{
 /// How long a peer may take to introduce itself.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long who is dismissed may take to take what it is still told.
+/// How long who is dismissed may take until there is room on the link for all that it is still told.
 const DISMISSAL: Duration = Duration::from_secs(2);
+
+/// How long it may take then to acknowledge that. Half a megabyte, of which some is lost more than once.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Whom a server lets in, and under which name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -349,8 +352,10 @@ pub(crate) fn greet(
                 peer.state = PeerState::Ended;
             }
         }
-        if peer.state == PeerState::Ended {
-            link.close(CloseReason::Refused);
+        match peer.state {
+            PeerState::Ended if peer.dismissed => link.close_within(CloseReason::Refused, FAREWELL),
+            PeerState::Ended => link.close(CloseReason::Refused),
+            _ => {}
         }
     }
 }

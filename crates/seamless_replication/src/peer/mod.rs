@@ -14,12 +14,11 @@ use std::{
 };
 
 use bevy::prelude::*;
-use bytes::Bytes;
 use seamless_transport::{Channel, LinkId, LinkSide, PeerAddress};
 use seamless_wire::{
-    GlobalEntity, NodeRef, PeerId, Tick, WireError, WireId, codec,
+    GlobalEntity, NodeRef, PeerId, Tick, WireError, WireId,
     control::Control,
-    frame::{Frame, HandoverOffer, Refusal, ResumeKey},
+    frame::{HandoverOffer, Refusal, ResumeKey},
 };
 
 use said::Said;
@@ -280,76 +279,6 @@ impl Peer {
         self.sender.control.push(item)
     }
 
-    /// Queues a reliable frame. One that is too large for its channel would never arrive: it is
-    /// dropped, logged and counted in [`LinkStats::unsendable`](crate::stats::LinkStats).
-    pub fn send_frame(&mut self, frame: Frame) {
-        let channel = match frame {
-            Frame::Row(_) | Frame::Chunk { .. } => Channel::Bulk,
-            _ => Channel::Control,
-        };
-        if let Some(bytes) = self.frame(&frame, channel) {
-            self.frames[channel as usize].push(bytes);
-        }
-    }
-
-    /// Queues a message that is said again if it does not come before the link drops. `linked`: there is
-    /// a link to say it over now.
-    pub(crate) fn say(&mut self, message: &Frame, linked: bool) {
-        let Some(bytes) = self.frame(message, Channel::Control) else {
-            return;
-        };
-        if self.resume_key.is_some() {
-            self.said.say(bytes.clone());
-        }
-        if linked {
-            self.frames[Channel::Control as usize].push(bytes);
-        }
-    }
-
-    /// The session goes on over this link, and the other end has had so many messages of it.
-    fn say_again(&mut self, messages: u32) {
-        self.said.go_on(messages);
-        let frames = &mut self.frames[Channel::Control as usize];
-        self.said
-            .kept()
-            .cloned()
-            .for_each(|frame| frames.push(frame));
-    }
-
-    /// Tells the other end which of its messages came, if that is news.
-    pub(crate) fn say_what_came(&mut self) {
-        if self.state == PeerState::Ready
-            && self.resume_key.is_some()
-            && let Some(messages) = self.said.news()
-        {
-            match self.send_control(&Control::Heard { messages }) {
-                Ok(()) => self.said.tell(),
-                Err(error) => tracing::debug!(%error, "what came is said later"),
-            }
-        }
-    }
-
-    /// A frame as it goes. One that is too large is not.
-    fn frame(&mut self, frame: &Frame, channel: Channel) -> Option<Bytes> {
-        let max = channel.max_message();
-        let bytes = codec::to_vec(frame).and_then(|bytes| {
-            if bytes.len() <= max {
-                // Some wait for long.
-                return Ok(Bytes::from(bytes.into_boxed_slice()));
-            }
-            Err(WireError::OutOfBounds {
-                what: "frame",
-                value: bytes.len() as u64,
-                max: max as u64,
-            })
-        });
-        if let Err(error) = &bytes {
-            self.sender.counters.unsendable += 1;
-            tracing::error!(link = %self.link, %error, "a frame cannot be sent");
-        }
-        bytes.ok()
-    }
-
     /// What the peer sees.
     pub fn interest_mut(&mut self) -> &mut PeerInterest {
         &mut self.interest
@@ -369,8 +298,8 @@ impl Peer {
 
     /// Closes the link at the end of the tick, when all that the game has written up to then is told: a
     /// reason why, for example. Reliable messages arrive before the link ends: it waits two seconds for room
-    /// on it, if more than 512 KiB wait, and [`close_time`](seamless_transport::TransportConfig::close_time)
-    /// until they are acknowledged. Whose link dropped cannot come back to its session.
+    /// on it, if more than 512 KiB wait, and then five until they are acknowledged; by then the game hears
+    /// nothing of the client any more. Whose link dropped cannot come back to its session.
     pub const fn dismiss(&mut self) {
         self.dismissed = true;
     }

@@ -7,6 +7,10 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use seamless_transport::Channel;
+use seamless_wire::{control::Control, frame::Frame};
+
+use super::{Peer, PeerState};
 
 /// Most memory for messages of which is not known that they came: 4 MiB. Beyond it the oldest would not be
 /// said again.
@@ -29,7 +33,7 @@ pub(crate) struct Said {
 
 impl Said {
     /// A message is said.
-    pub(super) fn say(&mut self, frame: Bytes) {
+    fn say(&mut self, frame: Bytes) {
         self.bytes += frame.len() + EACH;
         self.kept.push_back(frame);
         while self.bytes > MAX_BYTES {
@@ -56,13 +60,13 @@ impl Said {
 
     /// The session goes on, and the other end has had so many. It counts on from there with the first that
     /// is said again, also where some between are not kept.
-    pub(super) fn go_on(&mut self, messages: u32) {
+    fn go_on(&mut self, messages: u32) {
         self.came(messages);
         self.before = messages;
     }
 
     /// Those that did not come, as far as they are kept.
-    pub(super) fn kept(&self) -> impl Iterator<Item = &Bytes> {
+    fn kept(&self) -> impl Iterator<Item = &Bytes> {
         self.kept.iter()
     }
 
@@ -77,13 +81,52 @@ impl Said {
     }
 
     /// How many came, if the other end does not know.
-    pub(super) fn news(&self) -> Option<u32> {
+    fn news(&self) -> Option<u32> {
         (self.told != self.heard).then_some(self.heard)
     }
 
     /// The other end is told how many came.
-    pub(super) const fn tell(&mut self) {
+    const fn tell(&mut self) {
         self.told = self.heard;
+    }
+}
+
+impl Peer {
+    /// Queues a message that is said again if it does not come before the link drops. `linked`: there is
+    /// a link to say it over now.
+    pub(crate) fn say(&mut self, message: &Frame, linked: bool) {
+        let Some(bytes) = self.frame(message, Channel::Control) else {
+            return;
+        };
+        if self.resume_key.is_some() {
+            self.said.say(bytes.clone());
+        }
+        if linked {
+            self.frames[Channel::Control as usize].push(bytes);
+        }
+    }
+
+    /// The session goes on over this link, and the other end has had so many messages of it.
+    pub(super) fn say_again(&mut self, messages: u32) {
+        self.said.go_on(messages);
+        let frames = &mut self.frames[Channel::Control as usize];
+        self.said
+            .kept()
+            .cloned()
+            .for_each(|frame| frames.push(frame));
+    }
+
+    /// Tells the other end which of its messages came, if that is news.
+    pub(crate) fn say_what_came(&mut self) {
+        if self.state == PeerState::Ready
+            && self.resume_key.is_some()
+            && let Some(messages) = self.said.news()
+        {
+            match self.send_control(&Control::Heard { messages }) {
+                Ok(()) => self.said.tell(),
+                Err(error) => tracing::debug!(%error, "what came is said later"),
+            }
+        }
     }
 }
 
