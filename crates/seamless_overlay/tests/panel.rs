@@ -436,7 +436,9 @@ fn counters_add_up_what_came_and_was_not_used() {
     game.cluster.change_weather(Weather::lossy(0.6));
     let world = game.cluster.world(game.server);
     let mut labels = world.query::<&mut Label>();
-    labels.iter_mut(world).for_each(|mut label| label.0.push('!'));
+    labels
+        .iter_mut(world)
+        .for_each(|mut label| label.0.push('!'));
     game.cluster.run(40);
     let (model, stats) = game.server();
     let sum = |read: fn(&LinkStats) -> u64| stats.links.values().map(read).sum::<u64>();
